@@ -1,0 +1,58 @@
+# One command for each thing a person does: `make help` lists them.
+#
+#   make test PYTHON=python3.12 VENV=.venv-3.12     another interpreter beside the first
+#   make test ARGS="-k scheduler -x"                more words for pytest
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+CHROMIUM = $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.NOTPARALLEL:
+.PHONY: help demo lab test lint bench clean chromium
+
+help:  ## list the commands
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/installed-demo  ## run the quick start and show what came out
+	@$(PY) notebooks/run.py notebooks/01-quickstart.ipynb build/01-quickstart.ipynb
+
+lab: $(VENV)/installed-demo  ## open the quick start in JupyterLab
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01-quickstart.ipynb
+
+test: $(VENV)/installed-dev chromium  ## run every test, doctest, and notebook
+	$(PY) -m pytest --nbval --nbval-cell-timeout=120 $(if $(CHROMIUM),,-m "not browser") tests wpc_magic $(NOTEBOOKS) $(ARGS)
+
+lint: $(VENV)/installed-dev  ## check style, format, and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-bench  ## compare with other pools
+	@if [ -f tests/benchmarks/__main__.py ]; then $(PY) -m tests.benchmarks $(ARGS); \
+	else echo "There are no benchmarks yet: they come with tests/benchmarks."; fi
+
+clean:  ## remove what the commands above made
+	rm -rf build dist .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find tests wpc_magic notebooks -name __pycache__ -prune -exec rm -rf {} +
+
+# The tests that drive a browser use the system's Chromium.
+chromium:
+	@if [ -n "$(CHROMIUM)" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	else echo "Chromium is not installed, so the browser tests are left out. To run them: sudo apt-get install chromium"; fi
+
+# One stamp for each extra of pyproject.toml that has been installed.
+$(VENV)/installed-%: pyproject.toml $(PY)
+	$(PY) -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+$(PY):
+	@[ -n "$(PYTHON)" ] || { echo "wpc_magic needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,217 @@
+"""A real JupyterLab and a real Chromium, as jupyter-facts.md says; everything has a time limit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+LIMIT_S = 60.0
+CHROMIUM = "/usr/bin/chromium"
+# fmt: off
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+]
+# fmt: on
+SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {
+        "checkForUpdates": False,
+        "doNotDisturbMode": True,
+        "fetchNews": "false",
+    },
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+}
+
+
+class Lab:
+    """A JupyterLab server of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it works; its settings, its home and its temporary files go to folders in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "notebooks"
+        settings = folder / "settings"
+        for each in (self.root, settings, folder / "home", folder / "tmp"):
+            each.mkdir(parents=True)
+        overrides = folder / "app" / "settings"
+        overrides.mkdir(parents=True)
+        for plugin, values in SETTINGS.items():
+            name, _, part = plugin.partition(":")
+            path = settings / name / f"{part}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(values))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log_path = folder / "server.log"
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")},
+            "HOME": str(folder / "home"),
+            "TMPDIR": str(folder / "tmp"),
+            "IPYTHONDIR": str(folder / "ipython"),
+            "JUPYTER_CONFIG_DIR": str(folder / "config"),
+            "JUPYTER_DATA_DIR": str(folder / "data"),
+            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            "JUPYTERLAB_SETTINGS_DIR": str(settings),
+            "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
+        command = [
+            *(sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--ServerApp.root_dir={self.root}"),
+            *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0"),
+            *(
+                "--IdentityProvider.token=",
+                "--LabApp.expose_app_in_browser=True",
+                "--ServerApp.allow_root=True",
+            ),
+        ]
+        with self._log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log_path.read_text(errors="replace")
+
+    def wait_until_up(self) -> None:
+        until(lambda: self._answers(), "the server answers", lambda: self.log)
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, f"the server has ended:\n{self.log}"
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/api", timeout=5):
+            return True
+        return False
+
+    def write(self, name: str, cells: Sequence[str]) -> str:
+        """Write a notebook, and return its name."""
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+        nbformat.write(notebook, self.root / name)
+        return name
+
+    def close(self) -> None:
+        """End the server, and with it its kernels."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)  # a session of its own: nobody else is in it
+            self._process.wait(20)
+
+
+def until(true: Any, what: str, more: Any = str) -> None:
+    """Wait until something is true, that cannot be waited for in another way."""
+    deadline = time.monotonic() + LIMIT_S
+    pause = __import__("threading").Event()
+    while not true():
+        assert time.monotonic() < deadline, f"never: {what}\n{more()}"
+        pause.wait(0.1)
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start a browser, and end it."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=LIMIT_S * 1000)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+_SESSION = "jupyterapp.shell.currentWidget?.sessionContext"
+
+
+class Notebook:
+    """A notebook that is open in a page.
+
+    Parameters
+    ----------
+    page : Page
+        An empty page.
+    lab : Lab
+        The server.
+    name : str
+        The notebook's.
+    """
+
+    def __init__(self, page: Page, lab: Lab, name: str) -> None:
+        self.page, self.lab, self.name = page, lab, name
+        page.set_default_timeout(LIMIT_S * 1000)
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def open(self, kernel: bool = True) -> Notebook:
+        """Open it, and wait until the kernel can be used: the indicator is idle before there is one."""
+        self.page.goto(f"{self.lab.url}/doc/tree/{self.name}?reset")
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell")
+        if kernel:
+            self.wait_for_kernel()
+        return self
+
+    def wait_for_kernel(self) -> None:
+        self.page.wait_for_function(
+            f"() => {{ const s = {_SESSION}; const k = s?.session?.kernel;"
+            " return s?.isReady && k?.connectionStatus === 'connected' && k?.status === 'idle'; }"
+        )
+
+    def command(self, name: str, **arguments: Any) -> None:
+        """Give a command of Lab's, without waiting for its end: it may come after the kernel's."""
+        self.page.evaluate(
+            "([name, args]) => { jupyterapp.commands.execute(name, args); }", [name, arguments]
+        )
+
+    def run_all(self) -> None:
+        self.command("notebook:run-all-cells")
+
+    def theme(self, name: str) -> None:
+        self.command("apputils:change-theme", theme=name)
+        light = "false" if "Dark" in name else "true"
+        self.page.wait_for_selector(f'body[data-jp-theme-light="{light}"]', state="attached")
+
+    def save(self) -> None:
+        self.command("docmanager:save")
+        self.page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
+
+    @property
+    def dashboard(self) -> Locator:
+        return self.page.locator(".wpc-dashboard").first
+
+    def output(self, text: str) -> None:
+        """Wait until a cell has printed a text."""
+        self.page.locator(".jp-OutputArea-output", has_text=text).first.wait_for()
+
+    def shoot(self, path: Path) -> None:
+        """Photograph the dashboard."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.dashboard.scroll_into_view_if_needed()
+        self.dashboard.screenshot(path=str(path), animations="disabled")
+
+    def shutdown(self) -> None:
+        """End the kernel."""
+        self.page.evaluate(f"async () => {{ await {_SESSION}?.shutdown(); }}")

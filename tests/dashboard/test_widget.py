@@ -1,0 +1,286 @@
+"""The widget, without a page."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import types
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import comm
+import ipywidgets
+import pytest
+from comm.base_comm import BaseComm
+from ipywidgets.widgets.widget import _instances
+
+from tests.dashboard.fakes import FakePool
+from tests.dashboard.test_table import EVIL, Reader
+from wpc_magic.dashboard import Dashboard, open_dashboard
+from wpc_magic.dashboard import widget as widget_module
+from wpc_magic.dashboard.afterimage import KEEP_S
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class Line(BaseComm):
+    """A comm that keeps what is sent."""
+
+    lines: list[Line]
+    kernel = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+        self.arrived = threading.Condition()
+        super().__init__(*args, **kwargs)
+        self.lines.append(self)
+
+    def publish_msg(self, msg_type: str, data: Any = None, *args: Any, **keys: Any) -> None:
+        with self.arrived:
+            self.sent.append((msg_type, data or {}))
+            self.arrived.notify_all()
+
+    def wait_for_patch(self, key: str) -> dict[str, Any]:
+        def found() -> Any:
+            patches = (data["state"].get("patch", {}) for _, data in self.sent if "state" in data)
+            return next((patch for patch in patches if key in patch), None)
+
+        with self.arrived:
+            patch: dict[str, Any] = self.arrived.wait_for(found, timeout=30)
+        assert patch, f"no patch has told of {key}"
+        return patch
+
+
+class SubshellLine(Line):
+    """A comm of ipykernel 7.4."""
+
+    def _reply_subshell_for(self, data: Any, default: Any) -> Any:
+        return None
+
+
+class Shell:
+    """A shell in a kernel; it keeps what is displayed, and what is sent."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[Any, ...]] = []
+        self.sent: list[Any] = []
+        self.display_pub = types.SimpleNamespace(publish=self._publish)
+        session = types.SimpleNamespace(send=lambda *args, **keys: self.sent.append((args, keys)))
+        self.kernel = types.SimpleNamespace(session=session, iopub_socket=None)
+
+    def _publish(self, data: Any, metadata: Any = None, **keys: Any) -> None:
+        self.shown.append((data, keys))
+
+
+@pytest.fixture(autouse=True)
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Line]]:
+    """Every comm that was opened; in the end none is left."""
+    Line.lines = []
+    before = set(_instances)
+    monkeypatch.setattr(comm, "create_comm", Line)
+    yield Line.lines
+    for name in set(_instances) - before:
+        if isinstance(_instances.get(name), Dashboard):
+            _instances[name].close()
+    assert set(_instances) == before
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
+    shell = Shell()
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    return shell
+
+
+def test_in_a_kernel_the_dashboard_is_one_widget_for_each_pool(shell: Shell):
+    pool, other = FakePool(), FakePool()
+    dashboard = open_dashboard(pool)
+    assert isinstance(dashboard, ipywidgets.DOMWidget)
+    assert open_dashboard(pool) is dashboard
+    assert open_dashboard(other) is not dashboard
+    assert len([thread for thread in threading.enumerate() if thread.name == "wpc-dashboard"]) == 2
+
+
+def test_after_it_was_closed_a_new_one_is_opened(shell: Shell):
+    pool = FakePool()
+    first = open_dashboard(pool)
+    assert isinstance(first, Dashboard)
+    first.close()
+    assert open_dashboard(pool) is not first
+
+
+def test_a_page_is_given_the_whole_frame_once_and_then_what_changes(lines: list[Line]):
+    pool = FakePool(2)
+    dashboard = Dashboard(pool)
+    (state,) = [
+        data["state"] for line in lines for kind, data in line.sent if "_esm" in data.get("state", {})
+    ]
+    assert [row["id"] for row in state["frame"]["workers"]] == [1, 2]
+    pool.paint(done=1)
+    pool.happen("worker_ready")
+    patch = dashboard.comm.wait_for_patch("pool")
+    assert patch["pool"] == {"done": 1}
+    assert all("frame" not in data["state"] for _, data in dashboard.comm.sent[1:])
+
+
+def test_a_page_that_opens_later_is_given_the_frame_of_that_moment(lines: list[Line]):
+    pool = FakePool(2)
+    dashboard = Dashboard(pool)
+    pool.happen("worker_ready")
+    patch = dashboard.comm.wait_for_patch("events")
+    state = dashboard.get_state()["frame"]
+    assert state["events"][-1]["name"] == "worker_ready"
+    assert state["seq"] == patch["seq"]
+
+
+def test_a_click_reaches_the_pool(lines: list[Line]):
+    pool = FakePool(2)
+    dashboard = Dashboard(pool)
+    click(dashboard, {"id": "click-1", "do": "scale", "number": 3})
+    assert dashboard.comm.wait_for_patch("taken")["taken"] == ["click-1"]
+    assert dashboard.comm.wait_for_patch("workers")["workers"][0]["id"] == 3
+
+
+@pytest.mark.parametrize("content", [None, "stop", ["stop"], {"do": "exec"}, {"id": "a", "do": "restart"}])
+def test_nonsense_from_a_page_is_dropped(content: Any):
+    pool = FakePool()
+    click(Dashboard(pool), content)
+    pool.wait_for_looks(2)
+    assert pool.did == []
+
+
+def test_a_page_that_missed_a_patch_is_sent_everything():
+    dashboard = Dashboard(FakePool())
+    click(dashboard, {"do": "hello", "seq": -1})
+    assert len(dashboard.comm.wait_for_patch("whole")["whole"]["workers"]) == 2
+
+
+def test_a_page_that_is_up_to_date_is_sent_nothing(lines: list[Line]):
+    pool = FakePool()
+    dashboard = Dashboard(pool)
+    click(dashboard, {"do": "hello", "seq": 0})
+    pool.wait_for_looks(2)
+    assert [kind for kind, _ in dashboard.comm.sent] == ["comm_open"]
+
+
+def click(dashboard: Dashboard, content: Any) -> None:
+    """Send what a page sends."""
+    message = {"content": {"data": {"method": "custom", "content": content}}, "buffers": []}
+    dashboard.comm.handle_msg(message)
+
+
+def test_clicks_keep_to_the_thread_that_the_page_chose(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(comm, "create_comm", SubshellLine)
+    dashboard = Dashboard(FakePool())
+    assert dashboard.comm._reply_subshell_for({}, "the page's") == "the page's"
+
+
+def test_a_kernel_without_that_choice_is_left_alone():
+    assert not hasattr(Dashboard(FakePool()).comm, "_reply_subshell_for")
+
+
+def test_closing_ends_the_thread_the_listener_and_every_comm(lines: list[Line]):
+    pool = FakePool()
+    dashboard = Dashboard(pool)
+    dashboard.close()
+    dashboard.close()
+    assert pool.listeners == 0
+    assert "wpc-dashboard" not in {thread.name for thread in threading.enumerate()}
+    assert all(line.sent[-1][0] == "comm_close" for line in lines)
+
+
+def test_a_dashboard_does_not_keep_its_pool(shell: Shell):
+    pool = FakePool()
+    open_dashboard(pool)
+    gone = weakref.ref(pool)
+    del pool
+    for thread in threading.enumerate():
+        if thread.name == "wpc-dashboard":
+            thread.join(30)
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_dashboard_that_nobody_holds_ends_with_the_garbage():
+    pool = FakePool()
+    dashboard = Dashboard(pool)
+    layout = dashboard.layout
+    del _instances[dashboard.model_id]  # it holds every widget
+    dashboard._msg_callbacks = None  # as it would be, if nothing had been asked of it
+    gone = weakref.ref(dashboard)
+    del dashboard
+    gc.collect()
+    layout.close()
+    assert gone() is None or pool.listeners == 1
+
+
+# -- what stays in the notebook -------------------------------------------------------------------------
+
+
+def test_its_text_is_short_and_the_same_in_every_run():
+    assert repr(Dashboard(FakePool())) == repr(Dashboard(FakePool(3))) == "<dashboard of wpc>"
+
+
+def test_its_bundle_has_the_widget_and_the_frame_as_html():
+    pool = FakePool(1)
+    pool.happen(EVIL)
+    bundle = Dashboard(pool)._repr_mimebundle_()
+    assert bundle is not None
+    assert set(bundle[0]) == {"text/plain", "text/html", VIEW}
+    assert EVIL in Reader(bundle[0]["text/html"]).texts
+
+
+def test_it_displays_itself_and_below_what_stays(shell: Shell):
+    dashboard = Dashboard(FakePool(1))
+    dashboard._ipython_display_()
+    (live, _), (still, keys) = shell.shown
+    assert set(live) == {"text/plain", VIEW}
+    assert still["text/plain"] == "<last frame of wpc>"
+    assert f"wpc-still-{keys['transient']['display_id']}" in still["text/html"]
+    assert dashboard._state()["still"] == keys["transient"]["display_id"]
+
+
+def test_what_stays_is_replaced_now_and_then_and_only_if_it_differs(shell: Shell):
+    pool = FakePool(1)
+    dashboard = Dashboard(pool)
+    still, now = dashboard._afterimage, 1000.0
+    frame = dashboard._feed.latest[0]
+    still.update(frame, now)
+    assert shell.sent == []  # it was never displayed
+    still.bundle(frame, now)
+    other: Any = {**frame, "pool": {**frame["pool"], "done": 1}}
+    still.update(other, now + KEEP_S - 0.1)
+    still.update(frame, now + KEEP_S)
+    assert shell.sent == []
+    still.update(other, now + KEEP_S)
+    ((args, keys),) = shell.sent
+    assert args[1] == "update_display_data"
+    assert "1 done" in args[2]["data"]["text/html"]
+    assert args[2]["transient"] == {"display_id": still.id}
+    assert keys["parent"] == {}
+
+
+def test_memory_and_processor_alone_change_no_notebook(shell: Shell):
+    dashboard = Dashboard(FakePool(1))
+    frame = dashboard._feed.latest[0]
+    dashboard._afterimage.bundle(frame, 0.0)
+    warmer: Any = {**frame, "workers": [{**frame["workers"][0], "cpu": 99, "memory": "1 GB"}]}
+    dashboard._afterimage.update(warmer, 1000.0, ending=True)
+    assert shell.sent == []
+
+
+def test_the_last_frame_of_all_stays(shell: Shell):
+    pool = FakePool(1)
+    dashboard = Dashboard(pool)
+    dashboard._ipython_display_()
+    pool.happen("worker_ready")
+    dashboard.comm.wait_for_patch("events")
+    dashboard.close()
+    assert "worker_ready" in shell.sent[-1][0][2]["data"]["text/html"]
+
+
+def test_the_page_never_writes_html():
+    source = (widget_module._STATIC / "dashboard.js").read_text()
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "import("):
+        assert word not in source

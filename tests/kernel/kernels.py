@@ -1,0 +1,245 @@
+"""A real kernel, asked as a notebook asks it; everything has a deadline."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import select
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psutil
+from jupyter_client import KernelManager
+
+DEADLINE_S = 60.0
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Cell:
+    """What one cell showed, also after it was done."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, dict[str, Any]]] = []
+        self.status = ""
+
+    def _of(self, kind: str) -> list[dict[str, Any]]:
+        return [content for name, content in self.messages if name == kind]
+
+    def stream(self, name: str) -> str:
+        return "".join(each["text"] for each in self._of("stream") if each["name"] == name)
+
+    @property
+    def text(self) -> str:
+        """What was printed."""
+        return self.stream("stdout")
+
+    @property
+    def value(self) -> str:
+        """The value, or what was displayed, as text."""
+        return "".join(bundle["text/plain"] for bundle in self.bundles)
+
+    @property
+    def bundles(self) -> list[dict[str, Any]]:
+        return [each["data"] for each in self._of("execute_result") + self._of("display_data")]
+
+    @property
+    def error(self) -> str:
+        """The traceback as it is shown, without colours."""
+        return _COLOUR.sub("", "\n".join(line for each in self._of("error") for line in each["traceback"]))
+
+    @property
+    def error_name(self) -> str:
+        return "".join(str(each["ename"]) for each in self._of("error"))
+
+
+class Kernel:
+    """A kernel of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it works; its temporary files and settings go to folders in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        env = {
+            **os.environ,
+            "IPYTHONDIR": str(folder / "ipython"),
+            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            "TMPDIR": str(self.temporary),
+            # Bytecode of other agents' half-written files must not stay.
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        self.manager = KernelManager(kernel_name="python3", connection_file=str(folder / "kernel.json"))
+        self.manager.start_kernel(cwd=str(folder), env=env)
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=DEADLINE_S)
+        self._cells: defaultdict[str, Cell] = defaultdict(Cell)
+
+    @property
+    def pid(self) -> int:
+        return int(self.manager.provisioner.pid)  # type: ignore[union-attr, attr-defined]
+
+    # -- cells ------------------------------------------------------------------------------------------
+
+    def begin(self, code: str) -> Cell:
+        """Run a cell, and do not wait for it."""
+        return self._cells[self.client.execute(code, allow_stdin=False)]
+
+    def run(self, code: str) -> Cell:
+        """Run a cell until it is done."""
+        return self.wait(self.begin(code))
+
+    def wait(self, cell: Cell) -> Cell:
+        """Wait until a cell is done."""
+        self.until(lambda: cell.status == "idle")
+        return cell
+
+    def good(self, code: str) -> Cell:
+        """Run a cell that is to show no error."""
+        cell = self.run(code)
+        assert not cell.error, cell.error
+        assert "UsageError" not in cell.stream("stderr"), cell.stream("stderr")
+        return cell
+
+    def until(self, condition: Callable[[], Any]) -> None:
+        """Take what the kernel sends until `condition` holds."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not condition():
+            try:
+                message = self.client.get_iopub_msg(timeout=max(deadline - time.monotonic(), 0.01))
+            except queue.Empty:
+                shown = [cell.messages for cell in self._cells.values()]
+                raise AssertionError(f"the kernel did not get there; it sent {shown}") from None
+            cell = self._cells[message["parent_header"].get("msg_id", "")]
+            if message["msg_type"] == "status":
+                cell.status = message["content"]["execution_state"]
+            else:
+                cell.messages.append((message["msg_type"], message["content"]))
+
+    def evaluate(self, expression: str) -> Any:
+        """Return the value of an expression of plain data."""
+        import ast
+
+        return ast.literal_eval(self.good(expression).value)
+
+    # -- other requests ---------------------------------------------------------------------------------
+
+    def _reply(self, message_id: str) -> dict[str, Any]:
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            reply = self.client.get_shell_msg(timeout=max(deadline - time.monotonic(), 0.01))
+            if reply["parent_header"].get("msg_id") == message_id:
+                content: dict[str, Any] = reply["content"]
+                return content
+
+    def complete(self, code: str) -> list[str]:
+        """Return the texts that the Tab key offers."""
+        reply = self._reply(self.client.complete(code, len(code)))
+        return [code[: reply["cursor_start"]] + match for match in reply["matches"]]
+
+    def inspect(self, code: str) -> str:
+        """Return what Shift-Tab shows."""
+        reply = self._reply(self.client.inspect(code, len(code)))
+        return _COLOUR.sub("", reply["data"].get("text/plain", ""))
+
+    def ask(self, code: str) -> str:
+        """Return what the pager shows for ``name?``."""
+        reply = self._reply(self.client.execute(code))
+        return _COLOUR.sub("", "".join(page["data"]["text/plain"] for page in reply["payload"]))
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """Press the stop button."""
+        self.manager.interrupt_kernel()
+
+    def restart(self) -> None:
+        """Restart, as the menu does."""
+        self.manager.restart_kernel()
+        self.client.wait_for_ready(timeout=DEADLINE_S)
+
+    def kill(self) -> None:
+        """Kill the kernel itself, and not its group: as the out-of-memory killer does."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        if self.manager.has_kernel:
+            self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+
+
+class Processes:
+    """Processes that are watched until they end; a number that is used again is not taken for one of them."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self.pids = sorted(pids)
+        self._handles = [os.pidfd_open(pid) for pid in self.pids]
+
+    @classmethod
+    def under(cls, pid: int) -> Processes:
+        """Return all descendants of a process."""
+        return cls(child.pid for child in psutil.Process(pid).children(recursive=True))
+
+    @property
+    def alive(self) -> list[int]:
+        poll = select.poll()
+        for handle in self._handles:
+            poll.register(handle, select.POLLIN)
+        ended = {handle for handle, _ in poll.poll(0)}
+        return [pid for pid, handle in zip(self.pids, self._handles, strict=True) if handle not in ended]
+
+    def wait_until_ended(self) -> None:
+        """Wait until all have ended."""
+        deadline = time.monotonic() + DEADLINE_S
+        for pid, handle in zip(self.pids, self._handles, strict=True):
+            poll = select.poll()
+            poll.register(handle, select.POLLIN)
+            assert poll.poll(max(deadline - time.monotonic(), 0) * 1000), f"process {pid} is still there"
+
+    def close(self) -> None:
+        for handle in self._handles:
+            os.close(handle)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Gate:
+    """Holds a worker's function until it is opened: the function opens a named pipe for reading.
+
+    Parameters
+    ----------
+    path : Path
+        Where the pipe is made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = path
+
+    @property
+    def wait(self) -> str:
+        """The code that waits at the gate."""
+        return f"open({str(self.path)!r}).read()"
+
+    def open(self) -> None:
+        """Wait until somebody waits at the gate, and let them through."""
+        with open(self.path, "w"):
+            pass
+
+
+__all__ = ["Cell", "Gate", "Kernel", "Processes", "closing"]

@@ -1,0 +1,174 @@
+"""A pytest plugin that fails every test and doctest which leaves something behind.
+
+It compares a picture of this process before the test's own fixtures are set up with one after they are torn
+down. What a fixture of a wider scope opened earlier is in the first picture, so it is not the test's.
+"""
+
+import contextlib
+import faulthandler
+import gc
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+
+PATIENCE_S = 2.0  # what ends by itself a moment later was not left behind
+POLL_S = 0.02
+EXIT_S = 30.0  # how long the run may take to end after its last test
+
+# Descendants carry this in their environment, so that one whose parent has died is still found.
+MARK = "WPC_TESTS_RUN"
+
+
+class Picture(NamedTuple):
+    """What a process holds that a test could forget to give back."""
+
+    processes: frozenset[psutil.Process]
+    threads: frozenset[threading.Thread]
+    descriptors: Counter[str]
+    memory: frozenset[str]
+    files: frozenset[str]
+
+
+def take() -> Picture:
+    """Look at what there is now."""
+    return Picture(_processes(), _threads(), _descriptors(), _memory(), _files())
+
+
+def _processes() -> frozenset[psutil.Process]:
+    me = psutil.Process()
+    found = set(me.children(recursive=True))  # with zombies: a process nobody waited for is left behind
+    mark = f"{MARK}={os.environ.get(MARK)}".encode()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        # The process may be gone by now, or somebody else's.
+        with contextlib.suppress(OSError, psutil.NoSuchProcess):
+            if mark in environ.read_bytes().split(b"\0"):
+                found.add(psutil.Process(int(environ.parent.name)))
+    return frozenset(found - {me})
+
+
+def _threads() -> frozenset[threading.Thread]:
+    # A daemon thread of somebody else's library may live as long as it likes; ours end with their pool.
+    return frozenset(t for t in threading.enumerate() if not t.daemon or t.name.startswith("wpc-"))
+
+
+def _descriptors() -> Counter[str]:
+    # By what they lead to: numbers are reused, and sockets, pipes and files have names of their own.
+    found: Counter[str] = Counter()
+    with contextlib.suppress(FileNotFoundError):  # no /proc: not Linux
+        for number in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):  # the listing's own
+                found[os.readlink(f"/proc/self/fd/{number}")] += 1
+    return found
+
+
+def _memory() -> frozenset[str]:
+    # A line ends in "inode /memfd:name (deleted)"; addresses change when neighbours are merged.
+    with contextlib.suppress(FileNotFoundError):
+        maps = Path("/proc/self/maps").read_text()
+        return frozenset(line.split(maxsplit=4)[4] for line in maps.splitlines() if "/memfd:" in line)
+    return frozenset()
+
+
+def _files() -> frozenset[str]:
+    return frozenset(str(path) for path in Path(tempfile.gettempdir()).glob("wpc*"))
+
+
+def left_behind(before: Picture, *, descriptors: bool = True, patience_s: float | None = None) -> list[str]:
+    """
+    Say in words what there is now and was not before.
+
+    Parameters
+    ----------
+    before
+        The picture to compare with.
+    descriptors
+        Whether open file descriptors count.
+    patience_s
+        How long to wait, in seconds, for things to go by themselves; `PATIENCE_S` by default.
+    """
+    deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
+    while found := _difference(before, take(), descriptors):
+        if time.monotonic() >= deadline:
+            break
+        gc.collect()  # a reference cycle that holds a socket is not a leak
+        threading.Event().wait(POLL_S)
+    return found
+
+
+def _difference(before: Picture, after: Picture, descriptors: bool) -> list[str]:
+    return [
+        *(f"process {_describe(p)}" for p in strangers(before, after)),
+        *(f"thread {t.name!r}" for t in after.threads - before.threads),
+        *(f"file descriptor of {name}" for name in (after.descriptors - before.descriptors) if descriptors),
+        *(f"mapped memory {name}" for name in after.memory - before.memory),
+        *(f"temporary file {name}" for name in after.files - before.files),
+    ]
+
+
+def strangers(before: Picture, after: Picture) -> list[psutil.Process]:
+    """Return the new processes, but not those that an older one started: a browser answers for its own."""
+    found = []
+    for process in after.processes - before.processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if not before.processes.intersection(process.parents()):
+                found.append(process)
+    return found
+
+
+def _describe(process: psutil.Process) -> str:
+    try:
+        words = [str(process.pid), f"({process.status()})", process.name()]
+        with contextlib.suppress(psutil.ZombieProcess):
+            words += process.cmdline()[1:]
+    except psutil.NoSuchProcess:
+        return f"{process.pid}, gone meanwhile"
+    return " ".join(" ".join(words).split())[:200]
+
+
+def _may_keep_descriptors(request: pytest.FixtureRequest) -> bool:
+    marker = request.node.get_closest_marker("leaves")
+    if marker is None:
+        return False
+    if not marker.kwargs.get("reason"):
+        pytest.fail('say why: @pytest.mark.leaves(reason="...")')
+    return True
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test if it leaves a process, thread, descriptor, shared memory, or temporary file."""
+    may_keep = _may_keep_descriptors(request)
+    before = take()
+    yield
+    found = left_behind(before, descriptors=not may_keep)
+    for process in strangers(before, take()) if found else []:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()  # so that it does not disturb the tests that follow
+    if found:
+        pytest.fail("the test left behind:\n  " + "\n  ".join(found), pytrace=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this run a folder for temporary files and a mark of its own: other runs leave theirs alone."""
+    os.environ[MARK] = f"{os.getpid()}-{time.time_ns()}"
+    shared = tempfile.gettempdir()
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", shared)  # tmp_path stays where one looks for it
+    own = tempfile.mkdtemp(prefix="tests-of-wpc-")
+    os.environ["TMPDIR"] = tempfile.tempdir = own
+
+    def give_back() -> None:
+        # Python waits for threads at its end: for one that was left behind, perhaps for ever.
+        faulthandler.dump_traceback_later(EXIT_S, exit=True)
+        os.environ["TMPDIR"] = tempfile.tempdir = shared
+        shutil.rmtree(own, ignore_errors=True)
+
+    config.add_cleanup(give_back)

@@ -1,0 +1,193 @@
+"""A pool without workers: it keeps books of what it is told, and runs functions in place."""
+
+from __future__ import annotations
+
+import hashlib
+import types
+from concurrent.futures import Future
+from typing import Any
+
+from wpc_magic.pool.errors import DefinitionSyntaxError, FunctionNotDefinedError, OptionError, PoolStateError
+from wpc_magic.pool.mind.events import WorkerEvent
+from wpc_magic.pool.mind.snapshot import (
+    ConstantInfo,
+    DependencyInfo,
+    FunctionInfo,
+    PoolSnapshot,
+    WorkerHealth,
+    WorkerSnapshot,
+)
+from wpc_magic.pool.options import PoolOptions
+
+
+class FakeProcedure:
+    def __init__(self, pool: FakePool, name: str, **options: Any) -> None:
+        self._pool, self._name, self._options = pool, name, options
+        self.source = pool.sources.get(name, "")
+
+    def options(self, **options: Any) -> FakeProcedure:
+        return FakeProcedure(self._pool, self._name, **options)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        self._pool.calls.append((self._name, args, kwargs, self._options))
+        if not self._pool.is_running:
+            raise PoolStateError("the workers are not running")
+        future: Future[Any] = Future()
+        try:
+            future.set_result(self._pool.functions[self._name](*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+class FakeCalls:
+    def __init__(self, pool: FakePool) -> None:
+        self._pool = pool
+
+    def __getitem__(self, name: str) -> FakeProcedure:
+        if name not in self._pool.functions:
+            raise FunctionNotDefinedError(f"no function {name!r} is registered")
+        return FakeProcedure(self._pool, name)
+
+    def __getattr__(self, name: str) -> FakeProcedure:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __dir__(self) -> list[str]:
+        return sorted(self._pool.functions)
+
+
+class FakePool:
+    """What the magics use of `WorkerProcedureCall`."""
+
+    def __init__(self, *, name: str = "wpc", **options: Any) -> None:
+        self.name = name
+        self.options = PoolOptions(**options)
+        self.describe_fix: Any = str
+        self.output_sink: Any = None
+        self.origin: Any = None
+        self.workers = 0
+        self.did: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
+        self.infos: dict[str, FunctionInfo] = {}
+        self.functions: dict[str, Any] = {}
+        self.sources: dict[str, str] = {}
+        self.modules: dict[str, types.ModuleType] = {}
+        self.dependencies: dict[str, DependencyInfo] = {}
+        self.constants: dict[str, Any] = {}
+        self.requires: tuple[str, ...] = ()
+        self.happened: list[WorkerEvent] = []
+        self.fail_next: BaseException | None = None
+        self.call = FakeCalls(self)
+
+    def _note(self, *what: Any) -> None:
+        self.did.append(what)
+        error, self.fail_next = self.fail_next, None
+        if error is not None:
+            raise error
+
+    @property
+    def is_running(self) -> bool:
+        return self.workers > 0
+
+    def start_workers(self, count: int | None = None, **options: Any) -> None:
+        self._note("start", count, options)
+        self.configure(**options)
+        self.workers = count or 2
+
+    def stop_workers(self, drain: bool = False) -> None:
+        self._note("stop", drain)
+        self.workers = 0
+
+    def wait_until_ready(self, timeout_ms: int | None = None) -> None:
+        pass
+
+    def resize(self, count: int) -> None:
+        self._note("resize", count)
+        self.workers = count
+
+    def restart_worker(self, worker_id: int, drain: bool = False) -> None:
+        self._note("restart", worker_id, drain)
+        if not 1 <= worker_id <= self.workers:
+            raise OptionError(f"there is no worker {worker_id}")
+
+    def restart_workers(self, drain: bool = False) -> None:
+        self._note("restart", None, drain)
+
+    def configure(self, **options: Any) -> None:
+        self.options = self.options.replace(options)
+
+    def define_worker_functions(self, source: str, **options: Any) -> list[FunctionInfo]:
+        self._note("define", options)
+        module = types.ModuleType("cell")
+        try:
+            exec(compile(source, "<cell>", "exec"), module.__dict__)
+        except SyntaxError as error:
+            raise DefinitionSyntaxError(f"line {error.lineno}: {error.msg}", error.lineno or 0) from None
+        names = options.get("names") or [
+            name for name, value in vars(module).items() if isinstance(value, types.FunctionType)
+        ]
+        for name in names:
+            self.functions[name], self.sources[name] = getattr(module, name), source
+            self.modules[name] = module
+            revision = self.infos[name].revision + 1 if name in self.infos else 1
+            digest = hashlib.sha1(source.strip().encode()).hexdigest()
+            self.infos[name] = FunctionInfo(
+                name, "(n)", digest, self.workers, revision, self.requires, timeout_ms=options.get("timeout_ms")
+            )
+        return [self.infos[name] for name in names]
+
+    def undefine_worker_function(self, *, name: str) -> None:
+        del self.infos[name], self.functions[name]
+
+    def get_remote_functions(self) -> list[FunctionInfo]:
+        return [self.infos[name] for name in sorted(self.infos)]
+
+    def local_module(self, name: str) -> types.ModuleType:
+        return self.modules[name]
+
+    def define_worker_dependency(
+        self, *, alias: str, module_specifier: str, export_name: str | None = None, reload: bool = False
+    ) -> DependencyInfo:
+        self._note("dependency", alias, module_specifier, export_name, reload)
+        info = DependencyInfo(alias, module_specifier, export_name, False, self.workers)
+        self.dependencies[alias] = info
+        return info
+
+    def undefine_worker_dependency(self, *, alias: str) -> None:
+        del self.dependencies[alias]
+
+    def get_worker_dependencies(self) -> list[DependencyInfo]:
+        return [self.dependencies[alias] for alias in sorted(self.dependencies)]
+
+    def define_worker_constant(self, *, name: str, value: Any) -> ConstantInfo:
+        self._note("constant", name)
+        self.constants[name] = value
+        return ConstantInfo(name, self.workers, type(value).__name__, 2048)
+
+    def undefine_worker_constant(self, *, name: str) -> None:
+        del self.constants[name]
+
+    def get_worker_constants(self) -> list[ConstantInfo]:
+        return [
+            ConstantInfo(name, self.workers, type(value).__name__, 2048)
+            for name, value in sorted(self.constants.items())
+        ]
+
+    def map(self, name: str, *iterables: Any, chunk_size: int | None = None) -> Any:
+        self.calls.append((name, iterables, {}, {"chunk_size": chunk_size}))
+        return map(self.functions[name], *iterables)
+
+    def get_worker_health_states(self) -> list[WorkerHealth]:
+        return [WorkerHealth(number + 1, "ready", 0, 0, 0) for number in range(self.workers)]
+
+    def snapshot(self) -> PoolSnapshot:
+        workers = tuple(
+            WorkerSnapshot(number + 1, "ready", 100 + number, memory_bytes=2**20)
+            for number in range(self.workers)
+        )
+        return PoolSnapshot(self.name, "running" if workers else "stopped", workers)
+
+    def events(self) -> list[WorkerEvent]:
+        return self.happened

@@ -1,0 +1,207 @@
+"""Workers' text in the cell that made the call, with a kernel that only keeps what is sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from wpc_magic.notebook import output as output_module
+from wpc_magic.notebook.output import NotebookOutput
+
+HOUR_S = 3600.0
+
+
+class Text(NamedTuple):
+    """An `OutputText` of the pool."""
+
+    text: str
+    origin: Any
+    stream: str = "stdout"
+    worker_id: int = 1
+    call_id: int | None = 1
+
+
+class Session:
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str, str]] = []
+        self.arrived = threading.Event()
+        self.broken = False
+
+    def send(self, socket: Any, kind: str, content: Any, *, parent: Any, ident: bytes) -> None:
+        if self.broken:
+            raise RuntimeError("the socket is closed")
+        assert kind == "stream"
+        assert ident == b"stream." + content["name"].encode()
+        self.sent.append((parent["msg_id"], content["name"], content["text"]))
+        self.arrived.set()
+
+
+class Kernel:
+    def __init__(self) -> None:
+        self.session = Session()
+        self.iopub_socket = object()
+
+
+class Shell:
+    """A kernel's shell that is asked to run cells by their names."""
+
+    def __init__(self, kernel: Kernel | None) -> None:
+        if kernel is not None:
+            self.kernel = kernel
+        self.cell = ""
+
+    def get_parent(self) -> dict[str, Any]:
+        return {"header": {"msg_id": self.cell}, "content": {"code": "long " * 1000}}
+
+
+class Setting:
+    def __init__(self, make: Callable[[Any, float], NotebookOutput], gather_s: float) -> None:
+        self.kernel = Kernel()
+        self.shell = Shell(self.kernel)
+        self.sink = make(self.shell, gather_s)
+
+    @property
+    def sent(self) -> list[tuple[str, str, str]]:
+        return self.kernel.session.sent
+
+    def begin(self, cell: str) -> Any:
+        self.shell.cell = cell
+        return self.sink.begin_cell()
+
+    def elsewhere(self, *texts: Text) -> None:
+        """Bring texts in another thread."""
+
+        def bring() -> None:
+            for text in texts:
+                self.sink(text)
+
+        thread = threading.Thread(target=bring)
+        thread.start()
+        thread.join()
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[[Any, float], NotebookOutput]]:
+    made: list[NotebookOutput] = []
+
+    def make(shell: Any, gather_s: float) -> NotebookOutput:
+        made.append(NotebookOutput(shell, gather_s))
+        return made[-1]
+
+    yield make
+    for sink in made:
+        sink.close()
+
+
+@pytest.fixture
+def slow(make: Callable[[Any, float], NotebookOutput], monkeypatch: pytest.MonkeyPatch) -> Setting:
+    """A sink that would gather for an hour, and a kernel's own streams in their place."""
+    monkeypatch.setattr(output_module, "_is_captured", lambda stream: False)
+    return Setting(make, HOUR_S)
+
+
+def test_text_in_the_cells_own_thread_is_written_among_its_prints(
+    slow: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    origin = slow.begin("A")
+    print("before ", end="")
+    slow.sink(Text("worker ", origin))
+    print("after", end="")
+    assert capsys.readouterr().out == "before worker after"
+    assert slow.sent == []
+
+
+def test_text_from_another_thread_reaches_its_cell_before_that_is_done(
+    slow: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    origin = slow.begin("A")
+    slow.elsewhere(Text("one\n", origin), Text("two\n", origin))
+    assert (capsys.readouterr().out, slow.sent) == ("", [])
+    slow.sink.end_cell()
+    assert capsys.readouterr().out + "".join(text for _, _, text in slow.sent) == "one\ntwo\n"
+
+
+def test_text_of_an_earlier_cell_goes_to_that_cell(slow: Setting, capsys: pytest.CaptureFixture[str]) -> None:
+    first = slow.begin("A")
+    slow.sink.end_cell()
+    second = slow.begin("B")
+    slow.sink(Text("late", first))
+    slow.sink(Text("now", second))
+    slow.sink.flush()
+    assert slow.sent == [("A", "stdout", "late")]
+    assert capsys.readouterr().out == "now"
+
+
+def test_neighbours_travel_together_and_the_order_stays(slow: Setting) -> None:
+    origin = slow.begin("A")
+    slow.sink.end_cell()
+    other = slow.begin("B")
+    slow.elsewhere(
+        Text("1", origin), Text("2", origin), Text("3", origin, "stderr"), Text("4", origin), Text("x", other)
+    )
+    slow.sink.end_cell()
+    assert [each for each in slow.sent if each[0] == "A"] == [
+        ("A", "stdout", "12"),
+        ("A", "stderr", "3"),
+        ("A", "stdout", "4"),
+    ]
+
+
+def test_gathered_text_goes_out_by_itself(
+    make: Callable[[Any, float], NotebookOutput], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_module, "_is_captured", lambda stream: False)
+    quick = Setting(make, 0.001)
+    origin = quick.begin("A")
+    quick.elsewhere(Text("soon", origin))
+    assert quick.kernel.session.arrived.wait(30)
+    assert quick.sent == [("A", "stdout", "soon")]
+
+
+def test_a_stream_put_in_place_of_the_kernels_gets_the_text(
+    make: Callable[[Any, float], NotebookOutput], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # pytest's stream stands where `%%capture` and `redirect_stdout` put theirs.
+    setting = Setting(make, HOUR_S)
+    origin = setting.begin("A")
+    setting.elsewhere(Text("captured", origin))
+    assert capsys.readouterr().out == "captured"
+
+
+def test_closing_sends_what_is_left_and_ends_the_one_thread(slow: Setting) -> None:
+    origin = slow.begin("A")
+    slow.sink.end_cell()
+    slow.begin("B")
+    slow.elsewhere(Text("a", origin))
+    slow.elsewhere(Text("b", origin))
+    assert [thread.name for thread in threading.enumerate()].count("wpc-output") == 1
+    slow.sink.close()
+    assert slow.sent == [("A", "stdout", "ab")]
+    assert "wpc-output" not in [thread.name for thread in threading.enumerate()]
+    slow.elsewhere(Text("c", origin))  # a straggler starts no thread again
+    assert "wpc-output" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_kernel_that_shuts_down_makes_no_noise(slow: Setting) -> None:
+    origin = slow.begin("A")
+    slow.sink.end_cell()
+    slow.kernel.session.broken = True
+    slow.elsewhere(Text("a", origin))
+    slow.sink.flush()
+
+
+def test_without_a_kernel_text_is_written_at_once(
+    make: Callable[[Any, float], NotebookOutput], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink = make(Shell(None), HOUR_S)
+    sink.begin_cell()
+    sink(Text("out\n", None))
+    sink(Text("err\n", None, "stderr"))
+    assert capsys.readouterr() == ("out\n", "err\n")
+
+
+def test_the_origin_is_small(slow: Setting) -> None:
+    assert slow.begin("A") == {"msg_id": "A"}

@@ -1,0 +1,134 @@
+"""A small table that a notebook shows as HTML and a terminal as text."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = ["Table"]
+
+WIDEST = 100
+"""How many columns of a terminal one cell takes at most; a notebook wraps instead."""
+
+# Only what a notebook lets pass that does not trust its outputs, and no colour: it takes those of its page.
+_LEFT = "text-align: left; vertical-align: top"
+_RIGHT = "text-align: right; vertical-align: top; white-space: nowrap; font-variant-numeric: tabular-nums"
+
+
+class Table:
+    """Rows under named columns.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        The names of the columns.
+    rows : sequence of sequence
+        The cells of each row, shown by `str`. A column of numbers is aligned to the right.
+    caption : str
+        A line about the whole; a table without rows is its caption.
+
+    Examples
+    --------
+    >>> Table(["worker", "state"], [[1, "ready"], [12, "failed"]], caption="wpc running")
+    wpc running
+    worker  state
+    ──────  ──────
+         1  ready
+        12  failed
+    """
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
+        self.columns = columns
+        self.rows = rows
+        self.caption = caption
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return _printable(self.caption) or "(empty)"
+        right = self._right()
+        cells = [[_short(_printable(str(cell))) for cell in row] for row in [self.columns, *self.rows]]
+        widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+        lines = [self._line(row, widths, right) for row in cells]
+        lines.insert(1, "  ".join("─" * width for width in widths))
+        return "\n".join([_printable(self.caption), *lines] if self.caption else lines)
+
+    @staticmethod
+    def _line(cells: Iterable[str], widths: Iterable[int], right: Iterable[bool]) -> str:
+        padded = (
+            " " * (width - _width(cell)) + cell if is_right else cell + " " * (width - _width(cell))
+            for cell, width, is_right in zip(cells, widths, right, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    def _repr_html_(self) -> str:
+        caption = html.escape(self.caption)
+        if not self.rows:
+            return f"<p>{caption or '(empty)'}</p>"
+        styles = [_RIGHT if is_right else _LEFT for is_right in self._right()]
+        head = "".join(
+            f'<th scope="col" style="{style}">{html.escape(name)}</th>'
+            for name, style in zip(self.columns, styles, strict=True)
+        )
+        body = "\n".join(
+            "<tr>"
+            + "".join(
+                f'<td style="{style}">{html.escape(str(cell))}</td>'
+                for cell, style in zip(row, styles, strict=True)
+            )
+            + "</tr>"
+            for row in self.rows
+        )
+        above = f'<caption style="{_LEFT}">{caption}</caption>\n' if caption else ""
+        return (
+            f'<table class="wpc-table">\n{above}<thead><tr>{head}</tr></thead>\n'
+            f"<tbody>\n{body}\n</tbody>\n</table>"
+        )
+
+    def _right(self) -> list[bool]:
+        """Tell which columns are numbers: they, and cells that are empty, but not only those."""
+        return [
+            any(map(_is_number, column)) and all(_is_number(cell) or cell == "" for cell in column)
+            for column in zip(*self.rows, strict=True)
+        ]
+
+
+_NUMBER = re.compile(r"\d+(\.\d+)?( (%|ms|s|min|h|B|kB|MB|GB)( \d+ (s|min))?)?")
+
+
+def _is_number(cell: Any) -> bool:
+    """Tell whether a cell is a number, or the text of one with its unit."""
+    if isinstance(cell, int | float):
+        return not isinstance(cell, bool)
+    return _NUMBER.fullmatch(str(cell)) is not None
+
+
+def _printable(text: str) -> str:
+    r"""Return one line that a terminal only prints, and does not obey.
+
+    Examples
+    --------
+    >>> print(_printable("two\nlines \x1b[31mred"))
+    two lines \x1b[31mred
+    """
+    return "".join(
+        char if char.isprintable() else " " if char in "\n\r\t" else ascii(char)[1:-1] for char in text
+    )
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
+def _short(text: str) -> str:
+    if _width(text) <= WIDEST:
+        return text
+    while _width(text) > WIDEST - 1:
+        text = text[:WIDEST] if len(text) > WIDEST else text[:-1]
+    return text + "…"

@@ -1,0 +1,1 @@
+"""The magics of IPython over one pool: parsing, the work, the shell, completion."""

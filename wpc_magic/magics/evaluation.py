@@ -1,0 +1,76 @@
+"""Code on a magic's line, evaluated in the notebook."""
+
+from __future__ import annotations
+
+import ast
+import symtable
+from typing import Any
+
+from wpc_magic.pool.options import RESERVED, did_you_mean
+
+from .parsing import UsageMistake
+
+__all__ = ["constant_value", "evaluate_arguments", "public_names"]
+
+
+def constant_value(name: str, expression: str | None, namespace: dict[str, Any]) -> Any:
+    """Return the value of an expression, or of the variable `name` where there is none.
+
+    Raises
+    ------
+    UsageMistake
+        If there is no such variable; what an expression raises is the user's own.
+    """
+    __tracebackhide__ = True
+    if expression is not None:
+        return eval(compile(expression, f"<{name}>", "eval"), namespace)
+    if name not in namespace:
+        near = did_you_mean(name, [key for key in namespace if not key.startswith("_")])
+        raise UsageMistake(
+            f"the notebook has no variable {name!r}.{near} To give a value: %wpc_const {name} = ..."
+        )
+    return namespace[name]
+
+
+def public_names(source: str) -> list[str]:
+    r"""Return what a cell binds at its top level under names without an underscore in front.
+
+    Examples
+    --------
+    >>> public_names("import os as system\ndef f(): x = 1\n_y = K = 2")
+    ['system', 'f', 'K']
+    """
+    table = symtable.symtable(source, "<cell>", "exec")
+    bound = [s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()]
+    return [name for name in bound if not name.startswith("_") and name not in RESERVED]
+
+
+_COLLECT = "__wpc_arguments__"
+
+
+def evaluate_arguments(node: ast.Call, namespace: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Evaluate the arguments of a call, and nothing of the function that it names.
+
+    Parameters
+    ----------
+    node : ast.Call
+        The call.
+    namespace : dict
+        Where its names are looked up, as globals: comprehensions and lambdas in the arguments see them.
+
+    Examples
+    --------
+    >>> evaluate_arguments(ast.parse("f(x, *[i + x for i in (1, 2)], k=x)", mode="eval").body, {"x": 3})
+    ((3, 4, 5), {'k': 3})
+    """
+    __tracebackhide__ = True
+
+    def collect(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, kwargs
+
+    call = ast.Call(ast.Name(_COLLECT, ast.Load()), node.args, node.keywords)
+    expression = ast.fix_missing_locations(ast.copy_location(ast.Expression(call), node))
+    code = compile(expression, "<arguments>", "eval")
+    # Read from the locals, so that the namespace itself stays as it is.
+    answer: tuple[tuple[Any, ...], dict[str, Any]] = eval(code, namespace, {_COLLECT: collect})
+    return answer

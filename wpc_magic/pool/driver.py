@@ -1,0 +1,493 @@
+"""The hands of the pool: they join the mind, the channels, the processes and the clock.
+
+::
+
+       caller's thread                   "wpc-driver" thread                     worker process
+    ┌──────────────────────┐    ┌───────────────────────────────────┐    ┌───────────────────────────┐
+    │ submit               │    │ tick          exits (pidfd)       │    │                           │
+    │   │  result() await  │    │   │  Inbox    Popen               │    │                           │
+    │   v     ^       ^    │    │   v    ^         ^                │    │                           │
+    │ ┌─────────────── Core: all decisions, under one lock ───────┐ │    │                           │
+    │ └─┬────────────────────────────────┬────────────────────────┘ │    │                           │
+    │   v  Outbox: calls                 v  Outbox: definitions,    │    │                           │
+    │   │                                │  revokes, pings, kills   │    │                           │
+    │   ├─── call channel ───────────────┴──────────────────────────┼──> │ main thread: reads, runs, │
+    │   │                                                           │    │ answers                   │
+    │ Waiters <── who waits reads ──────────── else Watch reads <───┼─── │                           │
+    │                                          control channel <────┼──> │ control thread: pings,    │
+    └──────────────────────┘    └───────────────────────────────────┘    │ revokes, interrupts       │
+                                                                         └───────────────────────────┘
+
+One blocking call costs three system calls here (send, poll, recv) and two in the worker (recv, send), one
+wake-up on each side, and one copy of its arguments into and out of each socket; the driver's thread takes no
+part in it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from .callbacks import Callbacks
+from .errors import NestedCallError, StartError
+from .futures import CallFuture
+from .gates import Gates
+from .inbox import Inbox, crash_report, settle
+from .interrupts import Interrupts
+from .link import Link
+from .mind import effects
+from .mind.calls import Call
+from .mind.core import Core
+from .mind.registry import Change, Record
+from .mind.rollout import Rollout
+from .options import PoolOptions
+from .outbox import Outbox
+from .process import WorkerProcess
+from .texts import Texts
+from .waiters import Waiters
+from .watch import Watch
+from .wire import protocol
+
+__all__ = ["Driver", "Surroundings"]
+
+
+class Surroundings(NamedTuple):
+    """What workers take over from this process.
+
+    Parameters
+    ----------
+    environ : mapping
+        The environment.
+    cwd : str
+        The working directory.
+    path : list of str
+        ``sys.path``.
+    """
+
+    environ: Mapping[str, str]
+    cwd: str
+    path: list[str]
+
+
+class Driver:
+    """Runs one pool.
+
+    Parameters
+    ----------
+    name : str
+        The pool's.
+    options : PoolOptions
+        The pool's.
+
+    Attributes
+    ----------
+    core : Core
+        The mind; touch it under `lock` only.
+    gates : Gates
+        For who waits for a change of the pool.
+    waiters : Waiters
+        For who waits for a call.
+    texts : Texts
+        What functions print.
+    listeners : dict
+        Who is told of events, by number.
+    surroundings : Surroundings
+        What the next worker takes over.
+    """
+
+    def __init__(self, name: str, options: PoolOptions) -> None:
+        self.name = name
+        self.lock = threading.Lock()
+        self.core = Core(options, stamp=_now_as_text, dice=random.random, running=self._running)
+        self.texts = Texts()
+        self.listeners: dict[int, Callable[[Any], object]] = {}
+        self.surroundings = Surroundings({}, "", [])
+        self._links: dict[int, Link] = {}
+        self._watch = Watch(
+            {
+                "call": self._on_call,
+                "control": self._on_control,
+                "stdout": lambda link: self._on_pipe(link, "stdout"),
+                "stderr": lambda link: self._on_pipe(link, "stderr"),
+                "exit": self._on_exit,
+            }
+        )
+        self._inbox = Inbox(self.core, self._watch, self.texts)
+        self._outbox = Outbox(self.core, self._watch, self._links)
+        self.gates = Gates(self.lock, self._apply)
+        self.waiters = Waiters(self.lock, self._links, self._watch, self._inbox, self.texts, self._apply)
+        self._callbacks = Callbacks()
+        self._spawns: list[effects.Spawn] = []
+        self._thread: threading.Thread | None = None
+        self._over = False  # whether the last worker is gone
+        self._changing = False  # whether a change of the definitions is under way
+        self._abandoned = False
+        self._foreign = False  # whether this is a fork of the process that made the pool
+        self._given_up: deque[CallFuture] = deque()
+        _drivers.add(self)
+
+    # -- the life of the pool ---------------------------------------------------------------------------
+
+    def start(self, count: int, surroundings: Surroundings) -> None:
+        """Start the workers, and return at once.
+
+        Raises
+        ------
+        PoolStateError
+            If they are running.
+        """
+        with Interrupts(), self.lock:
+            self.core.supervisor.start(count, time.monotonic())
+            self.surroundings = surroundings
+            self._over = False
+            self._watch.open()
+            self._apply()
+            # It lives as long as the workers: on Linux they end with the thread that started them.
+            self._thread = threading.Thread(target=self._run, name="wpc-driver", daemon=True)
+            self._thread.start()
+
+    def begin_stop(self) -> threading.Thread | None:
+        """Begin to stop the workers; return the thread that ends when everything is gone."""
+        with Interrupts(), self.lock:
+            self.core.supervisor.stop(time.monotonic())
+            self._apply()
+            self._watch.wake()
+            return self._thread
+
+    def stop(self) -> None:
+        """Stop the workers, and return when everything is gone."""
+        thread = self.begin_stop()
+        if thread is not None and thread is not threading.current_thread():
+            self.gates.wait_for(lambda: self._thread is not thread)
+            self._end_stop(thread)
+
+    async def stop_async(self) -> None:
+        """Stop the workers, and let the event loop run meanwhile."""
+        thread = self.begin_stop()
+        if thread is not None:
+            await self.gates.wait_for_async(lambda: self._thread is not thread)
+            self._end_stop(thread)
+
+    def _end_stop(self, thread: threading.Thread) -> None:
+        thread.join()  # it has let go of everything
+        self._callbacks.close()
+
+    def drained(self) -> bool:
+        """Refuse new calls; return whether the last has ended. Under the lock."""
+        state = self.core.state
+        if state.phase not in ("starting", "running"):
+            return True
+        state.draining = True
+        return not self.core.dispatch.queued and not self.core.dispatch.in_flight
+
+    def abandon(self) -> None:
+        """Have everything stopped, and wait for nothing: nobody can reach the pool any more.
+
+        A finalizer calls this in any thread, perhaps in one that holds the lock; so it only leaves a word.
+        """
+        self._abandoned = True
+        self._watch.wake()
+
+    def disown(self) -> None:
+        """Let go of everything, in a fork of the process that made the pool."""
+        self._foreign = True
+        self.lock = threading.Lock()
+        self._callbacks.forget()
+        self._thread = None
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+
+    def check(self) -> None:
+        """Refuse to work in a fork.
+
+        Raises
+        ------
+        NestedCallError
+        """
+        if self._foreign:
+            raise NestedCallError("this pool belongs to the process that this one was forked from")
+
+    # -- asking the mind, and telling it ----------------------------------------------------------------
+
+    @contextmanager
+    def deciding(self) -> Iterator[tuple[Core, float]]:
+        """Give the mind and the time, under the lock; what it wants done is done at the end."""
+        self.check()
+        with Interrupts(), self.lock:
+            yield self.core, time.monotonic()
+            self._apply()
+
+    def change(self, records: Iterable[Record], removed: Iterable[str]) -> Rollout:
+        """Change the definitions, one change after another; return when the outcome is known."""
+        mine: list[Rollout] = []
+        records, removed = list(records), list(removed)
+
+        def begin() -> bool:
+            if not self._changing:
+                # Noted before it can be interrupted, and by the one step after which there is something to undo.
+                mine.append(self.core.propose(records, removed, time.monotonic()))
+                self._changing = True
+            return bool(mine)
+
+        try:
+            self.gates.wait_for(begin)
+            self.gates.wait_for(lambda: mine[0].over)
+        finally:
+            with Interrupts(), self.lock:
+                if mine:
+                    self.core.definitions.withdraw(mine[0], time.monotonic())
+                    self._changing = False
+                self._apply()
+                self.gates.open()
+        return mine[0]
+
+    def changes_since(self, epoch: int) -> Change:
+        """Return what leads from an epoch to the one in force."""
+        with self.deciding() as (core, _):
+            return core.state.registry.since(epoch)
+
+    def facts(self) -> dict[int, Any]:
+        """Return what the machine says of each worker. Under the lock."""
+        return {number: link.facts() for number, link in self._links.items()}
+
+    # -- calls ------------------------------------------------------------------------------------------
+
+    def submit(self, call: Call) -> None:
+        """Make a call; see `Dispatch.submit` for what it raises."""
+        with Interrupts():
+            self.lock.acquire()
+            try:
+                if self._foreign:
+                    self.check()
+                self.core.dispatch.submit(call, time.monotonic())
+                self._apply()
+            finally:
+                self.lock.release()
+
+    def submit_when_there_is_room(self, call: Call) -> None:
+        """Make a call; wait while as many are pending as the limit allows."""
+
+        def submit() -> bool:
+            self.core.dispatch.check(call.name)
+            if not self.core.dispatch.has_room():
+                return False
+            self.core.dispatch.submit(call, time.monotonic())
+            return True
+
+        self.check()
+        self.gates.wait_for(submit)
+
+    def cancel(self, future: CallFuture) -> bool:
+        """End the call if it has not begun; return whether it is over."""
+        with self.deciding() as (core, _):
+            return core.dispatch.cancel(future.call)
+
+    def give_up(self, futures: Iterable[CallFuture]) -> None:
+        """Have calls cancelled that have not begun. A finalizer may call this, as `abandon`."""
+        self._given_up.extend(futures)
+        self._watch.wake()
+
+    def has_begun(self, future: CallFuture) -> bool:
+        """Return whether the call runs."""
+        with self.deciding() as (core, _):
+            slot = future.call.slot
+            return slot is not None and core.dispatch.has_begun(slot, future.call)
+
+    def wait(self, future: CallFuture, timeout: float | None) -> None:
+        """Return when the future has ended, or the time is over."""
+        self.waiters.wait(future, timeout)
+
+    def wait_in_loop(self, future: CallFuture, loop: Any) -> Any:
+        """Return an asyncio future that ends with this one."""
+        return self.waiters.wait_in_loop(future, loop)
+
+    def watch(self) -> None:
+        """See to it that answers are read although nobody waits at a channel."""
+        if self._watch.leaves_any:
+            self._watch.ask_for_all()
+
+    def call_soon(self, function: Callable[..., object], *args: object) -> None:
+        """Call a function in the thread of the callbacks."""
+        self._callbacks.post(function, *args)
+
+    # -- the driver's thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._over:
+                with self.lock:
+                    seconds = self._before_sleep()
+                    spawns, self._spawns = self._spawns, []
+                self.texts.deliver()
+                for spawn in spawns:
+                    self._spawn(spawn)
+                if not spawns:
+                    self._watch.sleep(seconds)
+        finally:
+            with self.lock:
+                self._watch.close()
+                self._thread = None
+                self.gates.open()
+
+    def _before_sleep(self) -> float | None:
+        """Do what is due; return for how long there is nothing to do, in seconds."""
+        now = time.monotonic()
+        if self._abandoned:
+            self._abandoned = False
+            self.core.supervisor.stop(now)
+        self.core.tick(now)
+        while self._given_up:
+            self.core.dispatch.cancel(self._given_up.popleft().call)
+        self._apply()
+        due = self.core.state.timers.next_due
+        waits = [] if due is None else [max(0.0, due - now)]
+        again = self._watch.revisit()
+        if again is not None:
+            waits.append(again)
+        if self._over or self._spawns:
+            waits.append(0.0)
+        seconds = min(waits, default=None)
+        self._watch.sleeps_until = float("inf") if seconds is None else now + seconds
+        return seconds
+
+    def _spawn(self, spawn: effects.Spawn) -> None:
+        """Start a process; it takes milliseconds, so without the lock."""
+        around = self.surroundings
+        why = ""
+        process = None
+        try:
+            process = WorkerProcess.start(environ=around.environ, cwd=around.cwd)
+        except StartError as error:
+            why = str(error)
+        with self.lock:
+            now = time.monotonic()
+            slot = self.core.state.slots.get(spawn.slot)
+            if process is None:
+                self.core.supervisor.not_spawned(spawn.slot, spawn.life, why, now)
+            elif slot is None or slot.life != spawn.life:
+                process.kill()
+                process.reap()
+                process.close()
+            else:
+                link = self._links[slot.id] = Link(process, slot)
+                self._watch.add(link)
+                self._outbox.tell(link, protocol.Setup(slot.id, self.name, around.path))
+                self.core.supervisor.spawned(slot.id, slot.life, process.pid, now)
+            self._apply()
+
+    def _on_call(self, link: Link) -> None:
+        with self.lock:
+            if link.dead or link.lost:
+                return
+            if link.call.outbox and link.call.flush():
+                self._watch.call(link, link.watched)
+            if link.watched:
+                self._inbox.read_call(link)
+            self._apply()
+        self.texts.deliver()
+
+    def _on_control(self, link: Link) -> None:
+        with self.lock:
+            if link.dead or link.lost:
+                return
+            if link.control.outbox and link.control.flush():
+                self._watch.control(link)
+            self._inbox.read_control(link)
+            self._apply()
+        self.texts.deliver()
+
+    def _on_pipe(self, link: Link, stream: str) -> None:
+        with self.lock:
+            if not link.dead:
+                self._inbox.read_pipe(link, stream)
+        self.texts.deliver()
+
+    def _on_exit(self, link: Link) -> None:
+        with self.lock:
+            exitcode = link.process.poll()
+            if link.dead or exitcode is None:
+                return
+            self._inbox.read_all(link)
+            link.dead = True
+            report = crash_report(exitcode, link.tail.decode("utf-8", "replace"))
+            self.core.supervisor.died(link.slot.id, link.life, exitcode, report, time.monotonic())
+            self._watch.drop(link)
+            if self._links.get(link.slot.id) is link:
+                del self._links[link.slot.id]
+            self._apply()
+            if link.owner is not None:
+                link.wake()
+            self.waiters.close(link)
+        self.texts.deliver()
+
+    # -- what the mind wants done -----------------------------------------------------------------------
+
+    def _apply(self) -> None:
+        """Do what the mind wants done. Under the lock."""
+        state = self.core.state
+        while state.sends or state.effects:
+            if state.sends:
+                self._outbox.send_calls()
+            if state.effects:
+                doing, state.effects = state.effects, []
+                for effect in doing:
+                    self._do(effect)
+        self._watch.wake_by(state.timers.next_due)
+        if self.gates:
+            self.gates.open()
+
+    def _do(self, effect: effects.Effect) -> None:
+        match effect:
+            case effects.Tell(event):
+                for listener in list(self.listeners.values()):
+                    self._callbacks.post(listener, event)
+            case effects.Finish(call, error):
+                settle(call, error)
+            case effects.Spawn():
+                self._spawns.append(effect)
+                self._watch.wake()
+            case effects.End():
+                self._over = True
+                self._watch.wake()
+            case _:
+                link = self._links.get(effect.slot)
+                if link is not None and link.life == effect.life:
+                    self._outbox.order(link, effect)
+
+    def _running(self, number: int) -> tuple[int, float]:
+        link = self._links.get(number)
+        return (0, 0.0) if link is None else link.running()
+
+
+def _now_as_text() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+# -- the end of this process, and its forks ---------------------------------------------------------------
+
+_drivers: weakref.WeakSet[Driver] = weakref.WeakSet()
+
+
+def _stop_all() -> None:
+    for driver in list(_drivers):
+        driver.stop()
+
+
+def _disown_all() -> None:
+    for driver in list(_drivers):
+        driver.disown()
+
+
+atexit.register(_stop_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)

@@ -1,0 +1,325 @@
+"""What a call gives back: a future that waits cheaply, and can be awaited."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import CancelledError, Future
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .wire import protocol
+from .wire.codec import decode
+from .worker.failure import revive
+
+if TYPE_CHECKING:
+    from .mind.calls import Call
+
+__all__ = ["CallFuture", "Waiting"]
+
+
+class Waiting(Protocol):
+    """What a future asks of the driver."""
+
+    def wait(self, future: CallFuture, timeout: float | None) -> None:
+        """Return when the future has ended, or the time is over."""
+
+    def watch(self) -> None:
+        """See to it that answers are read although nobody waits in `wait`."""
+
+    def cancel(self, future: CallFuture) -> bool:
+        """End the call if it has not begun."""
+
+    def has_begun(self, future: CallFuture) -> bool:
+        """Tell whether the call runs."""
+
+    def call_soon(self, function: Callable[..., object], *args: object) -> None:
+        """Call a function in the thread of the callbacks."""
+
+    def wait_in_loop(self, future: CallFuture, loop: Any) -> Any:
+        """Return an asyncio future that ends with this one."""
+
+
+class CallFuture(Future[Any]):
+    """The outcome of a call, now or later.
+
+    A `concurrent.futures.Future`: ``wait``, ``as_completed`` and ``asyncio.wrap_future`` take it. It can be
+    awaited as well.
+
+    Attributes
+    ----------
+    call_id : int
+        The number of the call.
+    name : str
+        The function's name.
+
+    Notes
+    -----
+    The base class makes a lock and a condition for each future, which costs more than all the rest. Here a
+    condition is made only when somebody asks for one. Whoever ends the future and whoever asks agree by one
+    ``dict.setdefault``: either the end comes first, and a condition made later finds it ended; or the condition
+    does, and the end is told under it.
+
+    Who reads an answer only stores it; it is decoded in the thread that asks for it, since that may run a
+    user's code.
+    """
+
+    def __init__(self, call: Call, driver: Waiting) -> None:
+        self.call = call
+        self._driver = driver
+        self._answer: Any = None  # a frame; or the exception; or None: cancelled
+        self._told = False  # whether it has ended, where there is a condition
+        self._outcome: tuple[bool, Any] | None = None
+        self.loops: list[tuple[Any, Any]] = _NONE  # event loops, and their futures, that wait for it
+        self.wakes: list[Callable[[], object]] = _NONE  # of threads that wait for it
+
+    @property
+    def call_id(self) -> int:
+        """The number of the call."""
+        return self.call.id
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.call.name
+
+    def __repr__(self) -> str:
+        return f"<CallFuture {self.call}: {self._state.lower().partition('_')[0]}>"
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def settle(self, answer: Any) -> None:
+        """End the future; the driver does, once, under its lock.
+
+        Parameters
+        ----------
+        answer : object
+            A frame, an exception, or None: cancelled.
+        """
+        self._answer = answer
+        condition = self.__dict__.setdefault("_made_condition", _ENDED)
+        if condition is not _ENDED:
+            with condition:
+                self._told = True
+                condition.notify_all()
+                for waiter in self.__dict__.get("_waiters", ()):
+                    if answer is None:
+                        waiter.add_cancelled(self)
+                    elif isinstance(answer, BaseException):
+                        waiter.add_exception(self)
+                    else:
+                        waiter.add_result(self)
+        callbacks = self.__dict__.get("_callbacks")
+        if callbacks:
+            self._driver.call_soon(self._run_callbacks)
+        for wake in self.wakes:
+            wake()
+        for loop, waiter in self.loops:
+            _end_waiter(loop, waiter)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended; unlike `done`, it only looks."""
+        return self._told or self.__dict__.get("_made_condition") is _ENDED
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for it already, or has asked to be told."""
+        return bool(self.wakes or self.loops or "_made_condition" in self.__dict__)
+
+    @property
+    def _state(self) -> str:  # type: ignore[override]  # ``concurrent.futures.wait`` looks at it
+        if self.ended:
+            return CANCELLED_AND_NOTIFIED if self._answer is None else FINISHED
+        return PENDING
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        condition = self.__dict__.get("_made_condition")
+        if condition is None:
+            self._driver.watch()
+            condition = self.__dict__.setdefault("_made_condition", threading.Condition())
+        # One that has ended is never waited for: each who asks may have a condition of their own.
+        return threading.Condition() if condition is _ENDED else condition
+
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]  # for the same, under the condition
+        waiters: list[Any] = self.__dict__.setdefault("_waiters", [])
+        return waiters
+
+    # -- asking -----------------------------------------------------------------------------------------
+
+    def done(self) -> bool:
+        """Return whether it has ended."""
+        if self.ended:
+            return True
+        self._driver.watch()
+        return False
+
+    def cancelled(self) -> bool:
+        """Return whether it was cancelled."""
+        return self.ended and self._answer is None
+
+    def running(self) -> bool:
+        """Return whether its function runs now."""
+        return not self.done() and self._driver.has_begun(self)
+
+    def cancel(self) -> bool:
+        """End the call if it has not begun; return whether it is cancelled."""
+        return self.cancelled() or (not self.ended and self._driver.cancel(self))
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the value; wait for it if need be.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            How long to wait, in seconds. The call goes on when it is over.
+
+        Raises
+        ------
+        TimeoutError
+            If the time is over first.
+        concurrent.futures.CancelledError
+            If the call was cancelled.
+        BaseException
+            The function's own exception, or one of `wpc_magic.pool.errors`.
+        """
+        __tracebackhide__ = True
+        ok, outcome = self._wait(timeout)
+        if ok:
+            return outcome
+        try:
+            raise outcome
+        finally:
+            del self, outcome  # a traceback that holds its own exception would never be freed at once
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the exception, or None if there is a value; wait if need be. See `result`."""
+        ok, outcome = self._wait(timeout)
+        if not ok and self._answer is None:
+            raise outcome
+        return None if ok else outcome
+
+    def _wait(self, timeout: float | None) -> tuple[bool, Any]:
+        if not self.ended:
+            self._driver.wait(self, timeout)
+            if not self.ended:
+                raise TimeoutError(f"{self.call} has not ended after {timeout} s; it goes on")
+        outcome = self._outcome
+        if outcome is None:
+            answer = self._answer
+            if answer is None:
+                return False, CancelledError(f"{self.call} was cancelled")
+            if isinstance(answer, BaseException):
+                outcome = False, answer
+            else:
+                outcome = self._decode(answer)
+            # Whoever was first decides for all: two threads that ask get the same object.
+            outcome = self._outcome = self._outcome or outcome
+            self._answer = True if outcome[0] else outcome[1]  # lets go of the frame
+        return outcome
+
+    def _decode(self, answer: Any) -> tuple[bool, Any]:
+        """Return whether an answer is a value, and the value or the exception."""
+        kind, body, buffers, worker = answer
+        if kind == protocol.VALUE:
+            try:
+                return True, decode(body, buffers)
+            except Exception as error:
+                error.add_note(f"while the value of {self.call} was unpickled here")
+                return False, error
+        failure = decode(body)
+        raised = revive(failure)
+        if failure.note:
+            raised.add_note(failure.note)
+        raised.add_note(f"in {self.call} on worker {worker}")
+        return False, raised
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        """Have `fn` called with this future when it has ended: in a thread of the pool's, or at once here."""
+        with self._condition:
+            if not self.ended:
+                self.__dict__.setdefault("_callbacks", []).append(fn)
+                return
+        _call(fn, self)
+
+    def _run_callbacks(self) -> None:
+        for fn in self.__dict__.pop("_callbacks", ()):
+            _call(fn, self)
+
+    def wait_in(self, loop: Any) -> Any:
+        """Return an asyncio future that ends with this one, or None if it has ended.
+
+        Parameters
+        ----------
+        loop : asyncio.AbstractEventLoop
+            The loop that is to run it.
+        """
+        return None if self.ended else self._driver.wait_in_loop(self, loop)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        __tracebackhide__ = True
+        if not self.ended:
+            import asyncio
+
+            waiter = self._driver.wait_in_loop(self, asyncio.get_running_loop())
+            try:
+                yield from waiter
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+        return self.result()
+
+    # The base class lets anybody end a future; this one only the pool ends.
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Refuse: only the pool moves its futures on."""
+        raise RuntimeError("only the pool moves the future of a call on")
+
+    def set_result(self, result: Any) -> None:
+        """Refuse: only the pool ends its futures."""
+        raise RuntimeError("only the pool ends the future of a call")
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Refuse: only the pool ends its futures."""
+        raise RuntimeError("only the pool ends the future of a call")
+
+    def __reduce__(self) -> Any:
+        raise TypeError("the future of a call belongs to this process; send its result() instead")
+
+
+class _Ended:
+    def __repr__(self) -> str:
+        return "<ended>"
+
+
+_ENDED: Any = _Ended()
+_NONE: Any = ()
+
+
+def _call(fn: Callable[[Future[Any]], object], future: Future[Any]) -> None:
+    try:
+        fn(future)
+    except Exception:
+        import logging
+
+        logging.getLogger("concurrent.futures").exception("exception calling callback for %r", future)
+
+
+def _end_waiter(loop: Any, waiter: Any) -> None:
+    from asyncio import _get_running_loop
+
+    if _get_running_loop() is loop:
+        if not waiter.done():
+            waiter.set_result(None)
+        return
+    try:
+        loop.call_soon_threadsafe(_set, waiter)
+    except RuntimeError:  # that loop is closed: nobody waits any more
+        pass
+
+
+def _set(waiter: Any) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,206 @@
+"""What comes from the workers: read, understood, and told to the mind."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+from .link import Link
+from .mind.calls import Call
+from .mind.core import Core
+from .mind.events import ErrorInfo
+from .texts import OutputText, Texts
+from .watch import Watch
+from .wire import protocol
+from .wire.channel import BadFrame
+from .wire.codec import decode
+
+__all__ = ["Inbox", "crash_report", "settle"]
+
+
+class Inbox:
+    """Takes what workers send. All methods are called under the driver's lock.
+
+    Parameters
+    ----------
+    core : Core
+        Who is told.
+    watch : Watch
+        Where a worker that cannot be talked to is taken out.
+    texts : Texts
+        Where what functions print goes.
+    """
+
+    def __init__(self, core: Core, watch: Watch, texts: Texts) -> None:
+        self._core = core
+        self._watch = watch
+        self._texts = texts
+
+    def read_call(self, link: Link) -> bool:
+        """Read once from a call channel, and take what has come; return whether there was anything."""
+        if link.dead:
+            return False
+        try:
+            frames = link.call.read()
+        except BlockingIOError:
+            return False
+        except BadFrame as error:
+            self._malformed(link, str(error))
+            return False
+        if link.call.eof:
+            self.lose(link)
+            return False
+        now = time.monotonic()
+        answered = self._core.supervisor.answered
+        for kind, _, target, seq, body, buffers in frames:
+            if kind == protocol.VALUE or kind == protocol.ERROR:
+                call = answered(link.slot, seq, target, kind == protocol.VALUE, now)
+                if call is not None:
+                    if kind == protocol.ERROR:
+                        self._tell_failure(link, call, body)
+                    settle(call, (kind, body, buffers, link.slot.id))
+            elif kind == protocol.BEGAN:
+                self._core.dispatch.began(link.slot, seq, target / 1e9, now)
+            else:
+                self._take(link, body, now)
+        return True
+
+    def read_control(self, link: Link) -> bool:
+        """Read once from a control channel, and take what has come; return whether there was anything."""
+        if link.dead:
+            return False
+        try:
+            frames = link.control.read()
+        except BlockingIOError:
+            return False
+        except BadFrame as error:
+            self._malformed(link, str(error))
+            return False
+        if link.control.eof:
+            self.lose(link)
+            return False
+        now = time.monotonic()
+        self._core.supervisor.heard(link.slot, now)
+        for one in frames:
+            self._take(link, one[4], now)
+        return True
+
+    def read_pipe(self, link: Link, stream: str) -> bool:
+        """Read once what a worker has written to a descriptor itself; return whether there was anything."""
+        process = link.process
+        fd = process.stdout_fd if stream == "stdout" else process.stderr_fd
+        text = link.read_pipe(fd)
+        if text is None:
+            self._watch.drop_pipe(fd)
+        elif text:
+            call = link.slot.sent.get(link.running()[0])
+            self._print(link, call, stream, text)
+        return bool(text)
+
+    def read_all(self, link: Link) -> None:
+        """Read everything that a worker had written before its end."""
+        for read in (self.read_call, self.read_control):
+            while read(link):
+                pass
+        for stream in ("stdout", "stderr"):
+            while self.read_pipe(link, stream):
+                pass
+
+    def _take(self, link: Link, body: Any, now: float) -> None:
+        try:
+            message = decode(body)
+        except Exception as error:
+            self._malformed(link, f"{type(error).__name__}: {error}")
+            return
+        slot, core = link.slot, self._core
+        match message:
+            case protocol.Printed(seq, stream, text):
+                self._print(link, slot.sent.get(seq), stream, text)
+            case protocol.Installed(epoch):
+                core.supervisor.installed(slot, epoch, now)
+            case protocol.Refused(epoch, failure, definition):
+                core.definitions.refused(slot, epoch, definition, _about(failure), failure, now)
+            case protocol.GivenUp(seqs):
+                moved = [call.future for seq in seqs if (call := slot.sent.get(seq)) is not None]
+                core.supervisor.given_up(slot, seqs, now)
+                for future in moved:
+                    if future is not None and future is link.owner:
+                        link.wake()  # it waits at the channel of a worker that will not answer
+            case protocol.Noticed(name, severity, seq, failure, details):
+                call = slot.sent.get(seq)
+                core.state.emit(
+                    slot.id,
+                    name,
+                    severity,  # type: ignore[arg-type]  # the worker says one of the three
+                    source="worker",
+                    correlation_id=call.correlation_id if call is not None else None,
+                    error=_about(failure) if failure is not None else None,
+                    details=details,
+                )
+            case protocol.Pong():
+                pass  # reading it was the sign of life
+            case _:
+                details = {"type": type(message).__name__}
+                core.state.emit(slot.id, "unknown_worker_message", "warn", details=details)
+
+    def _tell_failure(self, link: Link, call: Call, body: Any) -> None:
+        failure = decode(body)  # bytes and texts only: the exception in it stays pickled
+        self._core.state.emit(
+            link.slot.id,
+            "call_execution_failed",
+            "warn",
+            source="worker",
+            correlation_id=call.correlation_id,
+            error=_about(failure),
+            details={"function": call.name},
+        )
+
+    def _print(self, link: Link, call: Call | None, stream: str, text: str) -> None:
+        origin, number = (None, None) if call is None else (call.origin, call.id)
+        self._texts.add(OutputText(text, origin, stream, link.slot.id, number))
+
+    def _malformed(self, link: Link, what: str) -> None:
+        """End a worker that sends what is no message."""
+        self._core.state.emit(link.slot.id, "malformed_worker_message", "error", details={"reason": what})
+        self.lose(link)
+
+    def lose(self, link: Link) -> None:
+        """End a worker that cannot be talked to; the end of its process decides when it is dead."""
+        if not link.lost:
+            self._watch.drop_channels(link)
+            link.lost = True
+            link.poller.unregister(link.call_fd)
+            link.process.kill()
+
+
+def settle(call: Call, answer: Any) -> None:
+    """End the future of a call, and let go of what the call holds: the two refer to each other."""
+    future, call.future = call.future, None
+    call.body, call.buffers = b"", ()
+    future.settle(answer)
+
+
+def _about(failure: protocol.Failure) -> ErrorInfo:
+    return ErrorInfo(failure.name, failure.message, failure.stack)
+
+
+def crash_report(exitcode: int, tail: str) -> str:
+    """Say how a process has ended, as the end of a sentence.
+
+    Examples
+    --------
+    >>> crash_report(-11, "")
+    'was killed by SIGSEGV'
+    """
+    if exitcode >= 0:
+        how = f"exited with code {exitcode}"
+    else:
+        try:
+            name = signal.Signals(-exitcode).name
+        except ValueError:
+            name = f"signal {-exitcode}"
+        how = f"was killed by {name}"
+        if name == "SIGKILL":
+            how += " (by somebody, or by the system because memory ran out)"
+    return f"{how}\n\nThe last that it wrote to its standard error:\n{tail}" if tail.strip() else how

@@ -1,0 +1,134 @@
+"""The pool's side of one worker process: its channels, who reads them, and what it wrote last."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import select
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from .mind.core import ProcessFacts
+from .mind.slots import Slot
+from .process import WorkerProcess
+from .wire.channel import Channel
+
+if TYPE_CHECKING:
+    from .futures import CallFuture
+
+__all__ = ["Link"]
+
+_TAIL = 8192  # bytes of standard error that are kept for the report of a crash
+
+
+class Link:
+    """What the driver holds of one worker process.
+
+    Attributes
+    ----------
+    slot : Slot
+        The seat that it fills.
+    life : int
+        Which of the slot's processes it is.
+    call, control : Channel
+        Its channels.
+    owner : CallFuture or None
+        What the thread waits for that reads the call channel now.
+    loops : dict
+        Event loops that read the call channel now, and how many futures wait for it there.
+    watched : bool
+        Whether the driver's thread reads the call channel.
+    call_mask, control_mask : int
+        What the selector has been told of the channels.
+    touched, seen : int
+        How often somebody has waited here; and how often when the driver's thread looked last.
+    lost : bool
+        Whether it cannot be talked to any more, and its process is being ended.
+    dead : bool
+        Whether the process is gone.
+    """
+
+    def __init__(self, process: WorkerProcess, slot: Slot) -> None:
+        self.process = process
+        self.slot = slot
+        self.life = slot.life
+        self.call = Channel(process.call)
+        self.control = Channel(process.control)
+        self.owner: CallFuture | None = None
+        self.loops: dict[Any, int] = {}
+        self.watched = False
+        self.call_mask = self.control_mask = 0
+        self.touched = self.seen = 0
+        self.lost = self.dead = False
+        self.tail = bytearray()
+        self._decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in range(2)]
+        self._usage: psutil.Process | None = None
+        self._wake_in, self._wake_out = _waker()
+        self.call_fd = self.call.fileno()
+        self.poller = select.poll()
+        self.poller.register(self.call_fd, select.POLLIN)
+        self.poller.register(self._wake_in, select.POLLIN)
+
+    def running(self) -> tuple[int, float]:
+        """Return what the status page says: the call begun last, and since when in seconds (0: not yet)."""
+        seq, since_ns = self.process.page.running()
+        return seq, since_ns / 1e9
+
+    def wake(self) -> None:
+        """Wake the thread that waits at the call channel."""
+        try:
+            os.write(self._wake_out, b"\1\0\0\0\0\0\0\0")
+        except BlockingIOError:  # it has been woken very often, and will see it
+            pass
+
+    def clear_wake(self) -> None:
+        """Forget that somebody was woken."""
+        try:
+            os.read(self._wake_in, 4096)
+        except BlockingIOError:
+            pass
+
+    def read_pipe(self, fd: int) -> str | None:
+        """Return what the process has written to its descriptor 1 or 2 itself; None at its end."""
+        try:
+            data = os.read(fd, 1 << 16)
+        except BlockingIOError:
+            return ""
+        except OSError:
+            data = b""
+        is_error = fd == self.process.stderr_fd
+        if is_error:
+            self.tail += data
+            del self.tail[:-_TAIL]
+        text = self._decoders[is_error].decode(data, final=not data)
+        return text if data or text else None
+
+    def facts(self) -> ProcessFacts:
+        """Ask the machine about the process."""
+        try:
+            if self._usage is None:
+                self._usage = psutil.Process(self.process.pid)
+            with self._usage.oneshot():
+                return ProcessFacts(self._usage.memory_info().rss, self._usage.cpu_percent(None))
+        except psutil.Error:
+            return ProcessFacts(None, None)
+
+    def close(self) -> None:
+        """Close everything; the process is gone, and nobody waits here."""
+        self.process.close()
+        self.call.close()
+        self.control.close()
+        for fd in {self._wake_in, self._wake_out}:
+            os.close(fd)
+
+
+def _waker() -> tuple[int, int]:
+    """Return two descriptors: what is written to the second can be read from the first."""
+    if hasattr(os, "eventfd"):
+        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        return fd, fd
+    ends = os.pipe()
+    for fd in ends:
+        os.set_blocking(fd, False)
+    return ends

@@ -1,0 +1,230 @@
+"""One function over many items: chunks whose size follows the measured time, results in order or as they come."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .errors import ArgumentsNotSerializableError, CallError
+from .futures import CallFuture
+from .options import CallOptions
+from .worker.failure import revive
+
+if TYPE_CHECKING:
+    from .api import WorkerProcedureCall
+
+__all__ = ["MapResults"]
+
+_CHUNK_S = 0.01  # what a chunk should take: the cost of sending it is then about a percent
+_MOST_ITEMS = 20_000
+_PER_WORKER = 3  # chunks under way for each worker: one runs, and the next ones are there already
+
+
+class MapResults(Iterator[Any], AsyncIterator[Any]):
+    """The results of a map: an iterator, and an async iterator.
+
+    Items are taken from the iterables only as far as workers are about to need them, so these may be endless.
+    The first item that fails ends the map with its exception, which says which item it was.
+
+    Parameters
+    ----------
+    pool : WorkerProcedureCall
+        Who calls.
+    name : str
+        The function.
+    iterables : sequence of iterable
+        One for each argument; the shortest ends the map.
+    chunk_size : int or None
+        How many items travel together; None: as many as take about 10 ms.
+    ordered : bool
+        Whether results come in the order of the items, or as soon as they are there.
+    options : CallOptions
+        How the calls are made. A time-out is one for each item, unless `chunk_size` says more than 1.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerProcedureCall,
+        name: str,
+        iterables: tuple[Any, ...],
+        chunk_size: int | None,
+        ordered: bool,
+        options: CallOptions,
+    ) -> None:
+        self._pool = pool
+        self._name = name
+        self._items = zip(*iterables, strict=False)
+        self._chunk_size = chunk_size
+        self._options = options
+        self._sent: dict[CallFuture, int] = {}  # the future of a chunk, and its first item's number
+        self._next_item = 0
+        self._all_taken = False
+        self._ready: deque[Any] = deque()
+        self._failure: BaseException | None = None
+        self._arrived: queue.SimpleQueue[CallFuture] | None = None if ordered else queue.SimpleQueue()
+        self._fill()
+
+    # -- sending ----------------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Have enough chunks under way."""
+        wanted = _PER_WORKER * max(1, self._pool.worker_count)
+        while not self._all_taken and len(self._sent) < wanted:
+            items = list(itertools.islice(self._items, self._size()))
+            if not items:
+                self._all_taken = True
+                return
+            first, self._next_item = self._next_item, self._next_item + len(items)
+            try:
+                future = self._pool.submit_chunk(self._name, items, self._options)
+            except ArgumentsNotSerializableError as error:
+                self._all_taken = True
+                self._failure = _noted(
+                    error, f"in items {_span(first, len(items))} of the map over {self._name}"
+                )
+                return
+            self._sent[future] = first
+            if self._arrived is not None:
+                future.add_done_callback(self._arrived.put)  # type: ignore[arg-type]
+
+    def _size(self) -> int:
+        if self._chunk_size is not None:
+            return self._chunk_size
+        if self._pool.has_timeout(self._name, self._options):
+            return 1
+        mean = self._pool.mean_s(self._name)
+        if mean is None:
+            return 1  # to learn what one takes
+        return max(1, min(_MOST_ITEMS, int(_CHUNK_S / (mean + 1e-9))))
+
+    # -- receiving --------------------------------------------------------------------------------------
+
+    def __iter__(self) -> MapResults:
+        return self
+
+    def __next__(self) -> Any:
+        __tracebackhide__ = True
+        try:
+            while not self._ready:
+                future = self._next_future()
+                self._take(future, future.result)
+            return self._ready.popleft()
+        except StopIteration:
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def __aiter__(self) -> MapResults:
+        return self
+
+    async def __anext__(self) -> Any:
+        __tracebackhide__ = True
+        import asyncio
+
+        try:
+            while not self._ready:
+                if not self._sent:
+                    self._end(StopAsyncIteration)
+                if self._arrived is None:
+                    future = next(iter(self._sent))
+                else:
+                    waiting = [asyncio.ensure_future(_ended(each)) for each in self._sent]
+                    try:
+                        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        for each in waiting:
+                            each.cancel()
+                    future = next(each for each in self._sent if each.done())
+                await _ended(future)
+                self._take(future, future.result)
+            return self._ready.popleft()
+        except StopAsyncIteration:
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def _next_future(self) -> CallFuture:
+        if not self._sent:
+            self._end(StopIteration)
+        if self._arrived is None:
+            return next(iter(self._sent))
+        return self._arrived.get()
+
+    def _end(self, exhausted: type[Exception]) -> None:
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        raise exhausted
+
+    def _take(self, future: CallFuture, result: Any) -> None:
+        """Take the results of a chunk, and send the next ones."""
+        __tracebackhide__ = True
+        first = self._sent.get(future)
+        if first is None:
+            return
+        try:
+            values, failure = result()
+        except CallError as error:
+            size = future.call.items
+            raise _noted(error, f"in items {_span(first, size)} of the map over {self._name}") from None
+        del self._sent[future]
+        self._ready.extend(values)
+        if failure is not None:
+            raised = revive(failure)
+            if failure.note:
+                raised.add_note(failure.note)
+            raised.add_note(f"in item {first + len(values)} of the map over {self._name} ({future.call})")
+            if not values:
+                raise raised
+            self._cancel()
+            self._failure = raised
+            self._all_taken = True
+            return
+        if self._failure is None:
+            self._fill()
+
+    def close(self) -> None:
+        """Give up: what has not begun is cancelled, and no more items are taken."""
+        self._all_taken = True
+        self._cancel()
+        self._ready.clear()
+        self._failure = None
+
+    def _cancel(self) -> None:
+        for future in self._sent:
+            future.cancel()
+        self._sent.clear()
+
+    def __enter__(self) -> MapResults:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        sent = getattr(self, "_sent", None)
+        if sent:
+            self._pool.give_up(list(sent))
+
+
+async def _ended(future: CallFuture) -> None:
+    """Wait until a future has ended, however that is."""
+    import asyncio
+
+    waiter: Any = future.wait_in(asyncio.get_running_loop())
+    if waiter is not None:
+        await waiter
+
+
+def _noted(error: Any, note: str) -> Any:
+    error.add_note(note)
+    return error
+
+
+def _span(first: int, count: int) -> str:
+    return str(first) if count == 1 else f"{first} to {first + count - 1}"

@@ -1,0 +1,1 @@
+"""Decisions, pure: what happened and when goes in, what to do comes out."""

@@ -1,0 +1,207 @@
+"""The mind of the pool: what happened, and when, goes in; what to do comes out.
+
+::
+
+                       ┌──────────────────────────── Core ───────────────────────────┐
+    submit, answered   │  Dispatch      queue, who runs what, sent ahead, taken back │   sends
+    propose, installed │  Definitions   the registry, and who holds what of it       │   effects
+    spawned, died      │  Supervisor    slots: start, watch, restart, end            │
+    tick(now)          │  State         what they share; timers, events              │
+                       └─────────────────────────────────────────────────────────────┘
+
+Nothing here waits, reads a clock, throws dice, or touches the world; the driver does, under one lock.
+
+Invariants, which `Core.check` tests one by one:
+
+1.  A call that has not ended is in exactly one place: the queue, a slot's pinned queue, or one slot's books.
+2.  `queued` and `in_flight` count just those.
+3.  Only a slot with a process holds calls.
+4.  A slot is offered to calls only if it is ready, holds the epoch in force, and is not on its way out.
+5.  Of two calls of different epochs on one worker, the older epoch was sent first.
+6.  A slot that is restarting has a process, is being filled, or has a moment for it.
+7.  A stopped pool has no process, no queued call, and no timer.
+8.  A change that is under way waits only for slots with a process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from ..options import PoolOptions
+from .lifecycle import SlotState
+from .registry import Kind, Record
+from .rollout import Rollout
+from .slots import Slot
+from .snapshot import PoolSnapshot, WorkerHealth, WorkerSnapshot
+from .state import State
+from .supervise import Supervisor
+
+__all__ = ["Core", "ProcessFacts"]
+
+
+class ProcessFacts(NamedTuple):
+    """What the machine says of a process."""
+
+    memory_bytes: int | None
+    cpu_percent: float | None
+
+
+_ON_THE_WAY = frozenset({SlotState.STARTING, SlotState.RESTARTING})
+_NO_FACTS = ProcessFacts(None, None)
+
+
+class Core:
+    """All decisions of one pool. See `State` for the parameters.
+
+    Attributes
+    ----------
+    state : State
+        What is known.
+    supervisor, dispatch, definitions : object
+        The three that decide; each takes the news of its kind.
+    """
+
+    def __init__(
+        self,
+        options: PoolOptions,
+        *,
+        stamp: Callable[[], str],
+        dice: Callable[[], float],
+        running: Callable[[int], tuple[int, float]],
+    ) -> None:
+        self.state = State(options, stamp, dice, running)
+        self.supervisor = Supervisor(self.state)
+        self.dispatch = self.supervisor.dispatch
+        self.definitions = self.supervisor.definitions
+
+    def slot(self, number: int, life: int) -> Slot | None:
+        """Return the slot that this process fills; None if the process is not its any more."""
+        return self.state.alive(number, life)
+
+    def is_settled(self) -> bool:
+        """Whether every slot has come to where it stays: ready, failed, or stopped."""
+        return self.state.phase not in ("starting", "running") or not any(
+            slot.state in _ON_THE_WAY or slot.replacing or slot.drains for slot in self.state.slots.values()
+        )
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        self.state.timers.run(now)
+
+    def propose(self, records: Iterable[Record], removed: Iterable[str], now: float) -> Rollout:
+        """Change the definitions; see `Definitions.propose`."""
+        return self.definitions.propose(records, removed, now)
+
+    # -- pictures ---------------------------------------------------------------------------------------
+
+    def installed_count(self, record: Record) -> int:
+        """Return how many workers hold this revision of a definition."""
+        if record.broken is not None:
+            return 0
+        since = self.state.registry.changed_at(record.name)
+        return sum(slot.pid is not None and slot.held >= since for slot in self.state.slots.values())
+
+    def health(self) -> list[WorkerHealth]:
+        """Return the health of every slot, by number."""
+        return [
+            WorkerHealth(slot.id, slot.state.value, len(slot.sent), len(slot.installing), slot.deaths)
+            for _, slot in sorted(self.state.slots.items())
+        ]
+
+    def snapshot(self, name: str, now: float, facts: Mapping[int, ProcessFacts]) -> PoolSnapshot:
+        """Return a picture of everything.
+
+        Parameters
+        ----------
+        name : str
+            The pool's.
+        now : float
+            In seconds.
+        facts : mapping
+            What the machine says, by slot.
+        """
+        state, registry = self.state, self.state.registry
+        return PoolSnapshot(
+            name=name,
+            state=state.phase,
+            workers=tuple(
+                self._worker(slot, now, facts.get(slot.id, _NO_FACTS))
+                for _, slot in sorted(state.slots.items())
+            ),
+            queued=self.dispatch.queued,
+            in_flight=self.dispatch.in_flight,
+            done=state.done,
+            failed=state.failed,
+            functions=len(registry.of_kind(Kind.FUNCTION)),
+            dependencies=len(registry.of_kind(Kind.DEPENDENCY)),
+            constants=len(registry.of_kind(Kind.CONSTANT)),
+            epoch=registry.epoch,
+            events=state.events.total,
+        )
+
+    def _worker(self, slot: Slot, now: float, facts: ProcessFacts) -> WorkerSnapshot:
+        seq, since = self.state.running(slot.id) if slot.sent else (0, 0.0)
+        begun = [
+            call for number, call in slot.sent.items() if (number <= seq or call.began_s) and not call.ended
+        ]
+        current = begun[0] if begun else None
+        since = (current.began_s or since) if current is not None else 0.0
+        more = f" and {len(begun) - 1} more" if len(begun) > 1 else ""
+        return WorkerSnapshot(
+            worker_id=slot.id,
+            health_state=slot.state.value,
+            pid=slot.pid,
+            current_call=f"{current}{more}" if current is not None else None,
+            running_s=max(0.0, now - since) if since else None,
+            waiting=len(slot.sent) - len(begun) + len(slot.pinned),
+            done=slot.done,
+            failed=slot.failed,
+            restarts=slot.restarts,
+            memory_bytes=facts.memory_bytes,
+            cpu_percent=facts.cpu_percent,
+            restart_in_s=max(0.0, slot.restart_at - now) if slot.restart_at else None,
+        )
+
+    # -- the invariants ---------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Test the invariants of this module.
+
+        Raises
+        ------
+        AssertionError
+            With the number of the one that does not hold.
+        """
+        state, dispatch = self.state, self.dispatch
+        slots = list(state.slots.values())
+        waiting = [call for call in dispatch.waiting() if not call.ended]
+        held = [call for slot in slots for call in slot.sent.values()]
+        live = [call for call in held if not call.ended]
+        assert len({call.id for call in waiting + live}) == len(waiting) + len(live), (
+            "1: a call in two places"
+        )
+        assert all(call.slot is None for call in waiting), "1: a queued call has a slot"
+        assert all(call.slot is slot for slot in slots for call in slot.sent.values() if not call.ended), "1"
+        assert dispatch.queued == len(waiting), f"2: {dispatch.queued} queued, not {len(waiting)}"
+        assert dispatch.in_flight == len(held), f"2: {dispatch.in_flight} in flight, not {len(held)}"
+        assert all(slot.pid is not None for slot in slots if slot.sent), "3: calls without a process"
+        for number in dispatch.offered():
+            slot = state.slots[number]
+            assert slot.state is SlotState.READY, f"4: {slot} is offered"
+            assert slot.held == state.registry.epoch, f"4: {slot} is offered, and lags"
+            assert not slot.drains, f"4: {slot} is offered, and drains"
+            assert not slot.replacing, f"4: {slot} is offered, and is replaced"
+        for slot in slots:
+            epochs = [call.epoch for call in slot.sent.values()]
+            assert epochs == sorted(epochs), f"5: {slot} has epochs {epochs}"
+            if slot.state is SlotState.RESTARTING:
+                assert slot.pid is not None or slot.starting or slot.restart_at, (
+                    f"6: {slot} waits for nothing"
+                )
+        if state.phase == "stopped":
+            assert all(slot.pid is None for slot in slots), "7: a process"
+            assert not waiting, "7: a queued call"
+            assert state.timers.next_due is None, "7: a timer"
+        for number in self.definitions.awaited():
+            assert state.slots[number].pid is not None, f"8: slot {number} is waited for"

@@ -1,0 +1,96 @@
+"""What the mind wants done; the driver does it, in order."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .calls import Call
+from .events import WorkerEvent
+from .registry import Change
+
+__all__ = [
+    "Effect",
+    "End",
+    "Finish",
+    "Kill",
+    "SendForget",
+    "SendInstall",
+    "SendLeave",
+    "SendPing",
+    "SendRevoke",
+    "Spawn",
+    "Tell",
+]
+
+
+class Spawn(NamedTuple):
+    """Start a process for a slot."""
+
+    slot: int
+    life: int
+
+
+class Kill(NamedTuple):
+    """End a slot's process by force, with those that it has started."""
+
+    slot: int
+    life: int
+
+
+class SendInstall(NamedTuple):
+    """Send definitions."""
+
+    slot: int
+    life: int
+    change: Change
+
+
+class SendForget(NamedTuple):
+    """Take definitions back that are not to be used."""
+
+    slot: int
+    life: int
+    epoch: int
+
+
+class SendRevoke(NamedTuple):
+    """Take calls back, where they have not begun."""
+
+    slot: int
+    life: int
+    seqs: tuple[int, ...]
+
+
+class SendPing(NamedTuple):
+    """Ask for a sign of life."""
+
+    slot: int
+    life: int
+
+
+class SendLeave(NamedTuple):
+    """Ask a process to end: softly if its call may end first, else the call is interrupted."""
+
+    slot: int
+    life: int
+    interrupt: bool
+
+
+class Finish(NamedTuple):
+    """End a call without a value; None: it was cancelled."""
+
+    call: Call
+    error: BaseException | None
+
+
+class Tell(NamedTuple):
+    """Tell listeners of an event."""
+
+    event: WorkerEvent
+
+
+class End(NamedTuple):
+    """The last process is gone; let go of everything."""
+
+
+Effect = Spawn | Kill | SendInstall | SendForget | SendRevoke | SendPing | SendLeave | Finish | Tell | End

@@ -1,0 +1,83 @@
+"""Which worker takes the next call, and how many calls may be sent ahead to it."""
+
+from __future__ import annotations
+
+__all__ = ["ASYNC_DEPTH", "Loads", "depth"]
+
+ASYNC_DEPTH = 256
+"""How many coroutines may interleave on one worker."""
+
+_AHEAD_S = 0.002  # what is sent ahead should keep a worker busy for about this long
+_MOST = 64
+
+
+def depth(mean_s: float | None, is_async: bool) -> int:
+    """Return how many calls of a function a worker may hold at once.
+
+    Quick functions are sent ahead, so that the pipe never runs dry; slow and unknown ones one at a time, so
+    that none waits behind another while a worker idles.
+
+    Parameters
+    ----------
+    mean_s : float or None
+        What one call takes, in seconds; None: not known.
+    is_async : bool
+        Whether its calls interleave.
+
+    Examples
+    --------
+    >>> depth(None, False), depth(0.00001, False), depth(0.0005, False), depth(1.0, False)
+    (1, 64, 4, 1)
+    """
+    if is_async:
+        return ASYNC_DEPTH
+    if mean_s is None:
+        return 1
+    return max(1, min(_MOST, int(_AHEAD_S / (mean_s + 1e-9))))
+
+
+class Loads:
+    """The workers that can take calls, by how many they hold; the least loaded in constant time.
+
+    Among equals the one that has waited longest comes first, which is round-robin.
+
+    Examples
+    --------
+    >>> loads = Loads()
+    >>> loads.put(1, 0); loads.put(2, 0)
+    >>> first = loads.lightest(1); loads.put(first, 1); first, loads.lightest(1)
+    (1, 2)
+    >>> loads.put(2, 1); loads.lightest(1), loads.lightest(2)
+    (None, 1)
+    """
+
+    def __init__(self) -> None:
+        self._load: dict[int, int] = {}
+        self._buckets: list[dict[int, None]] = [{}]
+
+    def put(self, slot: int, load: int) -> None:
+        """Enter a slot, or change its load."""
+        old = self._load.get(slot)
+        if old is not None:
+            del self._buckets[old][slot]
+        while load >= len(self._buckets):
+            self._buckets.append({})
+        self._load[slot] = load
+        self._buckets[load][slot] = None
+
+    def drop(self, slot: int) -> None:
+        """Take a slot out; nothing happens if it is not in."""
+        load = self._load.pop(slot, None)
+        if load is not None:
+            del self._buckets[load][slot]
+
+    def lightest(self, limit: int) -> int | None:
+        """Return the slot with the least load below `limit`, or None."""
+        for bucket in self._buckets[:limit]:
+            if bucket:
+                return next(iter(bucket))
+        return None
+
+    def slots(self) -> list[int]:
+        """Return the slots that are in."""
+        return list(self._load)

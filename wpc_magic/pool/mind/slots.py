@@ -1,0 +1,115 @@
+"""One seat of the pool, and the process that fills it now."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .calls import Call
+from .lifecycle import SlotState
+
+__all__ = ["Slot"]
+
+
+class Slot:
+    """A seat that outlives the processes that fill it.
+
+    Attributes
+    ----------
+    id : int
+        Its number, from 1: the user's ``worker_id``.
+    state : SlotState
+        Its health.
+    life : int
+        Which process fills it: counts from 1, so that news of an earlier one is told apart.
+    pid : int or None
+        The process, from when it has been started until it is gone.
+    starting : bool
+        Whether its process is being started, and has no number yet.
+    held : int
+        The newest epoch that the process holds; 0: none yet.
+    installing : list of int
+        Epochs that were sent and not answered, in order.
+    sent : dict
+        Calls that were sent and not answered, by their number there.
+    next_seq : int
+        The number of the next call.
+    plain : int
+        How many of `sent` are not coroutines.
+    full : bool
+        Whether it holds a call that no other may wait behind.
+    pinned : deque
+        Queued calls that no other slot may run.
+    deaths : int
+        Deaths in a row that are not forgotten.
+    ready_since : float
+        When it became ready, in seconds; 0: not yet.
+    heard : float
+        When it gave its last sign of life.
+    restart_at : float
+        When it will be filled again; 0: not planned.
+    restarts, done, failed : int
+        How often it was filled again; calls that ended with a value, and otherwise.
+    replacing : str
+        Why the pool is ending its process, to fill it again at once; empty: it is not.
+    drains : bool
+        Whether it takes no more calls, and its process ends with the last that it has.
+    retired : bool
+        Whether it goes away with its process.
+    """
+
+    __slots__ = (
+        "deaths",
+        "done",
+        "drains",
+        "failed",
+        "full",
+        "heard",
+        "held",
+        "id",
+        "installing",
+        "life",
+        "next_seq",
+        "pid",
+        "pinned",
+        "plain",
+        "ready_since",
+        "replacing",
+        "restart_at",
+        "restarts",
+        "retired",
+        "sent",
+        "starting",
+        "state",
+    )
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+        self.state = SlotState.STOPPED
+        self.life = 0
+        self.pid: int | None = None
+        self.pinned: deque[Call] = deque()
+        self.deaths = 0
+        self.restarts = 0
+        self.done = 0
+        self.failed = 0
+        self.retired = False
+        self.restart_at = 0.0
+        self.empty()
+
+    def empty(self) -> None:
+        """Forget what belonged to a process."""
+        self.pid = None
+        self.starting = False
+        self.held = 0
+        self.installing: list[int] = []
+        self.sent: dict[int, Call] = {}
+        self.next_seq = 1
+        self.plain = 0
+        self.full = False
+        self.ready_since = 0.0
+        self.heard = 0.0
+        self.replacing = ""
+        self.drains = False
+
+    def __repr__(self) -> str:
+        return f"<slot {self.id}: {self.state.value}, life {self.life}, {len(self.sent)} sent>"

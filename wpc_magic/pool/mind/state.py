@@ -1,0 +1,116 @@
+"""What the parts of the core share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from ..options import PoolOptions
+from .calls import Call
+from .effects import Effect, Finish, Tell
+from .events import ErrorInfo, EventRing, Severity, WorkerEvent
+from .lifecycle import LOST, Cause, move
+from .registry import Registry
+from .slots import Slot
+from .stats import FunctionStats
+from .timers import Timers
+
+__all__ = ["Phase", "State"]
+
+Phase = Literal["stopped", "starting", "running", "stopping"]
+
+
+class State:
+    """Everything that is known of the pool.
+
+    Parameters
+    ----------
+    options : PoolOptions
+        The pool's.
+    stamp : callable
+        Returns the time for an event, as text.
+    dice : callable
+        Returns a number from 0 up to 1.
+    running : callable
+        Given a slot's number, returns what its status page says: the number of the call begun last, and
+        since when in seconds (0: not at its first instruction).
+
+    Attributes
+    ----------
+    phase : {"stopped", "starting", "running", "stopping"}
+        What the pool as a whole is doing.
+    draining : bool
+        Whether new calls are refused, because the pool stops when the last one has ended.
+    slots : dict
+        By number.
+    effects : list of Effect
+        What the driver has to do; it takes them out.
+    sends : list of (Slot, Call)
+        Calls to send. They are kept apart from the effects because there are very many.
+    """
+
+    def __init__(
+        self,
+        options: PoolOptions,
+        stamp: Callable[[], str],
+        dice: Callable[[], float],
+        running: Callable[[int], tuple[int, float]],
+    ) -> None:
+        self.options = options
+        self.dice = dice
+        self.running = running
+        self.phase: Phase = "stopped"
+        self.draining = False
+        self.slots: dict[int, Slot] = {}
+        self.registry = Registry()
+        self.stats: dict[int, FunctionStats] = {}  # by the key of a revision
+        self.timers = Timers()
+        self.events = EventRing(options.event_history)
+        self.effects: list[Effect] = []
+        self.sends: list[tuple[Slot, Call]] = []
+        self.done = 0
+        self.failed = 0
+        self._stamp = stamp
+
+    def emit(
+        self,
+        slot: int,
+        name: str,
+        severity: Severity = "info",
+        *,
+        source: Literal["worker", "parent"] = "parent",
+        correlation_id: str | None = None,
+        error: ErrorInfo | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep an event, and have listeners told."""
+        number = f"event-{self.events.total + 1:06d}"
+        event = WorkerEvent(
+            number, slot, source, name, severity, self._stamp(), correlation_id, error, details or {}
+        )
+        self.events.append(event)
+        self.effects.append(Tell(event))
+
+    def move(self, slot: Slot, cause: Cause) -> None:
+        """Change the health of a slot by the table, and tell if it is another one now."""
+        before, slot.state = slot.state, move(slot.state, cause)
+        if slot.state is not before:
+            details = {"from": before.value, "to": slot.state.value}
+            severity: Severity = "error" if slot.state.value == "failed" else "info"
+            self.emit(slot.id, "worker_health_state_changed", severity, details=details)
+
+    def alive(self, number: int, life: int) -> Slot | None:
+        """Return the slot if that process still fills it."""
+        slot = self.slots.get(number)
+        return slot if slot is not None and slot.life == life and slot.pid is not None else None
+
+    def usable(self) -> bool:
+        """Whether any slot can run calls, now or later."""
+        return any(slot.state not in LOST and not slot.retired for slot in self.slots.values())
+
+    def finish(self, call: Call, error: BaseException | None) -> None:
+        """End a call without a value."""
+        call.ended = True
+        call.slot = None
+        self.failed += 1
+        self.effects.append(Finish(call, error))

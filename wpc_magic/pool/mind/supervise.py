@@ -1,0 +1,401 @@
+"""The life of the workers: started, watched, replaced, ended."""
+
+from __future__ import annotations
+
+from ..errors import (
+    NotRunningError,
+    NoWorkerError,
+    OptionError,
+    PoolStateError,
+    PoolStoppedError,
+    WorkerCrashedError,
+    WorkerReplacedError,
+)
+from .calls import Call
+from .define import Definitions
+from .dispatch import Dispatch
+from .effects import End, Kill, SendLeave, SendPing, Spawn
+from .lifecycle import ALIVE, Cause, SlotState
+from .restart import restart_delay_s
+from .slots import Slot
+from .state import State
+
+__all__ = ["Supervisor"]
+
+_SOFTLY = 0.6
+"""The part of the time for stopping after which force is used."""
+
+
+class Supervisor:
+    """The slots of a pool.
+
+    Parameters
+    ----------
+    state : State
+        What the parts of the core share.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.dispatch = Dispatch(state, self.replace)
+        self.definitions = Definitions(state, self.dispatch, self.replace)
+        self._beating = 0  # which round of heartbeats is the current one
+
+    # -- the pool as a whole ----------------------------------------------------------------------------
+
+    def start(self, count: int, now: float) -> None:
+        """Make slots and have each filled.
+
+        Raises
+        ------
+        PoolStateError
+            If the pool is not stopped.
+        """
+        state = self._state
+        if state.phase != "stopped":
+            raise PoolStateError(f"the workers are {state.phase} already")
+        state.phase = "starting"
+        state.slots.clear()
+        for _ in range(count):
+            self._add(now)
+        self._beating += 1
+        self._beat(self._beating, now)
+
+    def _add(self, now: float) -> None:
+        slot = Slot(max(self._state.slots, default=0) + 1)
+        self._state.slots[slot.id] = slot
+        self._state.move(slot, Cause.START)
+        self._spawn(slot, now)
+
+    def stop(self, now: float) -> None:
+        """End every call and every process: softly at first, by force when most of the time is over."""
+        state = self._state
+        if state.phase in ("stopped", "stopping"):
+            return
+        state.phase = "stopping"
+        state.draining = False
+        self.dispatch.fail_queued(PoolStoppedError, "was queued when the pool was stopped")
+        for slot in list(state.slots.values()):
+            for call in self.dispatch.lose(slot):
+                if not call.ended:
+                    slot.failed += 1
+                    why = f"{call} had not ended on worker {slot.id} when the pool was stopped"
+                    state.finish(call, PoolStoppedError(why))
+            slot.restart_at = 0.0
+            state.move(slot, Cause.STOP)
+            self.dispatch.close(slot)
+            if slot.pid is not None:
+                state.effects.append(SendLeave(slot.id, slot.life, True))
+            self.definitions.lost(slot, False, now)
+        state.timers.at(now + _SOFTLY * state.options.stop_timeout_ms / 1000, self._by_force)
+        self._stopped_if_empty()
+
+    def _by_force(self, now: float) -> None:
+        if self._state.phase == "stopping":
+            for slot in self._state.slots.values():
+                if slot.pid is not None:
+                    self._state.effects.append(Kill(slot.id, slot.life))
+
+    def _stopped_if_empty(self) -> None:
+        state = self._state
+        if state.phase == "stopping" and not any(
+            slot.pid is not None or slot.starting for slot in state.slots.values()
+        ):
+            state.phase = "stopped"
+            state.timers.clear()
+            state.effects.append(End())
+
+    def resize(self, count: int, now: float) -> None:
+        """Add slots, or have those with the highest numbers go away when their last call has ended.
+
+        Raises
+        ------
+        NotRunningError
+            If the workers are not running.
+        """
+        state = self._state
+        self._must_run()
+        staying = sorted(number for number, slot in state.slots.items() if not slot.retired)
+        for _ in range(count - len(staying)):
+            self._add(now)
+        for number in staying[count:]:
+            slot = state.slots[number]
+            slot.retired = True
+            self.dispatch.fail_pinned(slot)
+            self._drain(slot, now)
+            if slot.pid is None and not slot.starting:
+                self._remove(slot)
+        self._is_ready_now()
+
+    def _must_run(self) -> None:
+        if self._state.phase in ("stopped", "stopping"):
+            raise NotRunningError(f"the workers are {self._state.phase}; start them first")
+
+    def _remove(self, slot: Slot) -> None:
+        if slot.state is not SlotState.STOPPED:
+            self._state.move(slot, Cause.STOP)
+        del self._state.slots[slot.id]
+
+    # -- one worker -------------------------------------------------------------------------------------
+
+    def restart(self, number: int, drain: bool, now: float) -> int:
+        """Have a slot filled by a new process; bring back one that has failed.
+
+        Returns
+        -------
+        int
+            The life of the process that is replaced: the new one's is higher.
+
+        Raises
+        ------
+        NotRunningError, OptionError
+        """
+        state = self._state
+        self._must_run()
+        slot = state.slots.get(number)
+        if slot is None or slot.retired:
+            there = ", ".join(str(each) for each in sorted(state.slots))
+            raise OptionError(f"there is no worker {number}; there are {there}")
+        life = slot.life
+        slot.deaths = 0
+        if slot.state is SlotState.FAILED:
+            state.move(slot, Cause.REVIVED)
+            self._spawn(slot, now)
+        elif slot.restart_at:
+            self._spawn(slot, now)
+        elif drain and slot.sent:
+            self._drain(slot, now)
+        else:
+            self.replace(slot, "it was asked to restart")
+        return life
+
+    def _drain(self, slot: Slot, now: float) -> None:
+        """Give a slot no more calls, and end its process with the last that it has."""
+        slot.drains = True
+        self.dispatch.close(slot)
+        self._leave_if_empty(slot, now)
+
+    def _leave_if_empty(self, slot: Slot, now: float) -> None:
+        if slot.drains and not slot.sent and slot.pid is not None and not slot.replacing:
+            slot.replacing = "it was asked to restart"
+            self._state.effects.append(SendLeave(slot.id, slot.life, False))
+            life = slot.life
+            due = now + self._state.options.stop_timeout_ms / 1000
+            self._state.timers.at(due, lambda _: self._kill(slot, life))
+
+    def _kill(self, slot: Slot, life: int) -> None:
+        if slot.life == life and slot.pid is not None:
+            self._state.effects.append(Kill(slot.id, life))
+
+    def replace(self, slot: Slot, why: str) -> None:
+        """End a slot's process by force, to fill the slot again at once; its budget of restarts stays."""
+        if not slot.replacing or slot.drains:
+            slot.replacing = why
+            slot.drains = False
+            self.dispatch.close(slot)
+        self._kill(slot, slot.life)
+
+    def _spawn(self, slot: Slot, now: float) -> None:
+        slot.empty()
+        slot.life += 1
+        slot.restart_at = 0.0
+        slot.starting = True
+        self._state.effects.append(Spawn(slot.id, slot.life))
+
+    def spawned(self, number: int, life: int, pid: int, now: float) -> bool:
+        """Note that a process has been started; return False if nobody wants it any more."""
+        state = self._state
+        slot = state.slots.get(number)
+        if slot is None or slot.life != life:
+            return False
+        slot.starting = False
+        slot.pid = pid
+        slot.heard = now
+        state.emit(number, "worker_spawned", details={"pid": pid})
+        if state.phase == "stopping" or slot.retired:
+            self._kill(slot, life)
+            return True
+        self.definitions.first_install(slot)
+        due = now + state.options.start_timeout_ms / 1000
+        state.timers.at(due, lambda _: self._too_slow(slot, life))
+        return True
+
+    def not_spawned(self, number: int, life: int, why: str, now: float) -> None:
+        """Note that no process could be started."""
+        slot = self._state.slots.get(number)
+        if slot is not None and slot.life == life:
+            slot.starting = False
+            self._died(slot, None, why, now)
+
+    def _too_slow(self, slot: Slot, life: int) -> None:
+        if slot.life == life and slot.pid is not None and not slot.ready_since:
+            limit = self._state.options.start_timeout_ms
+            self._state.emit(slot.id, "worker_error", "error", details={"reason": f"not ready in {limit} ms"})
+            self._kill(slot, life)
+
+    def answered(self, slot: Slot, seq: int, ran_ns: int, ok: bool, now: float) -> Call | None:
+        """Note the end of a call; see `Dispatch.answered`."""
+        call = self.dispatch.answered(slot, seq, ran_ns, ok, now)
+        if slot.drains:
+            self._leave_if_empty(slot, now)
+        return call
+
+    def given_up(self, slot: Slot, seqs: tuple[int, ...], now: float) -> None:
+        """Note that calls were taken back; see `Dispatch.given_up`."""
+        self.dispatch.given_up(slot, seqs, now)
+        if slot.drains:
+            self._leave_if_empty(slot, now)
+
+    def installed(self, slot: Slot, epoch: int, now: float) -> None:
+        """Note that a worker holds an epoch: a new one is ready with the first that is in force."""
+        state = self._state
+        if not self.definitions.installed(slot, epoch, now):
+            return
+        if not slot.ready_since and state.phase in ("starting", "running"):
+            again = slot.state is SlotState.RESTARTING
+            slot.ready_since = slot.heard = now
+            state.emit(slot.id, "worker_ready", source="worker", details={"pid": slot.pid})
+            state.move(slot, Cause.READY)
+            if again:
+                slot.restarts += 1
+                state.emit(slot.id, "worker_restart_completed", details={"attempt": slot.deaths})
+            self._is_ready_now()
+        self.dispatch.room_at(slot, now)
+
+    def _is_ready_now(self) -> None:
+        state = self._state
+        if state.phase == "starting" and not any(
+            slot.state is SlotState.STARTING for slot in state.slots.values()
+        ):
+            state.phase = "running"
+
+    # -- a death ----------------------------------------------------------------------------------------
+
+    def died(self, number: int, life: int, exitcode: int | None, report: str, now: float) -> None:
+        """Note that a process is gone, after all that it had written has been read.
+
+        Parameters
+        ----------
+        exitcode : int or None
+            Its exit code; minus the signal's number where a signal ended it.
+        report : str
+            What is known of it, for people.
+        """
+        slot = self._state.slots.get(number)
+        if slot is not None and slot.life == life and slot.pid is not None:
+            self._died(slot, exitcode, report, now)
+
+    def _died(self, slot: Slot, exitcode: int | None, report: str, now: float) -> None:
+        state = self._state
+        begun = state.running(slot.id)[0] if slot.pid is not None else 0
+        calls = self.dispatch.lose(slot)
+        why, asked, retired = slot.replacing, bool(slot.replacing), slot.retired
+        stable_s = state.options.restart_stable_after_ms / 1000
+        if slot.ready_since and now - slot.ready_since >= stable_s:
+            slot.deaths = 0
+        was_ready, installing = bool(slot.ready_since), list(slot.installing)
+        going = state.phase == "stopping" or retired
+        if not going:
+            state.move(slot, Cause.DIES)
+        state.emit(
+            slot.id,
+            "worker_exited",
+            "info" if asked or going else "error",
+            details={
+                "exitcode": exitcode,
+                "reason": why or ("stopped" if going else report.partition("\n")[0]),
+            },
+        )
+        slot.installing = installing
+        self.definitions.lost(slot, not asked and not going, now)
+        slot.empty()
+        if going:
+            if retired:
+                self._remove(slot)
+            self._stopped_if_empty()
+        else:
+            self._plan(slot, asked and was_ready, now)
+        back = [call for call in calls if not self._ends_with(call, slot, begun, why, exitcode, report)]
+        self.dispatch.queue_again(back, now)
+        self._is_ready_now()
+
+    def _ends_with(
+        self, call: Call, slot: Slot, begun: int, why: str, exitcode: int | None, report: str
+    ) -> bool:
+        """End a call that had begun on a worker that is gone; return whether it has ended."""
+        if call.ended:
+            return True
+        if not call.began_s and call.seq > begun:
+            return False  # it had not begun: it runs elsewhere
+        call.crashes += 1
+        retries = call.options.retries or (call.record.options.retries if call.record is not None else 0)
+        if call.crashes <= retries:
+            return False
+        slot.failed += 1
+        error: WorkerCrashedError | WorkerReplacedError
+        if why:
+            error = WorkerReplacedError(f"{call} ended with worker {slot.id}: {why}")
+        else:
+            error = WorkerCrashedError(
+                f"{call} ended with worker {slot.id}, which {report}", slot.id, exitcode
+            )
+        self._state.finish(call, error)
+        return True
+
+    def _plan(self, slot: Slot, asked: bool, now: float) -> None:
+        """Plan when a slot is filled again."""
+        state = self._state
+        delay: float | None = 0.0
+        if not asked:
+            slot.deaths += 1
+            delay = restart_delay_s(slot.deaths, state.options, state.dice())
+        if delay is None:
+            details = {
+                "deaths": slot.deaths,
+                "max_restarts_per_worker": state.options.max_restarts_per_worker,
+            }
+            state.emit(slot.id, "worker_restart_exhausted", "error", details=details)
+            state.move(slot, Cause.EXHAUSTED)
+            self.dispatch.fail_pinned(slot)
+            if not state.usable():
+                why = "was queued when the last worker failed"
+                self.dispatch.fail_queued(NoWorkerError, why)
+            return
+        details = {"attempt": slot.deaths, "delay_ms": round(delay * 1000)}
+        state.emit(slot.id, "worker_restart_scheduled", details=details)
+        if not delay:
+            self._spawn(slot, now)
+            return
+        slot.restart_at = now + delay
+        life = slot.life
+        state.timers.at(slot.restart_at, lambda now: self._again(slot, life, now))
+
+    def _again(self, slot: Slot, life: int, now: float) -> None:
+        if slot.life == life and slot.restart_at and self._state.phase in ("starting", "running"):
+            self._spawn(slot, now)
+
+    # -- signs of life ----------------------------------------------------------------------------------
+
+    def _beat(self, round_: int, now: float) -> None:
+        state = self._state
+        if round_ != self._beating or state.phase not in ("starting", "running"):
+            return
+        for slot in state.slots.values():
+            if slot.state not in ALIVE or slot.pid is None:
+                continue
+            if (
+                slot.state is SlotState.READY
+                and now - slot.heard > state.options.unresponsive_after_ms / 1000
+            ):
+                state.move(slot, Cause.SILENT)
+                self.dispatch.close(slot)
+            state.effects.append(SendPing(slot.id, slot.life))
+        due = now + state.options.heartbeat_interval_ms / 1000
+        state.timers.at(due, lambda now: self._beat(round_, now))
+
+    def heard(self, slot: Slot, now: float) -> None:
+        """Note a sign of life."""
+        slot.heard = now
+        if slot.state is SlotState.DEGRADED:
+            self._state.move(slot, Cause.ANSWERS)
+            self.dispatch.room_at(slot, now)

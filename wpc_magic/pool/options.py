@@ -1,0 +1,216 @@
+"""The options of a pool and of a call: frozen, and checked when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import keyword
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from .errors import OptionError
+
+__all__ = ["CallOptions", "PoolOptions", "check_name", "did_you_mean"]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the known word nearest to `word`, or an empty text.
+
+    Examples
+    --------
+    >>> did_you_mean("cout", ["count", "timeout"])
+    " Did you mean 'count'?"
+    >>> did_you_mean("zebra", ["count"])
+    ''
+    """
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def check_name(name: object, what: str) -> str:
+    """Return `name` if it can be the name of a definition.
+
+    Parameters
+    ----------
+    name : object
+        A Python identifier that is no keyword. Names in double underscores, and the names that every
+        function is given (``wpc_import``, ``wpc_constant``, ``context``), are kept for the pool.
+    what : str
+        What is named, for the error: ``"function name"``.
+
+    Raises
+    ------
+    OptionError
+        If it cannot.
+
+    Examples
+    --------
+    >>> check_name("simulate", "function name")
+    'simulate'
+    """
+    if not isinstance(name, str):
+        raise OptionError(f"{what} must be a text, not {type(name).__name__}")
+    if not name.isidentifier() or keyword.iskeyword(name):
+        shown = name if len(name) <= 60 else name[:57] + "..."
+        raise OptionError(
+            f"{what} {shown!r} is not a Python name: letters, digits and underscores; no keyword, no "
+            f"digit first"
+        )
+    if name in RESERVED or (name.startswith("__") and name.endswith("__")):
+        raise OptionError(f"{what} {name!r} is kept for the pool itself; choose another name")
+    return name
+
+
+RESERVED = frozenset({"wpc_import", "wpc_constant", "context"})
+"""Names that every function finds in its globals."""
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        kind = "a positive whole number" if least == 1 else "a whole number, 0 or more"
+        raise OptionError(f"{name} takes {kind}, not {value!r}")
+
+
+class _Checked:
+    """What both kinds of options share: making changed copies from keywords, with one clear error."""
+
+    def replace(self, changes: Mapping[str, Any]) -> Any:
+        """Return a copy with some options changed.
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown, or does not take that value.
+        """
+        known = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+        for name in changes:
+            if name not in known:
+                raise OptionError(
+                    f"unknown option {name!r}.{did_you_mean(name, known)} The options are: {', '.join(known)}"
+                )
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PoolOptions(_Checked):
+    """How a pool behaves. Times are in milliseconds.
+
+    Parameters
+    ----------
+    call_timeout_ms : int or None
+        How long a call may run, counted from the function's first instruction. None: as long as it takes.
+    queue_timeout_ms : int or None
+        How long a call may wait before it begins.
+    control_timeout_ms : int
+        How long a worker may take to install a definition.
+    start_timeout_ms : int
+        How long a worker may take from its start until it is ready.
+    stop_timeout_ms : int
+        How long stopping may take; workers that are still there are ended by force before it is over.
+    restart_on_failure : bool
+        Whether a dead worker's slot is filled again.
+    max_restarts_per_worker : int
+        How many deaths in a row a slot may have before it is `failed`.
+    restart_base_delay_ms, restart_max_delay_ms, restart_jitter_ms : int
+        The delay before restart k is ``min(base * 2**(k - 1), max)`` plus a random part up to the jitter,
+        and never more than the maximum.
+    restart_stable_after_ms : int
+        A worker that has been ready for this long has its earlier deaths forgotten.
+    max_pending_calls_per_worker : int or None
+        With a number, at most that many calls times the workers may be pending (queued and running).
+    saturation : {"error", "wait"}
+        Whether a call beyond that limit is refused, or waits for room.
+    heartbeat_interval_ms : int
+        How often each worker is asked for a sign of life.
+    unresponsive_after_ms : int
+        A worker silent for this long is `degraded` until it answers.
+    threads_per_worker : int or None
+        What BLAS and OpenMP libraries in a worker may use. None: the usable cores divided by the workers.
+    event_history : int
+        How many events are kept for late listeners.
+
+    Raises
+    ------
+    OptionError
+        If a value is not of the kind named here.
+
+    Examples
+    --------
+    >>> PoolOptions(max_restarts_per_worker=0).restart_base_delay_ms
+    100
+    """
+
+    call_timeout_ms: int | None = None
+    queue_timeout_ms: int | None = None
+    control_timeout_ms: int = 10_000
+    start_timeout_ms: int = 10_000
+    stop_timeout_ms: int = 2_000
+    restart_on_failure: bool = True
+    max_restarts_per_worker: int = 3
+    restart_base_delay_ms: int = 100
+    restart_max_delay_ms: int = 5_000
+    restart_jitter_ms: int = 100
+    restart_stable_after_ms: int = 60_000
+    max_pending_calls_per_worker: int | None = None
+    saturation: Literal["error", "wait"] = "error"
+    heartbeat_interval_ms: int = 1_000
+    unresponsive_after_ms: int = 5_000
+    threads_per_worker: int | None = None
+    event_history: int = 1_000
+
+    def __post_init__(self) -> None:
+        for name in (
+            "control_timeout_ms",
+            "start_timeout_ms",
+            "stop_timeout_ms",
+            "restart_base_delay_ms",
+            "restart_max_delay_ms",
+            "restart_stable_after_ms",
+            "heartbeat_interval_ms",
+            "unresponsive_after_ms",
+            "event_history",
+        ):
+            _whole(name, getattr(self, name), 1)
+        for name in ("max_restarts_per_worker", "restart_jitter_ms"):
+            _whole(name, getattr(self, name), 0)
+        for name in (
+            "call_timeout_ms",
+            "queue_timeout_ms",
+            "max_pending_calls_per_worker",
+            "threads_per_worker",
+        ):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name), 1)
+        if not isinstance(self.restart_on_failure, bool):
+            raise OptionError(f"restart_on_failure takes True or False, not {self.restart_on_failure!r}")
+        if self.saturation not in ("error", "wait"):
+            raise OptionError(f"saturation takes 'error' or 'wait', not {self.saturation!r}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallOptions(_Checked):
+    """How one call, or every call of one function, is made.
+
+    Parameters
+    ----------
+    timeout_ms : int or None
+        How long it may run, in milliseconds from the function's first instruction. None: what the pool says.
+    queue_timeout_ms : int or None
+        How long it may wait before it begins, in milliseconds. None: what the pool says.
+    worker_id : int or None
+        The slot that must run it. None: any.
+    retries : int
+        How many times it may run again after its worker has died under it. Only for functions that are
+        safe to run twice.
+    """
+
+    timeout_ms: int | None = None
+    queue_timeout_ms: int | None = None
+    worker_id: int | None = None
+    retries: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("timeout_ms", "queue_timeout_ms", "worker_id"):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name), 1)
+        _whole("retries", self.retries, 0)

@@ -1,0 +1,108 @@
+"""What goes to the workers: calls, definitions, and orders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .link import Link
+from .mind import effects
+from .mind.calls import Call
+from .mind.core import Core
+from .watch import Watch
+from .wire import protocol
+from .wire.channel import frame
+from .wire.codec import encode
+
+__all__ = ["Outbox"]
+
+_JOINED = 1 << 16
+"""Frames of up to this many bytes together are sent at once."""
+
+
+class Outbox:
+    """Sends what the mind wants sent. All methods are called under the driver's lock.
+
+    Parameters
+    ----------
+    core : Core
+        Whose effects these are.
+    watch : Watch
+        Told of what did not fit, and of channels that somebody has to read now.
+    links : dict
+        The links by the numbers of their slots.
+    """
+
+    def __init__(self, core: Core, watch: Watch, links: dict[int, Link]) -> None:
+        self._core = core
+        self._watch = watch
+        self._links = links
+        self._encoded: tuple[Any, list[Any]] = (None, [])  # the change that was sent last: all workers get it
+
+    def send_calls(self) -> None:
+        """Send the calls that the mind has given to workers."""
+        state = self._core.state
+        sends, state.sends = state.sends, []
+        if len(sends) == 1:
+            slot, call = sends[0]
+            self._send(self._links[slot.id], _call_frame(call), call.future.is_awaited)
+            return
+        joined: dict[int, list[Any]] = {}
+        for slot, call in sends:
+            joined.setdefault(slot.id, []).extend(_call_frame(call))
+        for number, pieces in joined.items():
+            if sum(map(len, pieces)) <= _JOINED:
+                pieces = [b"".join(pieces)]
+            self._send(self._links[number], pieces, True)
+
+    def _send(self, link: Link, pieces: list[Any], awaited: bool) -> None:
+        if link.dead:
+            return
+        if not link.call.send(pieces):
+            self._watch.call(link, link.watched)
+        if link.watched or link.owner is not None or link.loops:
+            return
+        # Who makes a call will most likely come and wait for it here. Where that is not so, somebody must look.
+        if awaited or len(link.slot.sent) > 1 or self._core.dispatch.queued:
+            self._watch.take_back(link)
+        else:
+            self._watch.leave(link)
+
+    def order(self, link: Link, effect: effects.Effect) -> None:
+        """Do an effect that concerns one worker."""
+        match effect:
+            case effects.Kill():
+                link.process.kill()
+            case effects.SendInstall(_, _, change):
+                if self._encoded[0] != change[:2]:
+                    records = tuple(record.wire for record in change.records)
+                    message = protocol.Install(change.epoch, change.base, records, change.removed)
+                    self._encoded = change[:2], _message_frame(message)
+                self._send(link, self._encoded[1], True)
+            case effects.SendForget(_, _, epoch):
+                self.tell(link, protocol.Forget(epoch))
+            case effects.SendRevoke(_, _, seqs):
+                self._control(link, protocol.Revoke(seqs))
+            case effects.SendPing():
+                self._control(link, protocol.Ping(0))
+            case effects.SendLeave(_, _, interrupt):
+                if interrupt:
+                    self._control(link, protocol.Leave())
+                self.tell(link, protocol.Leave())
+
+    def tell(self, link: Link, message: protocol.ToWorker) -> None:
+        """Send a message to the worker's main thread."""
+        self._send(link, _message_frame(message), True)
+
+    def _control(self, link: Link, message: protocol.ToWorker) -> None:
+        if not link.dead and not link.control.send(_message_frame(message)):
+            self._watch.control(link)
+
+
+def _call_frame(call: Call) -> list[Any]:
+    assert call.record is not None
+    kind = protocol.CHUNK if call.items else protocol.CALL
+    return frame(kind, call.epoch, call.record.key, call.seq, call.body, call.buffers)
+
+
+def _message_frame(message: protocol.ToWorker) -> list[Any]:
+    return frame(protocol.MESSAGE, 0, 0, 0, encode(message)[0])

@@ -1,0 +1,78 @@
+"""What functions print, on its way to where it is shown."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+__all__ = ["OutputText", "Texts", "write_out"]
+
+
+class OutputText(NamedTuple):
+    """Text that a function printed.
+
+    Parameters
+    ----------
+    text : str
+        The text; several lines, or a part of one.
+    origin : object
+        What the pool's `origin` was when the call was made.
+    stream : {"stdout", "stderr"}
+        Where it was written.
+    worker_id : int
+        The slot.
+    call_id : int or None
+        The call; None: it was written when none ran.
+    """
+
+    text: str
+    origin: Any
+    stream: str
+    worker_id: int
+    call_id: int | None
+
+
+def write_out(output: OutputText) -> None:
+    """Write text where this process writes its own."""
+    stream = sys.stdout if output.stream == "stdout" else sys.stderr
+    if stream is not None:
+        stream.write(output.text)
+        stream.flush()
+
+
+class Texts:
+    """Keeps texts in order, and gives them to the sink one at a time.
+
+    Attributes
+    ----------
+    sink : callable
+        Takes each text, in the thread that has read it; never under the driver's lock.
+    """
+
+    def __init__(self) -> None:
+        self.sink: Callable[[OutputText], object] = write_out
+        self._waiting: deque[OutputText] = deque()
+        self._delivering = threading.Lock()
+
+    def add(self, text: OutputText) -> None:
+        """Take a text; nothing is done with it yet."""
+        self._waiting.append(text)
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def deliver(self) -> None:
+        """Give all texts to the sink; if another thread is about it, that one takes ours along."""
+        while self._waiting and self._delivering.acquire(blocking=False):
+            try:
+                while self._waiting:
+                    text = self._waiting.popleft()
+                    try:
+                        self.sink(text)
+                    except Exception:  # a display must not break a call
+                        pass
+            finally:
+                self._delivering.release()

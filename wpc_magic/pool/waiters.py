@@ -1,0 +1,184 @@
+"""Waiting for one call: a thread reads its worker's channel by itself, and so does an event loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from _thread import allocate_lock
+from collections.abc import Callable
+from typing import Any
+
+from .futures import CallFuture
+from .gates import time_left
+from .inbox import Inbox
+from .interrupts import Interrupts
+from .link import Link
+from .texts import Texts
+from .watch import Watch
+
+__all__ = ["Waiters"]
+
+
+class Waiters:
+    """Lets those who wait for a call read its answer themselves.
+
+    Parameters
+    ----------
+    lock : threading.Lock
+        The driver's.
+    links : dict
+        The links by the numbers of their slots.
+    watch : Watch
+        Told who reads what.
+    inbox : Inbox
+        What takes an answer.
+    texts : Texts
+        Delivered here, so that a call's text is shown before its value is returned.
+    apply : callable
+        Does what the mind wants done.
+    """
+
+    def __init__(
+        self,
+        lock: threading.Lock,
+        links: dict[int, Link],
+        watch: Watch,
+        inbox: Inbox,
+        texts: Texts,
+        apply: Callable[[], object],
+    ) -> None:
+        self._lock = lock
+        self._links = links
+        self._watch = watch
+        self._inbox = inbox
+        self._texts = texts
+        self._apply = apply
+
+    # -- threads ----------------------------------------------------------------------------------------
+
+    def wait(self, future: CallFuture, timeout: float | None) -> None:
+        """Return when the future has ended, or the time is over.
+
+        Parameters
+        ----------
+        future : CallFuture
+            What is waited for.
+        timeout : float or None
+            How long, in seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with Interrupts() as interrupts:
+            while True:
+                with self._lock:
+                    if future.ended:
+                        break
+                    link = self._claim(future)
+                    if link is None:
+                        gate = allocate_lock()
+                        gate.acquire()
+                        future.wakes = [*future.wakes, gate.release]
+                if link is None:
+                    if not interrupts.wait(gate.acquire, True, time_left(deadline)):
+                        break
+                    continue
+                try:
+                    in_time = self._read(future, link, deadline, interrupts)
+                finally:
+                    with self._lock:
+                        self._release(link, future)
+                if not in_time:
+                    break
+            if self._texts:
+                self._texts.deliver()
+
+    def _claim(self, future: CallFuture) -> Link | None:
+        """Let a thread read the channel of the worker that has its call; None: another one does."""
+        slot = future.call.slot
+        link = self._links.get(slot.id) if slot is not None else None
+        if link is None or link.owner is not None or link.dead:
+            return None
+        link.owner = future
+        self._watch.take_over(link)
+        future.wakes = [*future.wakes, link.wake]
+        return link
+
+    def _release(self, link: Link, future: CallFuture) -> None:
+        link.owner = None
+        future.wakes = [wake for wake in future.wakes if wake != link.wake]
+        if link.dead:
+            self.close(link)
+        elif link.slot.sent:
+            self._watch.take_back(link)
+        else:
+            self._watch.leave(link)
+
+    def _read(self, future: CallFuture, link: Link, deadline: float | None, interrupts: Interrupts) -> bool:
+        """Read until the future has ended, or its call is elsewhere; return False if the time is over."""
+        lock = self._lock
+        while True:
+            left = time_left(deadline)
+            ready = interrupts.wait(link.poller.poll, None if left < 0 else left * 1000)
+            if not ready:
+                return future.ended
+            lock.acquire()
+            try:
+                if len(ready) > 1 or ready[0][0] != link.call_fd:
+                    link.clear_wake()
+                self._inbox.read_call(link)
+                self._apply()
+            finally:
+                lock.release()
+            if self._texts:
+                self._texts.deliver()
+            if future.ended or link.dead or future.call.slot is not link.slot:
+                return True
+
+    # -- event loops ------------------------------------------------------------------------------------
+
+    def wait_in_loop(self, future: CallFuture, loop: Any) -> Any:
+        """Return an asyncio future that ends with this one; the loop reads the worker's channel meanwhile."""
+        waiter = loop.create_future()
+        with Interrupts(), self._lock:
+            if future.ended:
+                waiter.set_result(None)
+                return waiter
+            future.loops = [*future.loops, (loop, waiter)]
+            slot = future.call.slot
+            link = self._links.get(slot.id) if slot is not None else None
+            if link is None or link.dead or link.lost or not hasattr(loop, "add_reader"):
+                self._watch.ask_for_all()
+            else:
+                if not link.loops.get(loop):
+                    loop.add_reader(link.call_fd, self._on_readable, link)
+                link.loops[loop] = link.loops.get(loop, 0) + 1
+                self._watch.take_over(link)
+                self._watch.leave(link)  # in case the loop stands still
+                waiter.add_done_callback(lambda _: self._leave_loop(link, loop))
+        return waiter
+
+    def _on_readable(self, link: Link) -> None:
+        with Interrupts():
+            with self._lock:
+                link.touched += 1
+                self._inbox.read_call(link)
+                self._apply()
+            if self._texts:
+                self._texts.deliver()
+
+    def _leave_loop(self, link: Link, loop: Any) -> None:
+        """Take an event loop off a channel when the last that it waits for there has ended; in its thread."""
+        with Interrupts(), self._lock:
+            link.loops[loop] -= 1
+            if link.loops[loop]:
+                return
+            del link.loops[loop]
+            loop.remove_reader(link.call_fd)
+            if link.dead:
+                self.close(link)
+            elif link.slot.sent and link.owner is None:
+                self._watch.take_back(link)
+
+    def close(self, link: Link) -> None:
+        """Close a link whose process is gone, as soon as nobody waits at it."""
+        if link.owner is None and not link.loops:
+            link.close()

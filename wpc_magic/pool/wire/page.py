@@ -1,0 +1,68 @@
+"""The status page: a few words of memory that a worker writes and the pool reads without asking.
+
+It costs no message, outlives the worker, and so tells what a worker was doing when it died.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+__all__ = ["ANSWERED", "BEGUN", "SINCE", "StatusPage"]
+
+BEGUN = 0  # the number of the call that was begun last
+SINCE = 1  # when its function's first instruction ran, monotonic nanoseconds; 0: not yet
+ANSWERED = 2  # the number of the call that was answered last
+
+_SIZE = mmap.PAGESIZE
+
+
+class StatusPage:
+    """One page of shared memory, as 8-byte words.
+
+    A word never tears, but two that are read one after another may belong to different moments; `running`
+    reads `BEGUN` again to be sure.
+
+    Parameters
+    ----------
+    fd : int, optional
+        The descriptor that the pool passed on; without one, a new page is made. It has no name, so it
+        cannot be left behind.
+    """
+
+    def __init__(self, fd: int | None = None) -> None:
+        self.fd = _nameless() if fd is None else fd
+        self._map = mmap.mmap(self.fd, _SIZE)
+        self.words = memoryview(self._map).cast("Q")
+
+    def running(self) -> tuple[int, int]:
+        """Return the number of the call begun last, and since when (0: not at its first instruction yet)."""
+        words = self.words
+        while True:
+            begun, since = words[BEGUN], words[SINCE]
+            if words[BEGUN] == begun:
+                return begun, since
+
+    def close_fd(self) -> None:
+        """Close the descriptor; the memory stays mapped."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def close(self) -> None:
+        """Unmap the page."""
+        self.close_fd()
+        self.words.release()
+        self._map.close()
+
+
+def _nameless() -> int:
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("wpc-page", os.MFD_CLOEXEC)
+    else:
+        import tempfile
+
+        fd, path = tempfile.mkstemp(prefix="wpc")
+        os.unlink(path)
+    os.ftruncate(fd, _SIZE)
+    return fd

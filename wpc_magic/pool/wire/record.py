@@ -1,0 +1,54 @@
+"""`NamedTuple` without its price: making one runs the compiler, and `typing` costs more than all of ours.
+
+A worker loads every message, and its start-up counts. Type checkers are shown the real thing.
+"""
+
+from __future__ import annotations
+
+from _collections import _tuplegetter  # type: ignore[import-not-found]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+__all__ = ["NamedTuple"]
+
+
+class NamedTuple(tuple):  # type: ignore[type-arg]
+    """A tuple whose items have the names that the class is annotated with. No defaults.
+
+    Examples
+    --------
+    >>> class Point(NamedTuple):
+    ...     x: int
+    ...     y: int
+    >>> Point(1, y=2)._replace(x=5)
+    Point(x=5, y=2)
+    """
+
+    __slots__ = ()
+    __match_args__: tuple[str, ...] = ()
+    _fields: tuple[str, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls._fields = cls.__match_args__ = tuple(cls.__annotations__)
+        for n, name in enumerate(cls._fields):
+            setattr(cls, name, _tuplegetter(n, ""))
+
+    def __new__(cls, *args: Any, **named: Any) -> Self:
+        if named:
+            args += tuple(named.pop(name) for name in cls._fields[len(args) :] if name in named)
+        if named or len(args) != len(cls._fields):
+            raise TypeError(f"{cls.__name__} takes {', '.join(cls._fields)}")
+        return tuple.__new__(cls, args)
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """Return what a copy or a pickle is made of again."""
+        return tuple(self)
+
+    def __repr__(self) -> str:
+        items = ", ".join(f"{name}={item!r}" for name, item in zip(self._fields, self, strict=True))
+        return f"{type(self).__name__}({items})"
+
+    def _replace(self, **changes: Any) -> Self:
+        return type(self)(**{**dict(zip(self._fields, self, strict=True)), **changes})

@@ -1,0 +1,76 @@
+"""Start-up of a worker: its descriptors, its signals, the watch over its parent.
+
+Run as ``python -P -c ... FD FD FD PID`` by `process`: the call channel, the control channel, the status page,
+and the process that must be our parent.
+
+Modules of Python with an underscore are used here and around it where the ones without load five times as
+much: ``import socket, signal, pickle, typing`` takes longer than an interpreter takes to start.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import _socket
+import faulthandler
+import os
+import sys
+
+from wpc_magic.pool.wire.late import OWN
+from wpc_magic.pool.wire.page import StatusPage
+from wpc_magic.pool.worker.control import Control, die, end_now
+from wpc_magic.pool.worker.guards import install_guards
+from wpc_magic.pool.worker.output import Tagged
+from wpc_magic.pool.worker.runtime import Runtime
+from wpc_magic.pool.worker.server import Server
+
+__all__ = ["main"]
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel end this process when the thread that started it ends; Linux only.
+
+    The end-of-file on the control channel does the same everywhere, but not while C code holds the GIL.
+    """
+    if sys.platform == "linux":
+        import _ctypes  # `ctypes` is a layer over it that takes ten times as long to load
+
+        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
+        _ctypes.call_function(prctl, (_PR_SET_PDEATHSIG, int(_signal.SIGKILL)))
+    if os.getppid() != parent:  # it died before we asked
+        end_now()
+
+
+def main() -> None:
+    """Serve one pool until it lets go."""
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    call_fd, control_fd, page_fd, parent = map(int, sys.argv[1:5])
+    _die_with(parent)
+    for fd in (call_fd, control_fd, page_fd):
+        os.set_inheritable(fd, False)
+    faulthandler.enable(file=2)
+    del sys.argv[1:]
+    # Names that a user's pickles look for in `__main__` are not ours to answer.
+    sys.modules["__main__"] = type(sys)("__main__")
+    OWN[:] = sys.path
+
+    page = StatusPage(page_fd)
+    page.close_fd()
+    call, control = _socket.socket(fileno=call_fd), _socket.socket(fileno=control_fd)
+    server = Server(call, page, Runtime())
+    os.register_at_fork(after_in_child=control.close)
+    _signal.signal(_signal.SIGINT, server.on_interrupt)
+    sys.stdout = Tagged(server.output, "stdout", sys.stdout)
+    sys.stderr = Tagged(server.output, "stderr", sys.stderr)
+    install_guards(server.notice)
+    Control(control, server).start()
+    try:
+        server.serve()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the pool is gone, or has let go of this worker
+    except BaseException as error:
+        die(f"the call channel cannot be served any more: {type(error).__name__}: {error}")
+    # What follows is the interpreter's own ending: threads are waited for, `atexit` runs.
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__

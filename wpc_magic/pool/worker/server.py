@@ -1,0 +1,378 @@
+"""The worker's main thread: reads, runs, answers.
+
+Functions run one at a time in this thread. A coroutine runs on an event loop, also in this thread, and
+interleaves with others; the loop stands still while a plain function runs, and is not running then, so that
+the function may run a loop of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from types import CoroutineType
+
+from wpc_magic.pool.errors import CallInterrupted, RequirementMissingError
+from wpc_magic.pool.wire import protocol
+from wpc_magic.pool.wire.channel import Reader, frame, send_all
+from wpc_magic.pool.wire.codec import decode, encode
+from wpc_magic.pool.wire.late import own_path
+from wpc_magic.pool.wire.page import ANSWERED, BEGUN, SINCE, StatusPage
+from wpc_magic.pool.worker.output import Output
+from wpc_magic.pool.worker.runtime import Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any, NoReturn
+
+    from wpc_magic.pool.wire.channel import Bytes, Frame
+    from wpc_magic.pool.worker.tasks import Tasks
+
+__all__ = ["Server"]
+
+_PACKAGE = __name__.partition(".")[0] + "."
+
+
+class Server:
+    """Serves the call channel.
+
+    Parameters
+    ----------
+    sock : socket.socket
+        The call channel; it blocks.
+    page : StatusPage
+        Where what runs is written down.
+    runtime : Runtime
+        The definitions.
+
+    Attributes
+    ----------
+    output : Output
+        What functions print.
+    leaving : bool
+        Whether the worker is to end.
+    """
+
+    def __init__(self, sock: socket.socket, page: StatusPage, runtime: Runtime) -> None:
+        self.leaving = False
+        self.output = Output(self._print, lambda: self._begun)
+        self._sock = sock
+        self._reader = Reader(sock)
+        self._sending = threading.RLock()
+        self._in_frame = False
+        self._unsent: list[list[Bytes]] = []
+        self._words = page.words
+        self._runtime = runtime
+        self._claims = threading.Lock()
+        self._begun = 0
+        self._revoked: set[int] = set()
+        self._armed = False
+        self._forked = False
+        self._tasks: Tasks | None = None  # with the first coroutine
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    # -- the loop ---------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Serve until the pool says to leave, or is gone.
+
+        Raises
+        ------
+        Exception
+            If what comes makes no sense, or the socket is broken.
+        """
+        while not (self.leaving or self._reader.eof):
+            frames = self._tasks.run() if self._tasks else self._reader.read()
+            for one in frames:
+                if self.leaving:
+                    break
+                self._handle(one)
+            frames = one = None  # type: ignore[assignment]  # they may be large, and the next read may be far
+        if self._tasks is not None:
+            self._tasks.cancel()
+        self.output.flush()
+
+    def leave(self) -> None:
+        """Have `serve` return, also if it waits; called by the control thread."""
+        self.leaving = True
+        try:
+            self._sock.shutdown(0)  # of reading: what waits in `recv`, or in the event loop, wakes up
+        except OSError:
+            pass  # the other end is gone
+
+    def _handle(self, one: Frame) -> None:
+        kind, epoch, target, seq, body, buffers = one
+        if kind == protocol.CALL or kind == protocol.CHUNK:
+            with self._claims:
+                if seq in self._revoked:  # the control thread has given it up
+                    self._revoked.discard(seq)
+                    return
+                self._begun = seq
+            self._words[SINCE] = 0
+            self._words[BEGUN] = seq
+            self._call(kind, epoch, target, seq, body, buffers)
+        elif kind == protocol.MESSAGE:
+            try:
+                message = decode(body)
+            except Exception as error:
+                message = error
+            self._obey(message)
+        else:
+            self._obey(kind)
+
+    def _obey(self, message: Any) -> None:
+        if isinstance(message, protocol.Install):
+            self._install(message)
+        elif isinstance(message, protocol.Forget):
+            self._runtime.forget(message.epoch)
+        elif isinstance(message, protocol.Setup):
+            # After our own imports, so that a ``queue.py`` beside the notebook breaks nothing here.
+            sys.path[:] = message.path
+            self._runtime.context.worker_id = message.worker_id
+        elif isinstance(message, protocol.Leave):
+            self.leaving = True
+        else:
+            self.notice("malformed_parent_message", None, {"what": repr(message)[:200]})
+
+    def _install(self, message: protocol.Install) -> None:
+        answer: protocol.FromWorker = protocol.Installed(message.epoch)
+        try:
+            self._runtime.install(message)
+        except BaseException as error:
+            answer = protocol.Refused(message.epoch, _describe(error), self._runtime.installing)
+        self._leave_if_forked(None)
+        self.output.flush()
+        self.tell(answer)
+
+    def revoke(self, seqs: tuple[int, ...]) -> tuple[int, ...]:
+        """Give up those of the calls that have not begun, and return them. Called by the control thread."""
+        with self._claims:
+            # Calls begin in the order of their numbers, so one comparison tells.
+            given_up = tuple(seq for seq in seqs if seq > self._begun and seq not in self._revoked)
+            self._revoked.update(given_up)
+        return given_up
+
+    # -- one call ---------------------------------------------------------------------------------------
+
+    def _call(self, kind: int, epoch: int, target: int, seq: int, body: Any, buffers: Any) -> None:
+        runtime = self._runtime
+        began = 0
+        try:
+            if epoch != runtime.active:
+                self._switch(epoch)
+            function = runtime.functions.get(target)
+            if function is None:
+                raise RequirementMissingError(f"revision {target} of the function is not here")
+            arguments = decode(body, buffers)
+            self._words[SINCE] = began = time.monotonic_ns()
+            try:
+                self._armed = True
+                if kind == protocol.CALL:
+                    args, kwargs = arguments
+                    value = function(*args, **kwargs)
+                else:
+                    value = _run_chunk(function, arguments)
+            finally:
+                self._armed = False
+        except BaseException as error:
+            self._armed = False  # the interrupt may have come between the two lines above
+            self._fail(seq, began, error)
+            return
+        first = value[0][0] if kind == protocol.CHUNK and value[0] else value
+        if type(first) is CoroutineType:
+            self._begin_task(kind, seq, began, value)
+        else:
+            self._answer(kind, seq, began, value)
+
+    def _switch(self, epoch: int) -> None:
+        """Take up another epoch, once the coroutines of the one before have ended: they see its names."""
+        if self._tasks is not None:
+            early: list[Frame] = []  # what comes meanwhile; its turn is after this call's
+            while self._tasks.count and not (self.leaving or self._reader.eof):
+                early += self._tasks.run()
+            self._tasks.inbox = early
+        if self.leaving:
+            raise CallInterrupted("the pool is stopping")
+        self._runtime.activate(epoch)
+
+    def _answer(self, kind: int, seq: int, began: int, value: Any) -> None:
+        ran = time.monotonic_ns() - began
+        try:
+            body, buffers = encode(value)
+        except BaseException as error:
+            note = f"the value that it returned ({type(value).__name__}) cannot be sent"
+            if kind == protocol.CALL:
+                self._fail(seq, began, error, note)
+                return
+            try:
+                body, buffers = _encode_what_goes(value)
+            except BaseException as error:
+                self._fail(seq, began, error, note)
+                return
+        self._send(frame(protocol.VALUE, 0, ran, seq, body, buffers), seq)
+
+    def _fail(self, seq: int, began: int, error: BaseException, note: str = "") -> None:
+        self._leave_if_forked(error)
+        ran = time.monotonic_ns() - began if began else 0
+        body, _ = encode(_describe(error, note))
+        self._send(frame(protocol.ERROR, 0, ran, seq, body), seq)
+
+    def _send(self, pieces: list[Bytes], seq: int) -> None:
+        if self._forked:
+            self._leave_if_forked(None)
+        if not self.output.empty:
+            self.output.flush()
+        self.post(pieces)
+        self._words[ANSWERED] = seq
+
+    # -- coroutines -------------------------------------------------------------------------------------
+
+    def _begin_task(self, kind: int, seq: int, began: int, value: Any) -> None:
+        try:
+            if self._tasks is None:
+                self._tasks = self._make_tasks()
+            coroutine = value if kind == protocol.CALL else _await_chunk(value)
+            self.post(frame(protocol.BEGAN, 0, began, seq, b""))
+            self._tasks.begin(seq, coroutine, lambda task: self._end_task(kind, seq, began, task))
+        except Exception as error:
+            self._fail(seq, began, error)
+
+    def _make_tasks(self) -> Tasks:
+        with own_path:
+            from wpc_magic.pool.worker.tasks import Tasks
+        tasks = Tasks(self._reader, self.notice)
+        self.output.tag = tasks.tag
+        return tasks
+
+    def _end_task(self, kind: int, seq: int, began: int, task: Any) -> None:
+        try:
+            value = task.result()
+        except BaseException as error:
+            self._fail(seq, began, error)
+        else:
+            self._answer(kind, seq, began, value)
+
+    # -- to the pool ------------------------------------------------------------------------------------
+
+    def post(self, pieces: list[Bytes]) -> None:
+        """Send a frame that answers no call. Any thread may."""
+        with self._sending:
+            if self._in_frame:
+                # A signal handler or a finalizer of the user's prints while we are in the middle of a frame.
+                self._unsent.append(pieces)
+                return
+            self._in_frame = True
+            try:
+                send_all(self._sock, pieces)
+                while self._unsent:
+                    send_all(self._sock, self._unsent.pop(0))
+            finally:
+                self._in_frame = False
+
+    def tell(self, message: protocol.FromWorker) -> None:
+        """Send a message. Any thread may."""
+        body, _ = encode(message)
+        self.post(frame(protocol.MESSAGE, 0, 0, 0, body))
+
+    def notice(self, name: str, error: BaseException | None, details: dict[str, Any]) -> None:
+        """Send an event; it must not raise, since it is called where nobody catches."""
+        if self._forked:
+            return
+        try:
+            failure = None if error is None else _describe(error, itself=False)
+            self.tell(protocol.Noticed(name, "error", self.output.caller(), failure, details))
+        except BaseException:
+            pass
+
+    def _print(self, seq: int, stream: str, text: str) -> None:
+        self.tell(protocol.Printed(seq, stream, text))
+
+    # -- interrupts, forks ------------------------------------------------------------------------------
+
+    def on_interrupt(self, signum: int, at: FrameType | None) -> None:
+        """End the function that runs, if the worker is leaving; the handler of SIGINT.
+
+        The notebook's stop button and a terminal's Ctrl-C may send the same signal: alone it does nothing.
+        While code of ours runs on top of the function's (it prints, say), the next signal will do.
+        """
+        if not (self.leaving and self._armed):
+            return
+        while at is not None and at.f_code is not _CALL_CODE and at.f_code is not _CHUNK_CODE:
+            if str(at.f_globals.get("__name__", "")).startswith(_PACKAGE):
+                return
+            at = at.f_back
+        raise CallInterrupted("the pool is stopping")
+
+    def _after_fork(self) -> None:
+        """Let go of what is the parent's, in the child of a fork that a function has made."""
+        self._forked = True
+        self.output.detach()
+        self._sock.close()
+
+    def _leave_if_forked(self, error: BaseException | None) -> None:
+        """End a child that comes back to us out of its function, as Python ends a program: it must not serve."""
+        if not self._forked:
+            return
+        code: Any = 0
+        if isinstance(error, SystemExit):
+            code = error.code
+        elif error is not None:
+            sys.__excepthook__(type(error), error, error.__traceback__)
+            code = 1
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def _run_chunk(function: Callable[..., Any], items: list[tuple[Any, ...]]) -> tuple[list[Any], Any]:
+    """Call the function for each item; return the values, and the failure that ended them or None."""
+    values: list[Any] = []
+    for args in items:
+        try:
+            values.append(function(*args))
+        except BaseException as error:
+            return values, _describe(error)
+    return values, None
+
+
+async def _await_chunk(value: tuple[list[Any], Any]) -> tuple[list[Any], Any]:
+    """Await the coroutines of a chunk side by side; return as `_run_chunk` does."""
+    import asyncio
+
+    values, failure = value
+    outcomes = await asyncio.gather(*values, return_exceptions=True)
+    for n, outcome in enumerate(outcomes):
+        if isinstance(outcome, BaseException):
+            return outcomes[:n], _describe(outcome)
+    return outcomes, failure
+
+
+def _encode_what_goes(value: tuple[list[Any], Any]) -> tuple[bytes, list[memoryview]]:
+    """Encode a chunk's values up to the first that cannot be pickled, and say so of that one."""
+    values, failure = value
+    for n, one in enumerate(values):
+        try:
+            encode(one)
+        except BaseException as error:
+            note = f"the value that it returned ({type(one).__name__}) cannot be sent"
+            values, failure = values[:n], _describe(error, note)
+            break
+    return encode((values, failure))
+
+
+def _describe(error: BaseException, note: str = "", *, itself: bool = True) -> protocol.Failure:
+    try:
+        if "wpc_magic.pool.worker.failure" not in sys.modules:
+            with own_path:
+                import wpc_magic.pool.worker.failure
+        from wpc_magic.pool.worker.failure import describe
+
+        return describe(error, note, itself=itself)
+    except BaseException:  # no memory, say
+        return protocol.Failure(None, type(error).__name__, "", "", note)
+
+
+_CALL_CODE = Server._call.__code__
+_CHUNK_CODE = _run_chunk.__code__
