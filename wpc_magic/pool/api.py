@@ -26,9 +26,9 @@ from .errors import (
 from .futures import CallFuture
 from .local import LocalDefinitions
 from .mapping import MapResults
-from .mind.missing import Fix, python_line
 from .mind.calls import NO_OPTIONS, Call
 from .mind.events import WorkerEvent
+from .mind.missing import Fix, python_line
 from .mind.registry import Kind, Record
 from .mind.snapshot import (
     ConstantInfo,
@@ -485,7 +485,7 @@ class WorkerProcedureCall:
         export_name : str, optional
             The object of the module, instead of the module itself.
         is_default_export : bool
-            Whether the object is the one that is named like the module's last part: ``datetime`` of ``datetime``.
+            Whether the object is the one named like the module's last part: ``datetime`` of ``datetime``.
         reload : bool
             Whether workers that have the module already read its file again.
 

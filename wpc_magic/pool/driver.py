@@ -234,7 +234,7 @@ class Driver:
 
         def begin() -> bool:
             if not self._changing:
-                # Noted before it can be interrupted, and by the one step after which there is something to undo.
+                # SIGINT is held back here: either both are noted or none.
                 mine.append(self.core.propose(records, removed, time.monotonic()))
                 self._changing = True
             return bool(mine)

@@ -57,8 +57,8 @@ class CallFuture(Future[Any]):
     -----
     The base class makes a lock and a condition for each future, which costs more than all the rest. Here a
     condition is made only when somebody asks for one. Whoever ends the future and whoever asks agree by one
-    ``dict.setdefault``: either the end comes first, and a condition made later finds it ended; or the condition
-    does, and the end is told under it.
+    ``dict.setdefault``: either the end comes first, and a condition made later finds it ended; or the
+    condition does, and the end is told under it.
 
     Who reads an answer only stores it; it is decoded in the thread that asks for it, since that may run a
     user's code.
@@ -211,10 +211,7 @@ class CallFuture(Future[Any]):
             answer = self._answer
             if answer is None:
                 return False, CancelledError(f"{self.call} was cancelled")
-            if isinstance(answer, BaseException):
-                outcome = False, answer
-            else:
-                outcome = self._decode(answer)
+            outcome = (False, answer) if isinstance(answer, BaseException) else self._decode(answer)
             # Whoever was first decides for all: two threads that ask get the same object.
             outcome = self._outcome = self._outcome or outcome
             self._answer = True if outcome[0] else outcome[1]  # lets go of the frame

@@ -1,8 +1,8 @@
 """Ctrl-C and the notebook's stop button, held back while the pool's books are open.
 
 A signal's handler may raise between any two steps of Python code in the main thread. Where it did so in the
-middle of ours, a reply was lost, or a lock was never released. So our code runs with a handler that only takes
-note, and the real one is back just while it waits.
+middle of ours, a reply was lost, or a lock was never released. So our code runs with a handler that only
+takes note, and the real one is back just while it waits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The definitions in the pool's own process: for ``call.NAME.local(...)``, and for values of a cell's classes."""
+"""The definitions in the pool's own process: for ``call.NAME.local(...)``, and for classes of cells."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LocalDefinitions:
         sys.meta_path.append(self._finder)
 
     def close(self) -> None:
-        """Take the finder out; the modules that were loaded stay, since values of their classes may be about."""
+        """Take the finder out; what was loaded stays, since values of its classes may be about."""
         if self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
 

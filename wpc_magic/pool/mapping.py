@@ -1,4 +1,4 @@
-"""One function over many items: chunks whose size follows the measured time, results in order or as they come."""
+"""One function over many items, in chunks whose size follows the measured time."""
 
 from __future__ import annotations
 

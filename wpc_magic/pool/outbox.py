@@ -61,7 +61,7 @@ class Outbox:
             self._watch.call(link, link.watched)
         if link.watched or link.owner is not None or link.loops:
             return
-        # Who makes a call will most likely come and wait for it here. Where that is not so, somebody must look.
+        # Who makes a call most likely comes and waits for it here. Where that is not so, somebody must look.
         if awaited or len(link.slot.sent) > 1 or self._core.dispatch.queued:
             self._watch.take_back(link)
         else:

@@ -118,7 +118,7 @@ class Procedures:
 
 
 def read_doc(source: str) -> str | None:
-    """Return the docstring of the function in a text, without running it; None: there is none.
+    r"""Return the docstring of the function in a text, without running it; None: there is none.
 
     Examples
     --------

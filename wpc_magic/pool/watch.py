@@ -1,9 +1,10 @@
 """Who reads which channel: the selector of the driver's thread, and what is left to others for a while.
 
 Any thread may read a call channel, since it is read without waiting and under the lock. So who reads is a
-matter of speed alone, and there is one rule: a worker that holds calls has its channel watched by the driver's
-thread, or a waiting thread at it, or an event loop. A channel that a waiter has just left is watched by nobody:
-most likely the next call is waited for in the same way. `Watch.revisit` takes it back after `LEFT_S`.
+matter of speed alone, and there is one rule: a worker that holds calls has its channel watched by the
+driver's thread, or a waiting thread at it, or an event loop. A channel that a waiter has just left is watched
+by nobody: most likely the next call is waited for in the same way. `Watch.revisit` takes it back after
+`LEFT_S`.
 
 All methods are called under the driver's lock, but for `wake`.
 """
