@@ -9,9 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,6 @@ class Lab:
         settings = folder / "settings"
         for each in (self.root, settings, folder / "home", folder / "tmp"):
             each.mkdir(parents=True)
-        overrides = folder / "app" / "settings"
-        overrides.mkdir(parents=True)
         for plugin, values in SETTINGS.items():
             name, _, part = plugin.partition(":")
             path = settings / name / f"{part}.jupyterlab-settings"
@@ -95,7 +94,7 @@ class Lab:
         return self._log_path.read_text(errors="replace")
 
     def wait_until_up(self) -> None:
-        until(lambda: self._answers(), "the server answers", lambda: self.log)
+        until(self._answers, "the server answers", lambda: self.log)
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, f"the server has ended:\n{self.log}"
@@ -124,10 +123,10 @@ class Lab:
             self._process.wait(20)
 
 
-def until(true: Any, what: str, more: Any = str) -> None:
+def until(true: Callable[[], bool], what: str, more: Callable[[], str] = str) -> None:
     """Wait until something is true, that cannot be waited for in another way."""
     deadline = time.monotonic() + LIMIT_S
-    pause = __import__("threading").Event()
+    pause = threading.Event()
     while not true():
         assert time.monotonic() < deadline, f"never: {what}\n{more()}"
         pause.wait(0.1)
@@ -212,6 +211,32 @@ class Notebook:
         self.dashboard.scroll_into_view_if_needed()
         self.dashboard.screenshot(path=str(path), animations="disabled")
 
+    def worker(self, number: int) -> Locator:
+        """The row of a worker."""
+        return self.dashboard.locator(f'tr[data-worker="{number}"]')
+
+    def pid(self, number: int) -> str:
+        return self.worker(number).locator("td").nth(1).inner_text()
+
+    def event(self, name: str) -> Locator:
+        """The lines of the log that tell of an event."""
+        return self.dashboard.locator(".wpc-log li", has=self.page.get_by_text(name, exact=True))
+
+    def button(self, help_: str) -> Locator:
+        return self.dashboard.get_by_role("button", name=help_, exact=True)
+
+    def touch(self, name: str) -> None:
+        """Make a file in the kernel's folder."""
+        (self.lab.root / name).touch()
+
     def shutdown(self) -> None:
         """End the kernel."""
         self.page.evaluate(f"async () => {{ await {_SESSION}?.shutdown(); }}")
+
+    def close(self) -> None:
+        """End the kernel, close the page, and take away what was made for the test."""
+        self.shutdown()
+        self.page.close()
+        for path in self.lab.root.iterdir():
+            if path.is_file():
+                path.unlink()

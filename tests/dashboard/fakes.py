@@ -84,9 +84,11 @@ class FakePool:
 
     def wait_for_looks(self, count: int) -> None:
         """Wait until it has been looked at so often, counted from now."""
+        self.wait_for_looks_in_all(self.looks + count)
+
+    def wait_for_looks_in_all(self, count: int) -> None:
         with self.looked:
-            goal = self.looks + count
-            assert self.looked.wait_for(lambda: self.looks >= goal, timeout=30)
+            assert self.looked.wait_for(lambda: self.looks >= count, timeout=30)
 
     @property
     def listeners(self) -> int:

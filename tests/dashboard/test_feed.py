@@ -110,7 +110,8 @@ def test_the_events_are_fetched_only_if_there_are_new_ones(page: Page):
 
 
 def test_a_page_that_missed_something_is_sent_everything(page: Page):
-    feed = Feed(FakePool(2), page)
+    pool = FakePool(2)
+    feed = Feed(pool, page)
     feed._resend = True
     feed.step()
     message = page.next()
@@ -148,7 +149,7 @@ def test_an_event_is_shown_as_soon_as_it_happens(
     pool = FakePool()
     monkeypatch.setattr(feed_module, "IDLE_S", 3600.0)
     feeds(pool).follow()
-    pool.wait_for_looks(12)  # it is idle now: it would look again in an hour
+    pool.wait_for_looks_in_all(12)  # it is idle now: it would look again in an hour
     pool.happen("worker_ready")
     assert page.next()["events"][0]["name"] == "worker_ready"
 

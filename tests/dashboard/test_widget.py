@@ -28,7 +28,6 @@ class Line(BaseComm):
     """A comm that keeps what is sent."""
 
     lines: list[Line]
-    kernel = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.sent: list[tuple[str, dict[str, Any]]] = []
@@ -151,7 +150,8 @@ def test_nonsense_from_a_page_is_dropped(content: Any):
 
 
 def test_a_page_that_missed_a_patch_is_sent_everything():
-    dashboard = Dashboard(FakePool())
+    pool = FakePool(2)
+    dashboard = Dashboard(pool)
     click(dashboard, {"do": "hello", "seq": -1})
     assert len(dashboard.comm.wait_for_patch("whole")["whole"]["workers"]) == 2
 
@@ -200,19 +200,6 @@ def test_a_dashboard_does_not_keep_its_pool(shell: Shell):
             thread.join(30)
     gc.collect()
     assert gone() is None
-
-
-def test_a_dashboard_that_nobody_holds_ends_with_the_garbage():
-    pool = FakePool()
-    dashboard = Dashboard(pool)
-    layout = dashboard.layout
-    del _instances[dashboard.model_id]  # it holds every widget
-    dashboard._msg_callbacks = None  # as it would be, if nothing had been asked of it
-    gone = weakref.ref(dashboard)
-    del dashboard
-    gc.collect()
-    layout.close()
-    assert gone() is None or pool.listeners == 1
 
 
 # -- what stays in the notebook -------------------------------------------------------------------------

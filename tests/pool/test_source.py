@@ -6,6 +6,7 @@ import inspect
 import linecache
 import math
 import operator
+import re
 import sys
 import traceback
 import types
@@ -317,6 +318,14 @@ def test_a_shell_line_in_the_function_itself_is_refused(notebook):
     assert "Only the notebook has IPython" in complaint(here.f)
 
 
+def test_annotations_wait_in_the_worker_where_they_did_in_the_notebook(notebook):
+    here = notebook.run("from __future__ import annotations\n\ndef f(x: Unknown): return unknown")
+    assert "f uses 'unknown' (line 3)" in complaint(here.f)
+    here = notebook.run("from __future__ import annotations\n\ndef f(x: Unknown): return x")
+    draft = draft_function(here.f)
+    assert (draft.source, run(draft, 1)) == ("def f(x: Unknown): return x\n", 1)
+
+
 # -- functions inside functions ---------------------------------------------------------------------------
 
 
@@ -325,7 +334,7 @@ def test_a_function_inside_another_one_travels_as_its_own_text():
 
     @pool.function
     def f(n):
-        return n and n * f(n - 1) or 1
+        return n * f(n - 1) if n else 1
 
     draft = draft_function(f)
     assert (draft.how, draft.source.split("\n")[0]) == ("cell", "def f(n):")
@@ -434,18 +443,12 @@ class Adder:
 
 @pytest.mark.parametrize(
     "function",
-    [
-        lambda x: x + 2,
-        functools.partial(operator.add, 2),
-        Adder(2),
-        Adder(2).add,
-        functools.partialmethod(Adder.add, 2).__get__(Adder(0)),
-    ],
+    [lambda x: x + 2, functools.partial(operator.add, 2), Adder(2), Adder(2).add],
 )
 def test_what_has_neither_a_home_nor_a_text_travels_by_value(function):
     draft = draft_function(function, "f")
-    assert draft.how == "pickle"
-    assert run(draft, *([] if isinstance(function, functools.partial) and not function.args else [3])) == 5
+    assert (draft.how, draft.doc) == ("pickle", "")
+    assert run(draft, 3) == 5
 
 
 def test_a_method_of_a_class_of_c_travels():
@@ -541,10 +544,11 @@ def test_a_traceback_shows_the_line_of_the_cell():
 def test_ipythons_traceback_shows_the_line_of_the_cell():
     ultratb = pytest.importorskip("IPython.core.ultratb")
     error = failing()
-    formatter = ultratb.VerboseTB(color_scheme="NoColor", include_vars=False)
+    formatter = ultratb.VerboseTB(include_vars=False)
     text = formatter.text(type(error), error, error.__traceback__)
-    assert "<wpc f-" in text
-    assert "----> 3     return y / 0  # here" in text or "----> 3 return y / 0  # here" in text
+    text = re.sub("\x1b\\[[0-9;]*m", "", text)
+    assert re.search(r"<wpc f-\w+>", text)
+    assert re.search(r"----> 3 +return y / 0", text)
 
 
 def test_inspect_finds_the_source_of_a_function_of_a_cell():

@@ -368,6 +368,7 @@ class WorkerProcedureCall:
         source: str,
         *,
         names: Sequence[str] | None = None,
+        look: Callable[[str], Fix | None] | None = None,
         timeout_ms: int | None = None,
         queue_timeout_ms: int | None = None,
         retries: int = 0,
@@ -382,6 +383,9 @@ class WorkerProcedureCall:
             The text.
         names : sequence of str, optional
             Which functions.
+        look : callable, optional
+            Tells what an unknown name stands for where the text was written, so that the error can say what
+            to type; `wpc_magic.pool.source.look_in` makes one from a namespace.
         timeout_ms, queue_timeout_ms, retries : int
             As in `CallOptions`, for each.
 
@@ -392,7 +396,12 @@ class WorkerProcedureCall:
         """
         options = CallOptions(timeout_ms=timeout_ms, queue_timeout_ms=queue_timeout_ms, retries=retries)
         drafts = draft_cell(
-            source, names, known=self._known(), describe_fix=self.describe_fix, pool_name=self.name
+            source,
+            names,
+            known=self._known(),
+            look=look,
+            describe_fix=self.describe_fix,
+            pool_name=self.name,
         )
         return self._define_functions(drafts, options)
 
@@ -704,7 +713,7 @@ class WorkerProcedureCall:
         call_options = NO_OPTIONS.replace(options) if options else NO_OPTIONS
         return MapResults(self, _name(name), iterables, chunk_size, ordered, call_options)
 
-    def broadcast(self, name: str, *args: Any, **kwargs: Any) -> dict[int, CallFuture]:
+    def broadcast(self, name: str, /, *args: Any, **kwargs: Any) -> dict[int, CallFuture]:
         """Call a function once in every worker.
 
         Returns

@@ -70,6 +70,7 @@ class CallFuture(Future[Any]):
         self._answer: Any = None  # a frame; or the exception; or None: cancelled
         self._told = False  # whether it has ended, where there is a condition
         self._outcome: tuple[bool, Any] | None = None
+        self._traceback: Any = None  # of the exception, as it came
         self.loops: list[tuple[Any, Any]] = _NONE  # event loops, and their futures, that wait for it
         self.wakes: list[Callable[[], object]] = _NONE  # of threads that wait for it
 
@@ -121,6 +122,18 @@ class CallFuture(Future[Any]):
     def ended(self) -> bool:
         """Whether it has ended; unlike `done`, it only looks."""
         return self._told or self.__dict__.get("_made_condition") is _ENDED
+
+    def wake_by(self, wake: Callable[[], object]) -> None:
+        """Have a waiting thread woken at the end. Under the driver's lock."""
+        if self.wakes:
+            self.wakes.append(wake)
+        else:
+            self.wakes = [wake]
+
+    def wake_not_by(self, wake: Callable[[], object]) -> None:
+        """Have a thread woken no more. Under the driver's lock."""
+        if wake in self.wakes:
+            self.wakes.remove(wake)
 
     @property
     def is_awaited(self) -> bool:
@@ -190,7 +203,7 @@ class CallFuture(Future[Any]):
         if ok:
             return outcome
         try:
-            raise outcome
+            raise outcome.with_traceback(self._traceback)  # else it grew each time that somebody asks
         finally:
             del self, outcome  # a traceback that holds its own exception would never be freed at once
 
@@ -212,6 +225,8 @@ class CallFuture(Future[Any]):
             if answer is None:
                 return False, CancelledError(f"{self.call} was cancelled")
             outcome = (False, answer) if isinstance(answer, BaseException) else self._decode(answer)
+            if not outcome[0] and self._outcome is None:
+                self._traceback = outcome[1].__traceback__
             # Whoever was first decides for all: two threads that ask get the same object.
             outcome = self._outcome = self._outcome or outcome
             self._answer = True if outcome[0] else outcome[1]  # lets go of the frame

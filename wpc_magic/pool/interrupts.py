@@ -8,6 +8,7 @@ takes note, and the real one is back just while it waits.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # without the enums of `signal`, a swap costs 0.2 µs and not 3
+import os
 import threading
 from _thread import get_ident
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Any
 __all__ = ["Interrupts"]
 
 _SIGINT = int(_signal.SIGINT)
+_main = threading.main_thread().ident
 
 
 class Interrupts:
@@ -43,7 +45,7 @@ class Interrupts:
         self.noted = False
 
     def __enter__(self) -> Interrupts:
-        if get_ident() == _main_thread():
+        if get_ident() == _main:
             handler = _signal.getsignal(_SIGINT)
             if handler is not None:  # else it was set by C code, and could not be put back
                 self._handler = handler
@@ -93,5 +95,10 @@ class Interrupts:
                 self.noted = True
 
 
-def _main_thread() -> int | None:
-    return threading.main_thread().ident
+def _in_fork() -> None:
+    global _main
+    _main = threading.main_thread().ident
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_fork)

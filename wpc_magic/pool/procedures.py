@@ -46,7 +46,7 @@ class Procedure:  # its docstring is that of the function
     def __doc__(self) -> str | None:  # type: ignore[override]
         return read_doc(self.source) or (self._info.doc if self._info is not None else None)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> CallFuture:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> CallFuture:
         """Call the function in a worker, and return the future of its value at once."""
         return self._submit(self.__name__, args, kwargs, self._options)
 
@@ -69,7 +69,7 @@ class Procedure:  # its docstring is that of the function
         """Call it for each item; see `WorkerProcedureCall.map`."""
         return self._pool.map(self.__name__, *iterables, **options)
 
-    def local(self, *args: Any, **kwargs: Any) -> Any:
+    def local(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function in this process, with the definitions that are in force; for debugging."""
         __tracebackhide__ = True
         return self._pool.local_function(self.__name__)(*args, **kwargs)

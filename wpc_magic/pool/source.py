@@ -14,7 +14,6 @@ function without source
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import hashlib
 import inspect
@@ -29,6 +28,7 @@ from .mind.missing import ALWAYS_THERE, find_fix, sentence
 from .mind.syntax import normalise
 from .objects import code_names, is_pool, look_in, reference, variables
 from .options import check_name
+from .text import FUTURE, own_text, text_of, unindent, unwrap
 from .wire.protocol import Cell
 from .worker.cells import PREFIX
 
@@ -135,7 +135,7 @@ def draft_cell(
     if not isinstance(source, str):
         raise OptionError(f"source takes a text, not {type(source).__name__}")
     analysis = analyse(
-        _unindent(normalise(source)),
+        unindent(normalise(source)),
         names,
         known=known,
         look=look,
@@ -194,9 +194,9 @@ def draft_function(
     where = reference(function)
     if where is not None:
         return _by_reference(function, name, *where)
-    plain = _unwrap(function)
-    text = _own_text(plain, pool_name) if isinstance(plain, FunctionType) else None
-    if text is None or (plain is not function and not text[0].lstrip().startswith("@")):
+    plain = unwrap(function)
+    text = own_text(plain, pool_name) if isinstance(plain, FunctionType) else None
+    if text is None or (plain is not function and not text[0].removeprefix(FUTURE).lstrip().startswith("@")):
         # `g = decorate(f)`: the text of f tells nothing of what was put around it.
         return _by_value(function, name, known, describe_fix, pool_name)
     assert isinstance(plain, FunctionType)
@@ -247,76 +247,6 @@ def _from_cell(function: CellFunction, cell: Cell, name: str) -> FunctionDraft:
     )
 
 
-def _unindent(text: str) -> str:
-    """Take the first line's indentation off all lines that are code: text inside strings stays as it is."""
-    first = next((line for line in text.split("\n") if line.strip()), "")
-    margin = first[: len(first) - len(first.lstrip())]
-    if not margin:
-        return text
-    try:
-        tree = ast.parse(f"if True:\n{text}")
-    except (SyntaxError, ValueError):
-        return textwrap.dedent(text)  # the analysis says what is wrong with it
-    inside: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr) or (
-            isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
-        ):
-            # Line 2 of this tree is number 0 here; where a string begins is code.
-            inside.update(range(node.lineno - 1, (node.end_lineno or node.lineno) - 1))
-    lines = text.split("\n")
-    return "\n".join(
-        line if number in inside else line.removeprefix(margin) for number, line in enumerate(lines)
-    )
-
-
-def _unwrap(function: object) -> object:
-    """Return what is under the decorators; a method shows its function's, but is more than that."""
-    return function if inspect.ismethod(function) or not callable(function) else inspect.unwrap(function)
-
-
-def _own_text(function: FunctionType, pool_name: str) -> tuple[str, int] | None:
-    """Return the text of a function without the pool's own decorators, and the number of its first line.
-
-    None where there is no source, or one that the function was not made of.
-    """
-    if function.__name__ == "<lambda>":
-        return None
-    try:
-        lines, first_line = inspect.getsourcelines(function)
-        text = _unindent(normalise("".join(lines)))
-        node = ast.parse(text).body[0]
-    except (OSError, TypeError, SyntaxError, ValueError, IndexError):
-        return None
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return None
-    code = function.__code__
-    parameters = [arg.arg for arg in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]]
-    count = code.co_argcount + code.co_kwonlyargcount
-    if node.name != function.__name__ or parameters != list(code.co_varnames[:count]):
-        return None  # the file has changed since
-    rows = text.split("\n")
-    found = variables(function)
-    dropped: set[int] = set()
-    for decorator in node.decorator_list:
-        if _registers(decorator, found, pool_name):
-            dropped.update(range(decorator.lineno, (decorator.end_lineno or decorator.lineno) + 1))
-    kept = [row for number, row in enumerate(rows, 1) if number not in dropped]
-    return "\n".join(kept), max(first_line, 1) + len(dropped)
-
-
-def _registers(decorator: ast.expr, found: Mapping[str, object], pool_name: str) -> bool:
-    """Tell whether a decorator is ``@wpc.function`` or ``@wpc.function(...)`` of a pool, by any name."""
-    target = decorator.func if isinstance(decorator, ast.Call) else decorator
-    if not isinstance(target, ast.Attribute) or target.attr != "function":
-        return False
-    holder = target.value
-    if not isinstance(holder, ast.Name):
-        return False
-    # A pool in a variable of a function around it is in no place where it could be looked up.
-    return holder.id == pool_name or holder.id not in found or is_pool(found[holder.id])
-
-
 # -- objects --------------------------------------------------------------------------------------------
 
 
@@ -337,8 +267,9 @@ def _about(function: Any) -> dict[str, Any]:
         text = str(signature.replace(return_annotation=inspect.Signature.empty))
     except (ValueError, TypeError):
         text = "(...)"  # some C functions do not tell
-    doc = (inspect.getdoc(function) or "").strip()
-    plain = _unwrap(function)
+    is_own = isinstance(function, type) or function.__doc__ is not type(function).__doc__
+    doc = (inspect.getdoc(function) or "").strip() if is_own else ""
+    plain = unwrap(function)
     return {
         "signature": text,
         "doc": doc.splitlines()[0] if doc else "",
@@ -346,19 +277,12 @@ def _about(function: Any) -> dict[str, Any]:
     }
 
 
-def _text_of(function: Any) -> str:
-    try:
-        return _unindent(normalise(inspect.getsource(function)))
-    except (OSError, TypeError):
-        return ""
-
-
 def _by_reference(function: Any, name: str, module: str, path: str) -> FunctionDraft:
-    source = _text_of(function)
+    source = text_of(function)
     payload = module.encode()
     try:
         explicit = looked_up_names(source)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, DefinitionError):
         explicit = ()
     return FunctionDraft(
         name=name,
@@ -397,7 +321,7 @@ def _by_value(
         payload = cloudpickle.dumps(function, protocol=5)
     except Exception as error:
         raise DefinitionError(f"{name} cannot be pickled: {error}") from error
-    source = _text_of(function)
+    source = text_of(function)
     sha1 = sha1_of(source) if source else hashlib.sha1(payload, usedforsecurity=False).hexdigest()
     return FunctionDraft(
         name=name,

@@ -76,7 +76,7 @@ class Waiters:
                     if link is None:
                         gate = allocate_lock()
                         gate.acquire()
-                        future.wakes = [*future.wakes, gate.release]
+                        future.wake_by(gate.release)
                 if link is None:
                     if not interrupts.wait(gate.acquire, True, time_left(deadline)):
                         break
@@ -99,12 +99,12 @@ class Waiters:
             return None
         link.owner = future
         self._watch.take_over(link)
-        future.wakes = [*future.wakes, link.wake]
+        future.wake_by(link.wake)
         return link
 
     def _release(self, link: Link, future: CallFuture) -> None:
         link.owner = None
-        future.wakes = [wake for wake in future.wakes if wake != link.wake]
+        future.wake_not_by(link.wake)
         if link.dead:
             self.close(link)
         elif link.slot.sent:
@@ -124,8 +124,11 @@ class Waiters:
             try:
                 if len(ready) > 1 or ready[0][0] != link.call_fd:
                     link.clear_wake()
+                future.wake_not_by(link.wake)  # who is awake need not be woken by itself
                 self._inbox.read_call(link)
                 self._apply()
+                if not future.ended:
+                    future.wake_by(link.wake)
             finally:
                 lock.release()
             if self._texts:

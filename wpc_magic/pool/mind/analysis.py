@@ -16,8 +16,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from ..errors import DefinitionError, UnknownNameError
 from ..options import check_name, did_you_mean
+from .bindings import FunctionNode
 from .missing import ALWAYS_THERE, Fix, find_fix, python_line, sentence
-from .names import FunctionNode, ModuleNames, Part, Use, read_names
+from .names import ModuleNames, Part, Use, read_names
 from .syntax import normalise, parse
 
 __all__ = ["Analysis", "CellFunction", "Fix", "analyse", "looked_up_names", "python_line"]

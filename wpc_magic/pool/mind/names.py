@@ -14,11 +14,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["FunctionNode", "ModuleNames", "Part", "Use", "read_names"]
+from ..errors import DefinitionSyntaxError
+from .bindings import Bindings, Comprehension, FunctionNode, all_arguments, last_word, never_runs
 
-FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+__all__ = ["ModuleNames", "Part", "Use", "read_names"]
+
 _Try = ast.Try | ast.TryStar
-_Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 _LOOKUPS = {"wpc_import": "alias", "wpc_constant": "name"}
 _MAPPING_METHODS = frozenset({"get", "items", "keys", "values"})
@@ -88,15 +89,27 @@ def read_names(tree: ast.Module) -> ModuleNames:
     tree : ast.Module
         The module; it must be one that compiles.
 
+    Raises
+    ------
+    DefinitionSyntaxError
+        If its expressions are nested too deep to be walked.
+
     Examples
     --------
     >>> names = read_names(ast.parse("import math\ndef f(x): return [math.sqrt(i) + np for i in x]"))
     >>> [use.name for use in names.parts["f"].uses], sorted(names.bound)
     (['math', 'np'], ['f', 'math'])
     """
+    try:
+        return _read_names(tree)
+    except RecursionError:
+        raise DefinitionSyntaxError("the source is nested too deep to be read") from None
+
+
+def _read_names(tree: ast.Module) -> ModuleNames:
     names = ModuleNames()
     for statement in tree.body:
-        found = _Bindings([statement])
+        found = Bindings([statement])
         names.bound |= found.defined
         names.has_star_import |= found.has_star_import
         names.deleted -= found.defined
@@ -124,150 +137,6 @@ def _annotations_wait(tree: ast.Module) -> bool:
     )
 
 
-def _never_runs(node: ast.If) -> bool:
-    """Tell whether the first branch is for type checkers, or for scripts: the module of a cell is neither."""
-    test = node.test
-    if isinstance(test, ast.Compare):
-        return (
-            isinstance(test.left, ast.Name)
-            and test.left.id == "__name__"
-            and isinstance(test.ops[0], ast.Eq)
-            and isinstance(test.comparators[0], ast.Constant)
-            and test.comparators[0].value == "__main__"
-        )
-    return _last_word(test) == "TYPE_CHECKING"
-
-
-def _last_word(node: ast.expr | None) -> str:
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-
-
-def _arguments(node: ast.arguments) -> list[ast.arg]:
-    more = [arg for arg in (node.vararg, node.kwarg) if arg is not None]
-    return [*node.posonlyargs, *node.args, *node.kwonlyargs, *more]
-
-
-class _Bindings(ast.NodeVisitor):
-    """What one scope binds: the names that are its own, without looking into the scopes inside it.
-
-    Attributes
-    ----------
-    own : set of str
-        Names that binding makes local, also by ``del x`` and ``x += 1``.
-    defined : set of str
-        Those that get a value from it.
-    outside : dict
-        Names declared ``global`` or ``nonlocal``, and which of the two.
-    """
-
-    def __init__(self, nodes: Iterable[ast.AST], parameters: Iterable[str] = ()) -> None:
-        self.own = set(parameters)
-        self.defined = set(self.own)
-        self.outside: dict[str, str] = {}
-        self.has_star_import = False
-        self._dead = 0
-        self._in_comprehension = 0
-        for node in nodes:
-            self.visit(node)
-
-    def _bind(self, name: str | None, value: bool = True) -> None:
-        if name is not None:
-            self.own.add(name)
-            if value and not self._dead:
-                self.defined.add(name)
-
-    def visit_Name(self, node: ast.Name) -> None:
-        # The targets of a comprehension are its own, not ours.
-        if not isinstance(node.ctx, ast.Load) and not self._in_comprehension:
-            self._bind(node.id, isinstance(node.ctx, ast.Store))
-
-    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
-        self._bind(node.target.id)
-        self.visit(node.value)
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        if isinstance(node.target, ast.Name):
-            self._bind(node.target.id, False)
-        else:
-            self.visit(node.target)
-        self.visit(node.value)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if isinstance(node.target, ast.Name):
-            if node.simple or node.value is not None:  # `(x): int` alone does not even make x local
-                self._bind(node.target.id, node.value is not None)
-        else:
-            self.visit(node.target)
-        if node.value is not None:
-            self.visit(node.value)
-
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        for default in [*node.args.defaults, *node.args.kw_defaults]:
-            if default is not None:
-                self.visit(default)
-
-    def _function(self, node: FunctionNode) -> None:
-        self._bind(node.name)
-        for part in [*node.decorator_list, *node.args.defaults, *node.args.kw_defaults]:
-            if part is not None:
-                self.visit(part)
-
-    visit_FunctionDef = _function
-    visit_AsyncFunctionDef = _function
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self._bind(node.name)
-        for part in [*node.decorator_list, *node.bases, *node.keywords]:
-            self.visit(part)
-
-    def _comprehension(self, node: _Comprehension) -> None:
-        self._in_comprehension += 1
-        self.generic_visit(node)
-        self._in_comprehension -= 1
-
-    visit_ListComp = _comprehension
-    visit_SetComp = _comprehension
-    visit_DictComp = _comprehension
-    visit_GeneratorExp = _comprehension
-
-    def visit_alias(self, node: ast.alias) -> None:
-        if node.name == "*":
-            self.has_star_import = self.has_star_import or not self._dead
-        else:
-            self._bind(node.asname or node.name.partition(".")[0])
-
-    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
-        self._bind(node.name)
-        self.generic_visit(node)
-
-    def visit_MatchAs(self, node: ast.MatchAs) -> None:
-        self._bind(node.name)
-        self.generic_visit(node)
-
-    def visit_MatchStar(self, node: ast.MatchStar) -> None:
-        self._bind(node.name)
-
-    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
-        self._bind(node.rest)
-        self.generic_visit(node)
-
-    def visit_Global(self, node: ast.Global) -> None:
-        self.outside.update(dict.fromkeys(node.names, "global"))
-
-    def visit_Nonlocal(self, node: ast.Nonlocal) -> None:
-        self.outside.update(dict.fromkeys(node.names, "nonlocal"))
-
-    def visit_If(self, node: ast.If) -> None:
-        self.visit(node.test)
-        dead = _never_runs(node)
-        self._dead += dead
-        for statement in node.body:
-            self.visit(statement)
-        self._dead -= dead
-        for statement in node.orelse:
-            self.visit(statement)
-
-
 class _Scope(NamedTuple):
     """One scope, and the one around it; the module's is the one without."""
 
@@ -275,6 +144,7 @@ class _Scope(NamedTuple):
     own: frozenset[str] | set[str]
     outside: dict[str, str]
     around: _Scope | None
+    already: set[str]  # for a class: what its lines so far have bound
 
     def reads_global(self, name: str) -> bool:
         """Tell whether reading `name` here reaches the module's globals."""
@@ -286,7 +156,7 @@ class _Scope(NamedTuple):
                     return True
                 if declared is None and name in scope.own:
                     # A class looks among its own names first, then among the globals.
-                    return scope.kind == "class"
+                    return scope.kind == "class" and name not in scope.already
             scope = scope.around
         return True
 
@@ -301,7 +171,7 @@ class _Reader(ast.NodeVisitor):
     def __init__(self, names: ModuleNames, eager_annotations: bool) -> None:
         self.names = names
         self._eager_annotations = eager_annotations
-        self._scope = _Scope("module", set(), {}, None)
+        self._scope = _Scope("module", set(), {}, None, set())
         self._part = names.level
         self._who = ""
         self._name_sure = True
@@ -321,11 +191,11 @@ class _Reader(ast.NodeVisitor):
             for name, value in before.items():
                 setattr(self, name, value)
 
-    def _new_scope(self, kind: str, found: _Bindings) -> _Scope:
+    def _new_scope(self, kind: str, found: Bindings) -> _Scope:
         declared = {name for name, how in found.outside.items() if how == "global"}
         self.names.bound |= found.defined & declared
         self.names.deleted -= found.defined & declared
-        return _Scope(kind, found.own, found.outside, self._scope)
+        return _Scope(kind, found.own, found.outside, self._scope, set())
 
     def _visit_all(self, nodes: Iterable[ast.AST | None]) -> None:
         for node in nodes:
@@ -354,7 +224,7 @@ class _Reader(ast.NodeVisitor):
             isinstance(node.left, ast.Constant)
             and isinstance(node.ops[0], ast.In | ast.NotIn)
             and isinstance(where, ast.Call)
-            and _last_word(where.func) in ("globals", "vars", "dir")
+            and last_word(where.func) in ("globals", "vars", "dir")
         ):
             self.names.asked_for.add(str(node.left.value))
         self.generic_visit(node)
@@ -374,7 +244,7 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         if self._is_given(node.func, *_LOOKUPS):
-            keyword = _LOOKUPS[_last_word(node.func)]
+            keyword = _LOOKUPS[last_word(node.func)]
             asked = [*node.args, *(word.value for word in node.keywords if word.arg == keyword)]
             if len(asked) == 1 and isinstance(asked[0], ast.Constant):
                 self._look_up(node, asked[0].value)
@@ -404,7 +274,7 @@ class _Reader(ast.NodeVisitor):
         parameters = getattr(node, "type_params", ())
         if not parameters:
             return self._scope
-        scope = _Scope("function", {p.name for p in parameters}, {}, self._scope)
+        scope = _Scope("function", {p.name for p in parameters}, {}, self._scope, set())
         with self._inside(_scope=scope, _name_sure=False):  # their bounds are evaluated on demand
             for parameter in parameters:
                 self.generic_visit(parameter)
@@ -422,13 +292,13 @@ class _Reader(ast.NodeVisitor):
         with self._inside(_who=self._who or node.name):
             self._visit_all([*node.decorator_list, *node.args.defaults, *node.args.kw_defaults])
             with self._inside(_scope=self._type_parameters(node)):
-                arguments = _arguments(node.args)
+                arguments = all_arguments(node.args)
                 if self._eager_annotations:
                     self._visit_all([*(arg.annotation for arg in arguments), node.returns])
                 part = self._part
                 if part is self.names.level:  # a method runs when somebody uses its class
                     part = self.names.parts.setdefault(self._who, Part())
-                scope = self._new_scope("function", _Bindings(node.body, [arg.arg for arg in arguments]))
+                scope = self._new_scope("function", Bindings(node.body, [arg.arg for arg in arguments]))
                 with self._inside(_scope=scope, _part=part, _name_sure=True, _lookup_sure=True):
                     self._visit_all(node.body)
 
@@ -437,7 +307,7 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         self._visit_all([*node.args.defaults, *node.args.kw_defaults])
-        found = _Bindings([node.body], [arg.arg for arg in _arguments(node.args)])
+        found = Bindings([node.body], [arg.arg for arg in all_arguments(node.args)])
         scope = self._new_scope("function", found)
         with self._inside(_scope=scope, _name_sure=True, _lookup_sure=True):
             self.visit(node.body)
@@ -447,14 +317,17 @@ class _Reader(ast.NodeVisitor):
             self._visit_all(node.decorator_list)
             with self._inside(_scope=self._type_parameters(node)):
                 self._visit_all([*node.bases, *node.keywords])
-                with self._inside(_scope=self._new_scope("class", _Bindings(node.body))):
-                    self._visit_all(node.body)
+                scope = self._new_scope("class", Bindings(node.body))
+                with self._inside(_scope=scope):
+                    for statement in node.body:
+                        self.visit(statement)
+                        scope.already.update(Bindings([statement]).defined)
 
-    def _comprehension(self, node: _Comprehension) -> None:
+    def _comprehension(self, node: Comprehension) -> None:
         first, *others = node.generators
         self.visit(first.iter)  # belongs to the scope around
-        found = _Bindings(generator.target for generator in node.generators)
-        with self._inside(_scope=_Scope("function", found.own, {}, self._scope)):
+        found = Bindings(generator.target for generator in node.generators)
+        with self._inside(_scope=_Scope("function", found.own, {}, self._scope, set())):
             self._visit_all([first.target, *first.ifs])
             for generator in others:
                 self.visit(generator)
@@ -475,7 +348,7 @@ class _Reader(ast.NodeVisitor):
 
     def visit_If(self, node: ast.If) -> None:
         self.visit(node.test)
-        if not _never_runs(node):
+        if not never_runs(node):
             self._visit_all(node.body)
         self._visit_all(node.orelse)
 
@@ -483,7 +356,7 @@ class _Reader(ast.NodeVisitor):
         caught = set()
         for handler in node.handlers:
             kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-            caught |= {_last_word(kind) for kind in kinds}
+            caught |= {last_word(kind) for kind in kinds}
         # `except Exception` around a whole body is no sign that a name may be missing.
         with self._inside(
             _name_sure=self._name_sure and "NameError" not in caught,

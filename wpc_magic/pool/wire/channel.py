@@ -17,6 +17,7 @@ from itertools import islice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     import socket
     from collections.abc import Sequence
     from typing import Any, TypeAlias
@@ -79,7 +80,7 @@ class Reader:
 
     __slots__ = ("_buffers", "_head", "_spill", "_tail", "_wanted", "eof", "sock")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: _socket.socket) -> None:
         self.sock = sock
         self.eof = False
         self._tail = b""  # the beginning of a frame
@@ -178,7 +179,7 @@ class Reader:
         return kind, epoch, target, seq, body, buffers
 
 
-def send_all(sock: socket.socket, pieces: list[Bytes]) -> None:
+def send_all(sock: _socket.socket, pieces: list[Bytes]) -> None:
     """Send pieces on a socket that blocks."""
     if len(pieces) == 1:
         sock.sendall(pieces[0])

@@ -158,7 +158,7 @@ class Refused(NamedTuple):
 
     epoch: int
     failure: Failure
-    definition: str = ""  # the one at fault; empty: not known
+    definition: str  # the one at fault; empty: not known
 
 
 class Printed(NamedTuple):

@@ -27,15 +27,16 @@ class NamedTuple(tuple):  # type: ignore[type-arg]
     """
 
     __slots__ = ()
-    __match_args__: tuple[str, ...] = ()
     _fields: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
-        cls._fields = cls.__match_args__ = tuple(cls.__annotations__)
+        cls._fields = tuple(cls.__annotations__)
+        cls.__match_args__ = cls._fields  # type: ignore[misc, attr-defined]
         for n, name in enumerate(cls._fields):
             setattr(cls, name, _tuplegetter(n, ""))
 
     def __new__(cls, *args: Any, **named: Any) -> Self:
+        """Make one of all its items, by position or by name."""
         if named:
             args += tuple(named.pop(name) for name in cls._fields[len(args) :] if name in named)
         if named or len(args) != len(cls._fields):

@@ -36,7 +36,7 @@ def _die_with(parent: int) -> None:
     if sys.platform == "linux":
         import _ctypes  # `ctypes` is a layer over it that takes ten times as long to load
 
-        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")
+        prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
         _ctypes.call_function(prctl, (_PR_SET_PDEATHSIG, int(_signal.SIGKILL)))
     if os.getppid() != parent:  # it died before we asked
         end_now()

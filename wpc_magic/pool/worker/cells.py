@@ -51,7 +51,7 @@ def load_cell(cell: Cell, given: Mapping[str, Any]) -> ModuleType:
     module = ModuleType(cell.module)
     module.__file__ = cell.filename
     # By it `linecache` and `inspect` find the lines; a worker does not load them just to tell them.
-    module.__loader__ = _Source(cell)
+    module.__loader__ = _Source(cell)  # type: ignore[assignment]
     if "linecache" in sys.modules:
         show_source(cell)
     module.__dict__.update(given)
@@ -85,7 +85,7 @@ class CellFinder:
             return None
         from importlib.machinery import ModuleSpec
 
-        return ModuleSpec(name, _Loaded(module), origin=module.__file__)
+        return ModuleSpec(name, _Loaded(module), origin=module.__file__)  # type: ignore[arg-type]
 
 
 class _Source:

@@ -15,7 +15,7 @@ from wpc_magic.pool.wire.codec import decode, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    from _socket import socket  # without its Python half, which `socket.socket` adds
     from typing import NoReturn
 
     from wpc_magic.pool.worker.server import Server
@@ -31,13 +31,13 @@ class Control:
 
     Parameters
     ----------
-    sock : socket.socket
+    sock : socket
         The control channel; it blocks.
     server : Server
         What it controls.
     """
 
-    def __init__(self, sock: socket.socket, server: Server) -> None:
+    def __init__(self, sock: socket, server: Server) -> None:
         self._sock = sock
         self._reader = Reader(sock)
         self._server = server

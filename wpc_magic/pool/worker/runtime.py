@@ -129,7 +129,7 @@ class Runtime:
         self._epochs: dict[int, dict[str, Bound]] = {0: {}}
         self._homes: dict[str, _Home] = {}
         self._reloads: dict[str, int] = {}
-        self._given = {
+        self._given: dict[str, Any] = {
             "wpc_import": lambda alias: self.look_up(alias, Dependency, "dependency"),
             "wpc_constant": lambda name: self.look_up(name, Constant, "constant"),
             "context": self.context,
@@ -308,7 +308,7 @@ class Runtime:
     def _sweep(self) -> None:
         """Drop what no epoch refers to any more."""
         self.functions = {}
-        used = set()
+        used: set[str] = set()
         for names in self._epochs.values():
             self.functions.update(_functions(names))
             used.update(bound.home.name for bound in names.values() if bound.home is not None)

@@ -24,10 +24,10 @@ from wpc_magic.pool.worker.runtime import Runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    from _socket import socket  # without its Python half, which `socket.socket` adds
     from collections.abc import Callable
     from types import FrameType
-    from typing import Any, NoReturn
+    from typing import Any
 
     from wpc_magic.pool.wire.channel import Bytes, Frame
     from wpc_magic.pool.worker.tasks import Tasks
@@ -42,7 +42,7 @@ class Server:
 
     Parameters
     ----------
-    sock : socket.socket
+    sock : socket
         The call channel; it blocks.
     page : StatusPage
         Where what runs is written down.
@@ -57,7 +57,7 @@ class Server:
         Whether the worker is to end.
     """
 
-    def __init__(self, sock: socket.socket, page: StatusPage, runtime: Runtime) -> None:
+    def __init__(self, sock: socket, page: StatusPage, runtime: Runtime) -> None:
         self.leaving = False
         self.output = Output(self._print, lambda: self._begun)
         self._sock = sock
@@ -87,11 +87,8 @@ class Server:
         """
         while not (self.leaving or self._reader.eof):
             frames = self._tasks.run() if self._tasks else self._reader.read()
-            for one in frames:
-                if self.leaving:
-                    break
-                self._handle(one)
-            frames = one = None  # type: ignore[assignment]  # they may be large, and the next read may be far
+            while frames and not self.leaving:
+                self._handle(frames.pop(0))  # not kept: it may be large, and the next read may be far
         if self._tasks is not None:
             self._tasks.cancel()
         self.output.flush()
@@ -314,7 +311,7 @@ class Server:
         self._sock.close()
 
     def _leave_if_forked(self, error: BaseException | None) -> None:
-        """End a child that comes back to us out of its function, as Python ends a program: it must not serve."""
+        """End a child that comes back here out of its function, as a program ends: it must not serve."""
         if not self._forked:
             return
         code: Any = 0
@@ -364,9 +361,9 @@ def _encode_what_goes(value: tuple[list[Any], Any]) -> tuple[bytes, list[memoryv
 
 def _describe(error: BaseException, note: str = "", *, itself: bool = True) -> protocol.Failure:
     try:
-        if "wpc_magic.pool.worker.failure" not in sys.modules:
+        if _FAILURE not in sys.modules:
             with own_path:
-                import wpc_magic.pool.worker.failure
+                __import__(_FAILURE)
         from wpc_magic.pool.worker.failure import describe
 
         return describe(error, note, itself=itself)
@@ -374,5 +371,6 @@ def _describe(error: BaseException, note: str = "", *, itself: bool = True) -> p
         return protocol.Failure(None, type(error).__name__, "", "", note)
 
 
+_FAILURE = "wpc_magic.pool.worker.failure"
 _CALL_CODE = Server._call.__code__
 _CHUNK_CODE = _run_chunk.__code__

@@ -1,0 +1,58 @@
+"""One JupyterLab and one Chromium for all tests of this folder; each has a page and a kernel of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser.lab import Lab, Notebook, chromium
+
+
+# For this folder only: while Playwright runs, its event loop counts as running in the main thread, and
+# nobody else's `asyncio.run` works.
+@pytest.fixture(scope="package")
+def lab() -> Iterator[Lab]:
+    folder = Path(tempfile.mkdtemp(prefix="browser-"))
+    lab = Lab(folder)
+    try:
+        lab.wait_until_up()
+        yield lab
+    finally:
+        lab.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_notebook(
+    lab: Lab, browser: Browser, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Notebook]]:
+    """Write a notebook of some cells and open it in a page; afterwards its kernel is ended."""
+    opened: list[Notebook] = []
+
+    def open_(*cells: str) -> Notebook:
+        name = lab.write(f"{request.node.name.partition('[')[0]}.ipynb", cells)
+        page = browser.new_page(viewport={"width": 1200, "height": 1000}, device_scale_factor=1.5)
+        opened.append(Notebook(page, lab, name))
+        return opened[-1].open()
+
+    yield open_
+    for notebook in opened:
+        notebook.close()
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """Where photographs go."""
+    return Path(os.environ.get("WPC_SHOTS") or tmp_path)

@@ -1,0 +1,162 @@
+"""The dashboard in a real JupyterLab, over a real pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.lab import LIMIT_S, Notebook
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+expect.set_options(timeout=LIMIT_S * 1000)
+
+Open = Callable[..., Notebook]
+
+# With it, a cell is busy until a file is there: so that what a test sees happens while it runs.
+START = """
+import pathlib, time
+def until(name):
+    while not pathlib.Path(name).exists():
+        time.sleep(0.02)
+%load_ext wpc_magic
+%wpc_start -n 2
+%wpc_dashboard"""
+
+
+def test_a_killed_worker_goes_and_comes_back_while_a_cell_runs(open_notebook: Open):
+    notebook = open_notebook(
+        START,
+        "import os, signal\n"
+        "pid = wpc.snapshot().workers[0].pid\n"
+        "until('kill')\n"
+        "os.kill(pid, signal.SIGKILL)\n"
+        "print('killed', pid)\n"
+        "until('end')\n"
+        "print('the cell', 'has ended')",
+    )
+    notebook.run_all()
+    worker = notebook.worker(1)
+    expect(worker).to_have_attribute("data-state", "ready")
+    before = notebook.pid(1)
+    notebook.touch("kill")
+    notebook.output(f"killed {before}")
+    expect(notebook.event("worker_exited")).to_contain_text("SIGKILL")
+    expect(notebook.event("worker_restart_completed")).to_be_visible()
+    expect(worker).to_have_attribute("data-state", "ready")
+    assert notebook.pid(1) not in ("", before)
+    expect(worker.locator(".wpc-restarts")).to_have_text("1")
+    expect(notebook.page.get_by_text("the cell has ended")).to_have_count(0)  # it runs all the while
+    notebook.touch("end")
+    notebook.output("the cell has ended")
+    assert notebook.errors == []
+
+
+def test_the_restart_button_restarts_a_worker_also_while_a_cell_runs(open_notebook: Open):
+    notebook = open_notebook(START, "print('the cell', 'runs')\nuntil('end')")
+    notebook.run_all()
+    notebook.output("the cell runs")
+    before = notebook.pid(2)
+    notebook.button("Restart worker 2").click()
+    expect(notebook.event("worker_restart_completed")).to_contain_text("worker 2")
+    expect(notebook.worker(2)).to_have_attribute("data-state", "ready")
+    assert notebook.pid(2) not in ("", before)
+    expect(notebook.button("Restart worker 2")).to_be_focused()  # its node was kept
+    expect(notebook.dashboard.locator(".wpc-notice")).to_be_hidden()
+    notebook.touch("end")
+
+
+def test_a_click_that_the_kernel_does_not_take_says_that_it_is_queued(open_notebook: Open):
+    # As in ipykernel 6.31: what a page says goes to the main thread, which is busy with the cell.
+    notebook = open_notebook(
+        START,
+        "wpc.dashboard().comm._reply_subshell_for = lambda data, default: None\n"
+        "print('the cell', 'runs')\nuntil('end')",
+    )
+    notebook.run_all()
+    notebook.output("the cell runs")
+    notebook.button("Restart worker 1").click()
+    notice = notebook.dashboard.locator(".wpc-notice")
+    expect(notice).to_have_text("Restart of worker 1: queued until the cell ends")
+    notebook.touch("end")
+    expect(notice).to_be_hidden()
+    expect(notebook.event("worker_restart_completed")).to_be_visible()
+
+
+def test_scaling_and_stopping_asks_only_before_it_stops(open_notebook: Open):
+    notebook = open_notebook(START)
+    notebook.run_all()
+    notebook.button("One worker more").click()
+    expect(notebook.worker(3)).to_have_attribute("data-state", "ready")
+    expect(notebook.dashboard.locator(".wpc-size")).to_have_text("3")
+    notebook.button("One worker fewer").click()
+    expect(notebook.worker(3)).to_have_count(0)
+    notebook.button("Stop all workers").click()
+    expect(notebook.button("Do not stop")).to_be_focused()
+    notebook.page.keyboard.press("Escape")
+    expect(notebook.button("Stop all workers")).to_be_focused()
+    expect(notebook.worker(1)).to_have_attribute("data-state", "ready")
+    notebook.button("Stop all workers").click()
+    notebook.button("Yes, stop all workers").click()
+    expect(notebook.dashboard.locator(".wpc-pool-state")).to_have_text("stopped")
+    notebook.button("Start the workers").click()
+    expect(notebook.worker(2)).to_have_attribute("data-state", "ready")
+
+
+EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
+
+
+def test_a_script_tag_in_an_exception_stays_text(open_notebook: Open):
+    notebook = open_notebook(
+        START,
+        # It refuses to be installed, in the workers only: the parent's own check runs nothing.
+        f'%%wpc_function\nraise ValueError("""{EVIL}""")\ndef f():\n    return 1',
+        "%wpc_events",
+    )
+    notebook.run_all()
+    expect(notebook.event("control_command_failed").first).to_contain_text(EVIL)
+    notebook.button("Errors only").click()
+    expect(notebook.event("worker_spawned").first).to_be_hidden()
+    expect(notebook.event("control_command_failed").first).to_be_visible()
+    assert notebook.page.evaluate("window.hacked") is None
+    assert notebook.dashboard.locator("script, img").count() == 0
+
+
+def test_a_notebook_that_is_opened_without_its_kernel_shows_the_last_frame(open_notebook: Open):
+    notebook = open_notebook(START, "wpc.restart_worker(2)\nwpc.wait_until_ready()\n%wpc_stop")
+    notebook.run_all()
+    expect(notebook.dashboard.locator(".wpc-pool-state")).to_have_text("stopped")
+    still = notebook.page.locator("[class^=wpc-still-]")
+    expect(still).to_contain_text("wpc stopped")  # the last of all, and not the one at first
+    expect(still).to_be_hidden()
+    notebook.save()
+    notebook.shutdown()
+    notebook.open(kernel=False)
+    expect(notebook.dashboard).to_have_count(0)
+    expect(still).to_be_visible()
+    expect(still).to_contain_text("worker_restart_completed")
+    expect(notebook.page.get_by_text("model not found")).to_be_hidden()
+
+
+def test_it_is_photographed_in_both_themes(open_notebook: Open, shots: Path):
+    notebook = open_notebook(
+        START,
+        "%%wpc_function\nimport os, pathlib, time\n"
+        "def measure(name):\n    while not pathlib.Path(name).exists():\n        time.sleep(0.02)\n"
+        "def crash():\n    os._exit(3)",
+        "here = str(pathlib.Path('end').resolve())\n"
+        "calls = [wpc.call.measure(here) for _ in range(4)]\n"
+        "try:\n    wpc.call.crash.options(worker_id=2)\nfinally:\n    print('under', 'way')",
+    )
+    notebook.run_all()
+    notebook.output("under way")
+    expect(notebook.worker(1).locator(".wpc-call")).to_contain_text("measure")
+    expect(notebook.worker(1).locator(".wpc-for")).to_have_text("1.0 s")
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        notebook.theme(theme)
+        path = shots / f"dashboard-{theme.split()[1].lower()}.png"
+        notebook.shoot(path)
+        assert path.stat().st_size > 10_000
+    notebook.touch("end")

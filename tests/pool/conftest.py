@@ -1,0 +1,142 @@
+"""What the tests of a running pool share: pools, doors that hold a function, ears for events."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wpc_magic.pool import WorkerProcedureCall
+from wpc_magic.pool.mind.events import WorkerEvent
+
+PATIENCE_S = 60.0  # a test that waits for so long has failed; nothing here is asserted about time
+
+HELD = """
+def held(door, value=None):
+    "Say that it has come, wait to be let go, return the value."
+    import os, socket
+    with socket.socket(socket.AF_UNIX) as way:
+        way.connect(door)
+        way.sendall(b"%d\\n" % os.getpid())
+        way.recv(1)
+    return value
+"""
+
+
+class Visit:
+    """One call that stands at a door."""
+
+    def __init__(self, way: socket.socket) -> None:
+        self._way = way
+        self.pid = int(way.makefile("rb").readline())
+
+    def let_go(self) -> None:
+        with contextlib.suppress(OSError):  # it may have been ended meanwhile
+            self._way.sendall(b"\n")
+        self._way.close()
+
+    def wait_until_gone(self) -> None:
+        """Wait until the process, or at least its function, is not there any more."""
+        self._way.settimeout(PATIENCE_S)
+        with contextlib.suppress(ConnectionResetError):
+            assert self._way.recv(1) == b""
+        self._way.close()
+
+
+class Door:
+    """A place where `held` waits in a worker: it tells when it has come, and goes when it is let go."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen(64)
+        self._listener.settimeout(PATIENCE_S)
+        self._visits: list[Visit] = []
+
+    def wait(self) -> Visit:
+        """Wait for the next that comes."""
+        way, _ = self._listener.accept()
+        visit = Visit(way)
+        self._visits.append(visit)
+        return visit
+
+    def close(self) -> None:
+        for visit in self._visits:
+            visit.let_go()
+        self._listener.close()
+
+
+class Ears:
+    """Hears every event of a pool, in order."""
+
+    def __init__(self, pool: WorkerProcedureCall) -> None:
+        self._heard: queue.SimpleQueue[WorkerEvent] = queue.SimpleQueue()
+        self.listener_id = pool.on_worker_event(listener=self._heard.put)
+
+    def until(self, name: str, **details: Any) -> list[WorkerEvent]:
+        """Wait for an event, and return all that were heard since the last time, that one included."""
+        found = []
+        while True:
+            event = self._heard.get(timeout=PATIENCE_S)
+            found.append(event)
+            if event.event_name == name and details.items() <= dict(event.details).items():
+                return found
+
+    def next(self) -> WorkerEvent:
+        return self._heard.get(timeout=PATIENCE_S)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose path is short enough for the name of a socket."""
+    path = Path(tempfile.mkdtemp(prefix="t-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def door(folder: Path) -> Iterator[Door]:
+    door = Door(str(folder / "door"))
+    yield door
+    door.close()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[WorkerProcedureCall]:
+    """Two workers that all tests of a module share: none of these may lose one."""
+    pool = WorkerProcedureCall()
+    pool.define_worker_functions(HELD)
+    pool.start_workers(2)
+    yield pool
+    pool.stop_workers()
+
+
+@pytest.fixture
+def make_pool() -> Iterator[Callable[..., WorkerProcedureCall]]:
+    """Makes pools of a test's own, started unless `count` is 0; they are stopped at its end."""
+    made: list[WorkerProcedureCall] = []
+
+    def make(count: int = 1, source: str = "", **options: Any) -> WorkerProcedureCall:
+        pool = WorkerProcedureCall(**{"restart_base_delay_ms": 1, "restart_jitter_ms": 0, **options})
+        made.append(pool)
+        pool.define_worker_functions(HELD + source)
+        if count:
+            pool.start_workers(count)
+        return pool
+
+    yield make
+    for pool in made:
+        pool.stop_workers()
+
+
+@pytest.fixture
+def listen() -> Callable[[WorkerProcedureCall], Ears]:
+    return Ears
