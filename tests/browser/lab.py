@@ -209,7 +209,8 @@ class Notebook:
         """Photograph the dashboard."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.dashboard.scroll_into_view_if_needed()
-        self.dashboard.screenshot(path=str(path), animations="disabled")
+        # Written here: Playwright would start threads for it that stay as long as it does.
+        path.write_bytes(self.dashboard.screenshot(animations="disabled"))
 
     def worker(self, number: int) -> Locator:
         """The row of a worker."""

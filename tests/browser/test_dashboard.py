@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,10 +111,10 @@ EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'
 
 def test_a_script_tag_in_an_exception_stays_text(open_notebook: Open):
     notebook = open_notebook(
-        START,
-        # It refuses to be installed, in the workers only: the parent's own check runs nothing.
+        "%load_ext wpc_magic",
+        # Without workers nobody tries it; the first worker does, and tells why it cannot.
         f'%%wpc_function\nraise ValueError("""{EVIL}""")\ndef f():\n    return 1',
-        "%wpc_events",
+        START,
     )
     notebook.run_all()
     expect(notebook.event("control_command_failed").first).to_contain_text(EVIL)
@@ -147,13 +148,15 @@ def test_it_is_photographed_in_both_themes(open_notebook: Open, shots: Path):
         "def measure(name):\n    while not pathlib.Path(name).exists():\n        time.sleep(0.02)\n"
         "def crash():\n    os._exit(3)",
         "here = str(pathlib.Path('end').resolve())\n"
-        "calls = [wpc.call.measure(here) for _ in range(4)]\n"
-        "try:\n    wpc.call.crash.options(worker_id=2)\nfinally:\n    print('under', 'way')",
+        "wpc.call.crash.options(worker_id=2)().exception()\n"
+        "calls = [wpc.call.measure(here) for _ in range(4)]\nprint('under', 'way')",
     )
     notebook.run_all()
     notebook.output("under way")
     expect(notebook.worker(1).locator(".wpc-call")).to_contain_text("measure")
-    expect(notebook.worker(1).locator(".wpc-for")).to_have_text("1.0 s")
+    expect(notebook.worker(1).locator(".wpc-for")).to_have_text(re.compile("[1-9] s"))
+    expect(notebook.event("worker_restart_completed")).to_be_visible()
+    expect(notebook.worker(2).locator(".wpc-cpu")).to_have_text(re.compile("[0-9]+ %"))
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         notebook.theme(theme)
         path = shots / f"dashboard-{theme.split()[1].lower()}.png"

@@ -141,6 +141,12 @@ def test_an_event_says_its_error_and_its_details_in_one_line_that_is_not_endless
     assert len(text) == 600
 
 
+def test_details_that_say_nothing_are_left_out():
+    pool = FakePool()
+    pool.happen("definition_changed", 0, details={"defined": ["f", "g"], "removed": [], "x": None, "n": 0})
+    assert frame(pool)["events"][0]["text"] == "defined=f, g · n=0"
+
+
 workers = st.builds(
     WorkerSnapshot,
     st.integers(1, 4),

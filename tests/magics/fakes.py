@@ -134,7 +134,13 @@ class FakePool:
             revision = self.infos[name].revision + 1 if name in self.infos else 1
             digest = hashlib.sha1(source.strip().encode()).hexdigest()
             self.infos[name] = FunctionInfo(
-                name, "(n)", digest, self.workers, revision, self.requires, timeout_ms=options.get("timeout_ms")
+                name,
+                "(n)",
+                digest,
+                self.workers,
+                revision,
+                self.requires,
+                timeout_ms=options.get("timeout_ms"),
             )
         return [self.infos[name] for name in names]
 

@@ -71,11 +71,9 @@ def test_other_lines_are_left_alone(busy: Loaded) -> None:
         assert matcher(context)["completions"] == []
 
 
-def test_a_pool_that_fails_does_not_break_the_tab_key(
-    busy: Loaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pool_that_fails_does_not_break_the_tab_key(busy: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise RuntimeError("stopped at this moment")
 
     monkeypatch.setattr(busy.pool, "get_remote_functions", fail)
-    assert "wpc.call.simulate" not in {each for each in offered(busy, "%wpc_call sim")}
+    assert "wpc.call.simulate" not in offered(busy, "%wpc_call sim")

@@ -25,7 +25,9 @@ def picture(shell: Any) -> dict[str, Any]:
         "cell": set(shell.magics_manager.magics["cell"]),
         "registry": {name for name in shell.magics_manager.registry if "Wpc" in name},
         "matchers": [each.__qualname__ for each in shell.Completer.custom_matchers],
-        "hooks": {name: [each.__qualname__ for each in hooks] for name, hooks in shell.events.callbacks.items()},
+        "hooks": {
+            name: [each.__qualname__ for each in hooks] for name, hooks in shell.events.callbacks.items()
+        },
         "configurables": [each for each in shell.configurables if "Wpc" in str(type(each))] != [],
         "names": set(shell.user_ns) - {"_exit_code", "_dh"},
         "hidden": set(shell.user_ns_hidden),
@@ -108,9 +110,7 @@ def test_the_name_can_change_while_loaded(loaded: Loaded) -> None:
     assert "wpc" not in loaded.shell.user_ns
 
 
-def test_settings_reach_the_pool(
-    make_shell: Callable[..., InteractiveShell], pools: list[FakePool]
-) -> None:
+def test_settings_reach_the_pool(make_shell: Callable[..., InteractiveShell], pools: list[FakePool]) -> None:
     loaded = Loaded(make_shell(call_timeout_ms=700, workers=3, pool_name="crew"), pools)
     loaded.run("%load_ext wpc_magic")
     assert loaded.shell.user_ns["crew"] is loaded.pool
@@ -164,8 +164,11 @@ def test_errors_of_the_pool_tell_magic_lines(loaded: Loaded) -> None:
 def test_importing_the_package_imports_nothing_heavy() -> None:
     code = (
         "import sys, wpc_magic; "
-        "bad = {'IPython', 'traitlets', 'cloudpickle', 'typing', 'asyncio', 'ipywidgets'} & set(sys.modules); "
+        "bad = {'IPython', 'traitlets', 'cloudpickle', 'typing', 'asyncio', 'ipywidgets'}; "
+        "bad &= set(sys.modules); "
         "assert not bad, bad; assert not hasattr(wpc_magic, '__path'); "
         "assert 'wpc_magic.pool' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-S", "-E", "-c", f"import sys; sys.path.insert(0, '.'); {code}"], check=True)
+    subprocess.run(
+        [sys.executable, "-S", "-E", "-c", f"import sys; sys.path.insert(0, '.'); {code}"], check=True
+    )

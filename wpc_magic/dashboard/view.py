@@ -224,7 +224,11 @@ def _event_text(event: WorkerEvent) -> str:
         parts.append(f"{details.pop('from')} → {details.pop('to')}")
     if event.error is not None:
         parts.append(f"{event.error.name}: {event.error.message}")
-    parts += [f"{key}={value}" for key, value in details.items() if value is not None]
+    for key, value in details.items():
+        if isinstance(value, list | tuple):
+            value = ", ".join(map(str, value))
+        if value not in (None, ""):
+            parts.append(f"{key}={value}")
     return " · ".join(parts)
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from IPython.core.error import UsageError
 from IPython.core.magic import cell_magic, line_magic, no_var_expand
 
+from wpc_magic.notebook.tracebacks import without_ours
 from wpc_magic.pool.errors import CallError, WpcError
 
 from .options import LineOptions, Option, Positional
@@ -53,6 +54,9 @@ def magic(
                 answer = method(self, line_options.parse(line), *rest, **scoped)
             except (UsageMistake, WpcError) as error:
                 raise _shown(error, line_options.magic) from error.__cause__
+            except BaseException as error:
+                _hide_ours(error)
+                raise
             finally:
                 self.settle()
             if isinstance(answer, Said):
@@ -77,10 +81,26 @@ def _shown(error: WpcError | UsageMistake, magic: str) -> Exception:
     asks to be shown as its own text. What the function itself raised does not come here at all.
     """
     if isinstance(error, CallError):
-        lines = [f"{type(error).__name__}: {error}"]
-        error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+        _show_as(error, f"{type(error).__name__}: {error}")
         return error
     return UsageError(f"{magic}: {error}" if isinstance(error, UsageMistake) else str(error))
+
+
+def _hide_ours(error: BaseException) -> None:
+    """Take our frames off what the function, an argument on the line, or the stop button has raised.
+
+    If there is nothing but our frames, and nobody has pressed the button, the mistake is ours: all is shown.
+    """
+    traceback = without_ours(error.__traceback__)
+    if traceback is not None:
+        error.__traceback__ = traceback
+    elif isinstance(error, KeyboardInterrupt):
+        _show_as(error, type(error).__name__)
+
+
+def _show_as(error: BaseException, text: str) -> None:
+    """Have IPython show an exception as a text."""
+    error._render_traceback_ = lambda: [text]  # type: ignore[attr-defined]
 
 
 def _documentation(method: Callable[..., Any], line_options: LineOptions) -> str:

@@ -1,9 +1,13 @@
-"""Completion of the magics' options and of registered names, in a terminal and in a kernel."""
+"""Completion of the magics' options and of registered names, in a terminal and in a kernel.
+
+``wpc.call.<Tab>`` needs nothing from here: the pool's ``call`` lists its names by ``dir``.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
@@ -17,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Completer", "Found"]
 
 _MAGIC = re.compile(r"^\s*(?:[\w, ]+=\s*)?(?P<percent>%{0,2})(?P<magic>wpc_\w+)\s(?P<line>.*)$")
-_CALL = re.compile(r"\b(?P<pool>[^\W\d]\w*)\.call\.(?P<start>\w*)$")
 _WORD = re.compile(r"[-\w]*$")
 
 
@@ -30,13 +33,10 @@ class Found(NamedTuple):
         The end of the text that each of the words replaces.
     words : sequence of str
         The words.
-    kind : str
-        What they are, for the icon in the list.
     """
 
     fragment: str = ""
     words: Sequence[str] = ()
-    kind: str = "param"
 
 
 class Completer:
@@ -62,19 +62,17 @@ class Completer:
                 found = self.find(context.text_until_cursor)
             except Exception:  # a pool that is being stopped at this moment must not break the Tab key
                 found = Found()
-            completions = [SimpleCompletion(word, type=found.kind) for word in found.words]
-            return {"completions": completions, "matched_fragment": found.fragment}
+            completions = [SimpleCompletion(word, type="param") for word in found.words]
+            return {
+                "completions": completions,
+                "matched_fragment": found.fragment,
+                "suppress": bool(completions),  # nothing else can stand there
+            }
 
         self.matcher = context_matcher(identifier="wpc_magic")(matcher)
 
     def find(self, text: str) -> Found:
         """Return what may stand at the end of `text`, a line as far as the cursor."""
-        call = _CALL.search(text)
-        if call is not None and call["pool"] == self._magics.pool_name:
-            # All of `wpc.call.name`, as other matchers have it: so that each name is listed once.
-            before = call[0].removesuffix(call["start"])
-            names = _beginning(call["start"], self._magics.session.function_names())
-            return Found(call[0], [before + name for name in names], "function")
         magic = _MAGIC.match(text)
         options = self._options(magic["percent"], magic["magic"]) if magic is not None else None
         if magic is None or options is None:
@@ -103,12 +101,25 @@ class Completer:
             return unused
         code = positional.count == "code" and not {"-d", "--delete"} & set(words)
         if code and positional.completes == "dependency":
-            modules: list[str] = module_completion(_import_line(before + fragment))  # type: ignore[no-untyped-call]
+            line = _import_line(before + fragment)
+            modules: list[str] = module_completion(line)  # type: ignore[no-untyped-call]
             return modules
         if code and options.split_code(before)[1]:
             return []  # inside the code: Python's own completion knows more
-        names = self._names(positional.completes) if not code or positional.completes == "function" else []
+        # What becomes a constant is a variable so far.
+        variables = code and positional.completes == "constant"
+        names = self._variables() if variables else self._names(positional.completes)
         return names if fragment else [*names, *unused]
+
+    def _variables(self) -> list[str]:
+        """Return the notebook's variables that hold values."""
+        shell = self._magics.shell
+        return [
+            name
+            for name, value in shell.user_ns.items()
+            if not (name.startswith("_") or name in shell.user_ns_hidden or callable(value))
+            and not isinstance(value, ModuleType)
+        ]
 
     def _names(self, what: Completes) -> list[str]:
         session = self._magics.session

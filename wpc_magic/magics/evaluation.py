@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import linecache
 import symtable
+from types import CodeType
 from typing import Any
 
 from wpc_magic.pool.options import RESERVED, did_you_mean
@@ -23,13 +25,22 @@ def constant_value(name: str, expression: str | None, namespace: dict[str, Any])
     """
     __tracebackhide__ = True
     if expression is not None:
-        return eval(compile(expression, f"<{name}>", "eval"), namespace)
+        return eval(_compiled(expression, f"<{name}>"), namespace)
     if name not in namespace:
         near = did_you_mean(name, [key for key in namespace if not key.startswith("_")])
         raise UsageMistake(
             f"the notebook has no variable {name!r}.{near} To give a value: %wpc_const {name} = ..."
         )
     return namespace[name]
+
+
+def _compiled(expression: str, filename: str, callee: str | None = None) -> CodeType:
+    """Compile an expression so that tracebacks show it; with `callee` in the place of what it calls."""
+    tree = ast.parse(expression, filename, "eval")
+    if callee is not None and isinstance(tree.body, ast.Call):
+        tree.body.func = ast.copy_location(ast.Name(callee, ast.Load()), tree.body.func)
+    linecache.cache[filename] = (len(expression), None, [expression + "\n"], filename)
+    return compile(tree, filename, "eval")
 
 
 def public_names(source: str) -> list[str]:
@@ -68,9 +79,7 @@ def evaluate_arguments(node: ast.Call, namespace: dict[str, Any]) -> tuple[tuple
     def collect(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return args, kwargs
 
-    call = ast.Call(ast.Name(_COLLECT, ast.Load()), node.args, node.keywords)
-    expression = ast.fix_missing_locations(ast.copy_location(ast.Expression(call), node))
-    code = compile(expression, "<arguments>", "eval")
+    code = _compiled(ast.unparse(node), "<arguments>", _COLLECT)
     # Read from the locals, so that the namespace itself stays as it is.
     answer: tuple[tuple[Any, ...], dict[str, Any]] = eval(code, namespace, {_COLLECT: collect})
     return answer

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from wpc_magic.notebook.output import NotebookOutput
+from wpc_magic.notebook.tracebacks import PlainErrors
 
 from .completion import Completer
 from .magics import WpcMagics
@@ -83,6 +84,7 @@ class Extension:
             start_on_call=self.magics.start_on_call,
         )
         self.output = NotebookOutput(shell)
+        self._errors = PlainErrors(shell)
         self.magics.session, self.magics.settle = self.session, self.output.flush
         self._matcher = Completer(self.magics).matcher
         self._name = ""
@@ -96,6 +98,7 @@ class Extension:
         shell.events.register("post_run_cell", self._end_cell)
         self.magics.observe(self._rename, "pool_name")
         self.pool.output_sink = self.output
+        self._errors.put_in()
         self._begin_cell()  # the cell that loads us has begun already
         self._take_name(self.magics.pool_name)
 
@@ -114,6 +117,7 @@ class Extension:
         self.pool.describe_fix, self.pool.output_sink = self._before
         self.pool.origin = None
         self.output.close()
+        self._errors.take_out()
         self.magics.unobserve(self._rename, "pool_name")
         shell.events.unregister("pre_run_cell", self._begin_cell)
         shell.events.unregister("post_run_cell", self._end_cell)

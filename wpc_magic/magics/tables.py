@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -153,9 +154,30 @@ def event_table(
 
 
 def _detail(event: WorkerEvent) -> str:
+    """Return what else is known of an event, in one line.
+
+    Examples
+    --------
+    >>> details = {"defined": ["np", "pd"], "removed": [], "epoch": 3}
+    >>> _detail(WorkerEvent("event-1", 0, "parent", "definition_changed", "info", "", details=details))
+    'defined np, pd · epoch 3'
+    """
+    details = {key: value for key, value in event.details.items() if value not in (None, "", [])}
+    parts = []
+    if "from" in details and "to" in details:
+        parts.append(f"{details.pop('from')} → {details.pop('to')}")
+    if "reason" in details:
+        details.pop("exitcode", None)  # which the reason tells, too
+        parts.append(details.pop("reason"))
     if event.error is not None:
-        return f"{event.error.name}: {event.error.message}"
-    return ", ".join(f"{key}={value}" for key, value in event.details.items())
+        # A class of a cell is in a module of a name that says nothing to anybody.
+        name = re.sub(r"^wpc_cell_\w+\.", "", event.error.name)
+        parts.append(f"{name}: {event.error.message}")
+    parts += [
+        f"{key} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in details.items()
+    ]
+    return " · ".join(parts)
 
 
 def _size(nbytes: float) -> str:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["GATHER_S", "NotebookOutput"]
 
 GATHER_S = 0.05
-"""For how long text is gathered, in seconds: a server drops what goes beyond 1,000 messages a second."""
+"""What comes so soon after other text, in seconds, is gathered: a server drops what goes beyond 1,000
+messages a second."""
 
 
 class _Text(NamedTuple):
@@ -37,7 +38,7 @@ class NotebookOutput:
     shell : InteractiveShell
         The shell; in a terminal, text is written to ``sys.stdout`` and ``sys.stderr``.
     gather_s : float
-        For how long text is gathered, in seconds.
+        For how long text is gathered after other text has gone out, in seconds.
 
     Notes
     -----
@@ -52,6 +53,7 @@ class NotebookOutput:
         self._gather_s = gather_s
         self._kernel: Any = getattr(shell, "kernel", None)
         self._running: Any = None  # the header of the cell that runs now
+        self._stream = "stdout"  # the one that was written to last
         self._gathered: deque[_Text] = deque()
         self._sending = threading.Lock()  # one at a time takes and sends, so that text stays in order
         self._wake = threading.Event()
@@ -76,6 +78,8 @@ class NotebookOutput:
         at_home = _in_main_thread() or _is_captured(text.stream)
         if self._kernel is None or (at_home and self._is_of_running(text)):
             # In its place among the cell's own prints, and seen by `%%capture` and `redirect_stdout`.
+            if self._gathered:
+                self.flush()  # another thread has brought what came before
             self._write(text)
             return
         self._gathered.append(text)
@@ -110,9 +114,9 @@ class NotebookOutput:
     def _run(self) -> None:
         while not self._closed.is_set():
             self._wake.wait()
-            self._closed.wait(self._gather_s)
             self._wake.clear()  # before the flush: what comes while it runs wakes the thread again
             self.flush()
+            self._closed.wait(self._gather_s)  # what comes meanwhile goes together
 
     def _is_of_running(self, text: _Text) -> bool:
         running, origin = self._running, text.origin
@@ -123,9 +127,14 @@ class NotebookOutput:
         if kernel is None or not text.origin:
             self._write(text)
             return
-        if self._is_of_running(text) and _in_main_thread():
-            self._write(text)
-            return
+        if self._is_of_running(text):
+            if _in_main_thread():
+                self._write(text)
+                return
+            _flush(
+                "stdout"
+            )  # a kernel keeps what the cell itself has printed for a moment, and it came before
+            _flush("stderr")
         try:
             kernel.session.send(
                 kernel.iopub_socket,
@@ -137,14 +146,16 @@ class NotebookOutput:
         except Exception:  # the kernel is shutting down: there is no cell any more
             pass
 
-    @staticmethod
-    def _write(text: _Text) -> None:
-        stream = getattr(sys, text.stream)
+    def _write(self, text: _Text) -> None:
+        before, self._stream = self._stream, text.stream
+        if before != text.stream:
+            _flush(before)  # each keeps text for a moment, and this one comes after
         try:
-            stream.write(text.text)
-            stream.flush()
+            getattr(sys, text.stream).write(text.text)
         except (OSError, ValueError):  # closed by whoever put it there
             pass
+        if self._kernel is None:  # a kernel's streams do it often enough, and gather what goes together
+            _flush(text.stream)
 
 
 def _in_main_thread() -> bool:
@@ -156,6 +167,13 @@ def _is_captured(stream: str) -> bool:
     from ipykernel.iostream import OutStream
 
     return not isinstance(getattr(sys, stream), OutStream)
+
+
+def _flush(stream: str) -> None:
+    try:
+        getattr(sys, stream).flush()
+    except (OSError, ValueError):  # closed by whoever put it there
+        pass
 
 
 def _joined(waiting: list[_Text]) -> list[_Text]:

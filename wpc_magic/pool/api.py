@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import itertools
 import os
+import pkgutil
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +25,7 @@ from .errors import (
     StartError,
 )
 from .futures import CallFuture
+from .interrupts import Interrupts
 from .local import LocalDefinitions
 from .mapping import MapResults
 from .mind.calls import NO_OPTIONS, Call
@@ -104,8 +106,8 @@ class WorkerProcedureCall:
         self._keys = itertools.count(1)
         self._listener_ids = itertools.count(1)
         self._reloads = itertools.count(1)
-        self._defining = False
-        self._local = LocalDefinitions(self._driver.changes_since)
+        self._streaming: set[str] = set()  # functions whose arguments are pickled in pieces
+        self._local = LocalDefinitions(self._driver.changes_since, self._driver.constant_buffers)
         weakref.finalize(self, _let_go, self._driver, self._local)
 
     def __repr__(self) -> str:
@@ -556,7 +558,7 @@ class WorkerProcedureCall:
         """
         check_name(name, "constant name")
         try:
-            payload, buffers = encode(value)
+            payload, buffers = encode(value, streaming=True)
         except NestedCallError:
             raise
         except Exception as error:
@@ -564,9 +566,11 @@ class WorkerProcedureCall:
             raise DefinitionError(
                 f"the value of {name} ({kind}) cannot be sent to workers: {error}"
             ) from error
-        wire = protocol.Constant(name, payload, tuple(bytes(buffer) for buffer in buffers))
-        size = len(payload) + sum(len(buffer) for buffer in wire.buffers)
-        self._change([Record(name, Kind.CONSTANT, wire, ConstantInfo(name, 0, type(value).__name__, size))])
+        size = len(payload) + sum(len(buffer) for buffer in buffers)
+        about = ConstantInfo(name, 0, type(value).__name__, size)
+        block, where = self._driver.place_constant(buffers)
+        wire = protocol.Constant(name, payload, where)
+        self._change([Record(name, Kind.CONSTANT, wire, about, block=block)])
         found: ConstantInfo = self._find(name, self.get_worker_constants(), "name")
         return found
 
@@ -624,7 +628,9 @@ class WorkerProcedureCall:
             message = (
                 f"worker {rollout.refused_by} could not install {names}: {reason.name}: {reason.message}"
             )
-            raise InstallError(f"{message}\n\nIn the worker:\n{reason.stack}") from revive(reason)
+            if "\n" in reason.stack.strip():  # else it says the same once more
+                message += f"\n\nIn the worker:\n{reason.stack}"
+            raise InstallError(message) from revive(reason)
         raise InstallError(f"worker {rollout.refused_by} could not install {names}: {reason}")
 
     # -- calls ------------------------------------------------------------------------------------------
@@ -642,7 +648,7 @@ class WorkerProcedureCall:
         """
         __tracebackhide__ = True
         try:
-            body, buffers = encode((args, kwargs))
+            body, buffers = encode((args, kwargs), name in self._streaming)
         except Exception as error:
             raise self._not_sent(name, error) from error
         return self._submit(name, body, buffers, 0, options)
@@ -650,7 +656,7 @@ class WorkerProcedureCall:
     def submit_chunk(self, name: str, items: list[tuple[Any, ...]], options: CallOptions) -> CallFuture:
         """Make one call that runs the function for each item; its value is `(values, failure)`."""
         try:
-            body, buffers = encode(items)
+            body, buffers = encode(items, name in self._streaming)
         except Exception as error:
             raise self._not_sent(name, error) from error
         return self._submit(name, body, buffers, len(items), options)
@@ -665,15 +671,26 @@ class WorkerProcedureCall:
 
     def _submit(self, name: str, body: bytes, buffers: Any, items: int, options: CallOptions) -> CallFuture:
         driver = self._driver
-        if buffers:
-            # The call may be sent later, or again; what the caller then does to an array must not reach it.
-            buffers = [memoryview(bytes(buffer)) for buffer in buffers]
-        call = Call(next(self._ids), name, body, buffers, items=items, options=options, origin=self.origin)
-        future = call.future = CallFuture(call, driver)
-        if self.options.saturation == "wait":
-            driver.submit_when_there_is_room(call)
-        else:
+        if not buffers:
+            call = Call(next(self._ids), name, body, items=items, options=options, origin=self.origin)
+            future = call.future = CallFuture(call, driver)
             driver.submit(call)
+            return future
+        # Large pieces in the pickle itself: next time it is written in pieces from the start.
+        (self._streaming.discard if body[0] else self._streaming.add)(name)
+        with Interrupts():  # a block that is leased and not given back would be lost
+            # The call may be sent later, or again; what the caller then does to an array must not reach it.
+            block = driver.store.place(buffers)
+            copies = () if block is not None else [memoryview(bytes(buffer)) for buffer in buffers]
+            call = Call(next(self._ids), name, body, copies, items=items, options=options, origin=self.origin)
+            call.block = block
+            future = call.future = CallFuture(call, driver)
+            try:
+                driver.submit(call)
+            except BaseException:
+                if block is not None:
+                    block.let_go()
+                raise
         return future
 
     def map(
@@ -850,5 +867,6 @@ def _find_module(name: str) -> None:
     except (ImportError, ValueError) as error:
         raise DefinitionError(f"the module {name!r} cannot be found: {error}") from None
     if spec is None:
-        near = did_you_mean(name, [*sys.stdlib_module_names, *(key for key in sys.modules if "." not in key)])
+        top = (module.name for module in pkgutil.iter_modules())
+        near = did_you_mean(name, [*sys.stdlib_module_names, *top])
         raise DefinitionError(f"there is no module {name!r} here.{near}")

@@ -26,19 +26,22 @@ part in it.
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import random
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import psutil
+
 from .callbacks import Callbacks
-from .errors import NestedCallError, StartError
+from .errors import NestedCallError, RequirementMissingError, StartError
 from .futures import CallFuture
 from .gates import Gates
 from .inbox import Inbox, crash_report, settle
@@ -47,7 +50,7 @@ from .link import Link
 from .mind import effects
 from .mind.calls import Call
 from .mind.core import Core
-from .mind.registry import Change, Record
+from .mind.registry import Change, Kind, Record
 from .mind.rollout import Rollout
 from .options import PoolOptions
 from .outbox import Outbox
@@ -56,8 +59,15 @@ from .texts import Texts
 from .waiters import Waiters
 from .watch import Watch
 from .wire import protocol
+from .wire.blocks import FOREVER, LEAST, Block, Store, needed
+from .wire.placed import Placed
 
 __all__ = ["Driver", "Surroundings"]
+
+
+_TIDY_S = 1.0
+_IDLE_S = 5.0  # for which a block is kept that nobody uses
+_SHORT_OF_MEMORY = 95.0  # percent in use: then none is kept
 
 
 class Surroundings(NamedTuple):
@@ -111,6 +121,8 @@ class Driver:
         self.texts = Texts()
         self.listeners: dict[int, Callable[[Any], object]] = {}
         self.surroundings = Surroundings({}, "", [])
+        self.store = Store(0)
+        self._tidy_at = 0.0
         self._links: dict[int, Link] = {}
         self._watch = Watch(
             {
@@ -133,6 +145,7 @@ class Driver:
         self._abandoned = False
         self._foreign = False  # whether this is a fork of the process that made the pool
         self._given_up: deque[CallFuture] = deque()
+        self._constants = itertools.count()
         _drivers.add(self)
 
     # -- the life of the pool ---------------------------------------------------------------------------
@@ -149,11 +162,18 @@ class Driver:
             self.core.supervisor.start(count, time.monotonic())
             self.surroundings = surroundings
             self._over = False
+            self._set_up_store()
             self._watch.open()
             self._apply()
             # It lives as long as the workers: on Linux they end with the thread that started them.
             self._thread = threading.Thread(target=self._run, name="wpc-driver", daemon=True)
             self._thread.start()
+
+    def _set_up_store(self) -> None:
+        options = self.core.state.options
+        megabytes = options.block_memory_mb
+        limit = psutil.virtual_memory().total // 4 if megabytes is None else megabytes << 20
+        self.store.limit, self.store.in_memory = limit, options.blocks_in == "memory"
 
     def begin_stop(self) -> threading.Thread | None:
         """Begin to stop the workers; return the thread that ends when everything is gone."""
@@ -251,6 +271,27 @@ class Driver:
                 self.gates.open()
         return mine[0]
 
+    def place_constant(self, buffers: Sequence[Any]) -> tuple[Block | None, Any]:
+        """Return memory with copies of a constant's buffers, and what workers are told of it."""
+        size = needed(buffers)
+        if size < LEAST:
+            return None, tuple(bytes(buffer) for buffer in buffers)
+        block = Block(size, self.core.state.options.blocks_in == "memory")
+        block.fill(buffers)
+        lease = FOREVER + next(self._constants)
+        return block, Placed(lease, size, block.spans)
+
+    def constant_buffers(self, buffers: Any) -> Sequence[Any]:
+        """Return the buffers of a constant, read-only, in this process."""
+        if not isinstance(buffers, Placed):
+            return [memoryview(buffer).toreadonly() for buffer in buffers]
+        with self.deciding() as (core, _):
+            for record in core.state.registry.of_kind(Kind.CONSTANT):
+                if record.block is not None and record.wire.buffers == buffers:
+                    shared: Sequence[Any] = record.block.share()
+                    return shared
+        raise RequirementMissingError("the constant is not there any more")
+
     def changes_since(self, epoch: int) -> Change:
         """Return what leads from an epoch to the one in force."""
         with self.deciding() as (core, _):
@@ -264,6 +305,9 @@ class Driver:
 
     def submit(self, call: Call) -> None:
         """Make a call; see `Dispatch.submit` for what it raises."""
+        if self.core.state.options.saturation == "wait":
+            self._submit_when_there_is_room(call)
+            return
         with Interrupts():
             self.lock.acquire()
             try:
@@ -274,8 +318,7 @@ class Driver:
             finally:
                 self.lock.release()
 
-    def submit_when_there_is_room(self, call: Call) -> None:
-        """Make a call; wait while as many are pending as the limit allows."""
+    def _submit_when_there_is_room(self, call: Call) -> None:
 
         def submit() -> bool:
             self.core.dispatch.check(call.name)
@@ -336,6 +379,7 @@ class Driver:
         finally:
             with self.lock:
                 self._watch.close()
+                self.store.trim(0.0)
                 self._thread = None
                 self.gates.open()
 
@@ -349,6 +393,10 @@ class Driver:
         while self._given_up:
             self.core.dispatch.cancel(self._given_up.popleft().call)
         self._apply()
+        if now >= self._tidy_at:
+            self._tidy_at = now + _TIDY_S
+            short = psutil.virtual_memory().percent > _SHORT_OF_MEMORY
+            self.store.trim(0.0 if short else _IDLE_S)
         due = self.core.state.timers.next_due
         waits = [] if due is None else [max(0.0, due - now)]
         again = self._watch.revisit()
@@ -382,6 +430,7 @@ class Driver:
                 link = self._links[slot.id] = Link(process, slot)
                 self._watch.add(link)
                 self._outbox.tell(link, protocol.Setup(slot.id, self.name, around.path))
+                self._outbox.tell(link, protocol.Blocks(self.store.limit, self.store.in_memory))
                 self.core.supervisor.spawned(slot.id, slot.life, process.pid, now)
             self._apply()
 

@@ -9,6 +9,7 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .wire import protocol
+from .wire.blocks import Unmapped
 from .wire.codec import decode
 from .worker.failure import revive
 
@@ -106,7 +107,7 @@ class CallFuture(Future[Any]):
                 for waiter in self.__dict__.get("_waiters", ()):
                     if answer is None:
                         waiter.add_cancelled(self)
-                    elif isinstance(answer, BaseException):
+                    elif isinstance(answer, BaseException) or answer[0] == protocol.ERROR:
                         waiter.add_exception(self)
                     else:
                         waiter.add_result(self)
@@ -152,8 +153,10 @@ class CallFuture(Future[Any]):
         if condition is None:
             self._driver.watch()
             condition = self.__dict__.setdefault("_made_condition", threading.Condition())
-        # One that has ended is never waited for: each who asks may have a condition of their own.
-        return threading.Condition() if condition is _ENDED else condition
+        if condition is _ENDED:
+            # Whoever acquires it releases it by asking once more, and has to get the same one then.
+            condition = self.__dict__.setdefault("_late_condition", threading.Condition())
+        return condition
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]  # for the same, under the condition
@@ -237,7 +240,7 @@ class CallFuture(Future[Any]):
         kind, body, buffers, worker = answer
         if kind == protocol.VALUE:
             try:
-                return True, decode(body, buffers)
+                return True, decode(body, buffers.map() if isinstance(buffers, Unmapped) else buffers)
             except Exception as error:
                 error.add_note(f"while the value of {self.call} was unpickled here")
                 return False, error

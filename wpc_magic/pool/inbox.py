@@ -15,6 +15,7 @@ from .watch import Watch
 from .wire import protocol
 from .wire.channel import BadFrame
 from .wire.codec import decode
+from .wire.placed import Placed
 
 __all__ = ["Inbox", "crash_report", "settle"]
 
@@ -53,8 +54,15 @@ class Inbox:
             return False
         now = time.monotonic()
         answered = self._core.supervisor.answered
-        for kind, _, target, seq, body, buffers in frames:
+        for kind, _, target, seq, body, sent in frames:
             if kind == protocol.VALUE or kind == protocol.ERROR:
+                buffers: Any = sent
+                if buffers and isinstance(buffers, Placed):
+                    try:
+                        buffers = link.receiver.fetch(buffers)  # dropped, it tells the worker that it may go
+                    except OSError as error:
+                        self._malformed(link, str(error))
+                        return False
                 call = answered(link.slot, seq, target, kind == protocol.VALUE, now)
                 if call is not None:
                     if kind == protocol.ERROR:
@@ -62,6 +70,8 @@ class Inbox:
                     settle(call, (kind, body, buffers, link.slot.id))
             elif kind == protocol.BEGAN:
                 self._core.dispatch.began(link.slot, seq, target / 1e9, now)
+            elif kind == protocol.RELEASE:
+                link.sender.released(body)
             else:
                 self._take(link, body, now)
         return True
@@ -177,6 +187,9 @@ class Inbox:
 def settle(call: Call, answer: Any) -> None:
     """End the future of a call, and let go of what the call holds: the two refer to each other."""
     future, call.future = call.future, None
+    if call.block is not None:
+        call.block.let_go()
+        call.block = None
     call.body, call.buffers = b"", ()
     future.settle(answer)
 

@@ -12,6 +12,7 @@ import psutil
 from .mind.core import ProcessFacts
 from .mind.slots import Slot
 from .process import WorkerProcess
+from .wire.blocks import Receiver, Sender
 from .wire.channel import Channel
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Link:
         Which of the slot's processes it is.
     call, control : Channel
         Its channels.
+    sender, receiver : Sender, Receiver
+        Shared memory, to it and from it.
     owner : CallFuture or None
         What the thread waits for that reads the call channel now.
     loops : dict
@@ -54,6 +57,8 @@ class Link:
         self.slot = slot
         self.life = slot.life
         self.call = Channel(process.call)
+        self.sender = Sender(process.blocks)
+        self.receiver = Receiver(process.blocks)
         self.control = Channel(process.control)
         self.owner: CallFuture | None = None
         self.loops: dict[Any, int] = {}
@@ -116,6 +121,8 @@ class Link:
 
     def close(self) -> None:
         """Close everything; the process is gone, and nobody waits here."""
+        self.sender.close()
+        self.receiver.close()
         self.process.close()
         self.call.close()
         self.control.close()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
 from .mind.registry import Change
 from .wire.protocol import Cell, Function, Install
-from .worker.cells import PREFIX, CellFinder, load_cell
+from .worker.cells import PREFIX, CellFinder, load_cell, show_source
 from .worker.runtime import Runtime
 
 __all__ = ["LocalDefinitions"]
@@ -25,11 +25,13 @@ class LocalDefinitions:
     ----------
     changes : callable
         Given an epoch, returns what leads from it to the one in force.
+    constant : callable
+        Given a constant's buffers as workers get them, returns them as memory.
     """
 
-    def __init__(self, changes: Callable[[int], Change]) -> None:
+    def __init__(self, changes: Callable[[int], Change], constant: Callable[[Any], Sequence[Any]]) -> None:
         self._changes = changes
-        self._runtime = Runtime()
+        self._runtime = Runtime(constant)
         self._epoch = 0
         self._cells: dict[str, Cell] = {}
         self._lock = threading.RLock()  # a cell that is run here may need another one
@@ -45,6 +47,7 @@ class LocalDefinitions:
         """Remember a cell: values of its classes may come at any time, also after it has been replaced."""
         if cell is not None:
             self._cells[cell.module] = cell
+            show_source(cell)  # a traceback may show its lines, although it never runs here
 
     def function(self, key: int) -> Callable[..., Any]:
         """Return a function as it is in force, to be called here."""

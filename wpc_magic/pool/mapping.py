@@ -149,6 +149,7 @@ class MapResults(Iterator[Any], AsyncIterator[Any]):
             raise
 
     def _next_future(self) -> CallFuture:
+        __tracebackhide__ = True
         if not self._sent:
             self._end(StopIteration)
         if self._arrived is None:
@@ -156,6 +157,7 @@ class MapResults(Iterator[Any], AsyncIterator[Any]):
         return self._arrived.get()
 
     def _end(self, exhausted: type[Exception]) -> None:
+        __tracebackhide__ = True
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure

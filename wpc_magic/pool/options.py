@@ -126,6 +126,11 @@ class PoolOptions(_Checked):
         A worker silent for this long is `degraded` until it answers.
     threads_per_worker : int or None
         What BLAS and OpenMP libraries in a worker may use. None: the usable cores divided by the workers.
+    block_memory_mb : int or None
+        How much shared memory this process, and each worker, may keep for large arguments and results, in
+        MiB; what is more goes through a socket. None: a quarter of the machine's memory.
+    blocks_in : {"memory", "file"}
+        Whether that memory is nameless memory (Linux), or an unlinked temporary file as on other systems.
     event_history : int
         How many events are kept for late listeners.
 
@@ -156,6 +161,8 @@ class PoolOptions(_Checked):
     heartbeat_interval_ms: int = 1_000
     unresponsive_after_ms: int = 5_000
     threads_per_worker: int | None = None
+    block_memory_mb: int | None = None
+    blocks_in: Literal["memory", "file"] = "memory"
     event_history: int = 1_000
 
     def __post_init__(self) -> None:
@@ -178,11 +185,14 @@ class PoolOptions(_Checked):
             "queue_timeout_ms",
             "max_pending_calls_per_worker",
             "threads_per_worker",
+            "block_memory_mb",
         ):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)
         if not isinstance(self.restart_on_failure, bool):
             raise OptionError(f"restart_on_failure takes True or False, not {self.restart_on_failure!r}")
+        if self.blocks_in not in ("memory", "file"):
+            raise OptionError(f"blocks_in takes 'memory' or 'file', not {self.blocks_in!r}")
         if self.saturation not in ("error", "wait"):
             raise OptionError(f"saturation takes 'error' or 'wait', not {self.saturation!r}")
 

@@ -10,8 +10,8 @@ from .mind.calls import Call
 from .mind.core import Core
 from .watch import Watch
 from .wire import protocol
-from .wire.channel import frame
-from .wire.codec import encode
+from .wire.channel import frame, placed_frame
+from .wire.codec import pack
 
 __all__ = ["Outbox"]
 
@@ -44,11 +44,12 @@ class Outbox:
         sends, state.sends = state.sends, []
         if len(sends) == 1:
             slot, call = sends[0]
-            self._send(self._links[slot.id], _call_frame(call), call.future.is_awaited)
+            link = self._links[slot.id]
+            self._send(link, _call_frame(link, call), call.future.is_awaited)
             return
         joined: dict[int, list[Any]] = {}
         for slot, call in sends:
-            joined.setdefault(slot.id, []).extend(_call_frame(call))
+            joined.setdefault(slot.id, []).extend(_call_frame(self._links[slot.id], call))
         for number, pieces in joined.items():
             if sum(map(len, pieces)) <= _JOINED:
                 pieces = [b"".join(pieces)]
@@ -77,6 +78,10 @@ class Outbox:
                     records = tuple(record.wire for record in change.records)
                     message = protocol.Install(change.epoch, change.base, records, change.removed)
                     self._encoded = change[:2], _message_frame(message)
+                for record in change.records:
+                    if record.block is not None:
+                        # A constant's memory; where it cannot be passed, the worker refuses the definition.
+                        link.sender.send(record.block, record.wire.buffers.lease)
                 self._send(link, self._encoded[1], True)
             case effects.SendForget(_, _, epoch):
                 self.tell(link, protocol.Forget(epoch))
@@ -84,6 +89,8 @@ class Outbox:
                 self._control(link, protocol.Revoke(seqs))
             case effects.SendPing():
                 self._control(link, protocol.Ping(0))
+                if link.receiver.has_news:
+                    self._send(link, _news_frame(link), True)
             case effects.SendLeave(_, _, interrupt):
                 if interrupt:
                     self._control(link, protocol.Leave())
@@ -98,11 +105,21 @@ class Outbox:
             self._watch.control(link)
 
 
-def _call_frame(call: Call) -> list[Any]:
+def _call_frame(link: Link, call: Call) -> list[Any]:
     assert call.record is not None
     kind = protocol.CHUNK if call.items else protocol.CALL
-    return frame(kind, call.epoch, call.record.key, call.seq, call.body, call.buffers)
+    about = kind, call.epoch, call.record.key, call.seq, call.body
+    if call.block is None:
+        pieces = frame(*about, call.buffers)
+    else:
+        placed = link.sender.send(call.block)
+        pieces = frame(*about, call.block.copies()) if placed is None else placed_frame(*about, placed)
+    return [*_news_frame(link), *pieces] if link.receiver.has_news else pieces
+
+
+def _news_frame(link: Link) -> list[Any]:
+    return frame(protocol.RELEASE, 0, 0, 0, link.receiver.news())
 
 
 def _message_frame(message: protocol.ToWorker) -> list[Any]:
-    return frame(protocol.MESSAGE, 0, 0, 0, encode(message)[0])
+    return frame(protocol.MESSAGE, 0, 0, 0, pack(message))

@@ -40,7 +40,7 @@ class Procedure:  # its docstring is that of the function
             signature = read_signature(self._info.parameter_signature)
             if signature is not None:
                 return signature
-        raise AttributeError(name)
+        raise AttributeError(f"the registered function {self.__name__} has no attribute {name!r}")
 
     @property
     def __doc__(self) -> str | None:  # type: ignore[override]

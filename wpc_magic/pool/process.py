@@ -48,8 +48,8 @@ class WorkerProcess:
     ----------
     pid : int
         Its process id, and the id of its session and process group.
-    call, control : socket.socket
-        The parent's ends of the two channels.
+    call, control, blocks : socket.socket
+        The parent's ends of the three channels.
     stdout_fd, stderr_fd : int
         What the process writes to its descriptors 1 and 2; they do not block. The end of file comes when
         the last process that holds the other end is gone, which need not be the worker.
@@ -65,12 +65,14 @@ class WorkerProcess:
         pid: int,
         call: socket.socket,
         control: socket.socket,
+        blocks: socket.socket,
         output: tuple[int, int],
         page: StatusPage,
     ) -> None:
         self.pid = pid
         self.call = call
         self.control = control
+        self.blocks = blocks
         self.stdout_fd, self.stderr_fd = output
         self.page = page
         self.sentinel_fd = _open_sentinel(pid)
@@ -112,9 +114,10 @@ class WorkerProcess:
         with ExitStack() as ends:  # of the child
             call, call_end = _pair(undo, ends)
             control, control_end = _pair(undo, ends)
+            blocks, blocks_end = _pair(undo, ends)
             stdout, stdout_end = _pipe(undo, ends)
             stderr, stderr_end = _pipe(undo, ends)
-            passed = call_end.fileno(), control_end.fileno(), page.fd
+            passed = call_end.fileno(), control_end.fileno(), blocks_end.fileno(), page.fd
             code = _BOOTSTRAP.format(folder=_FOLDER)
             process = subprocess.Popen(
                 [sys.executable, "-P", "-c", code, *map(str, passed), str(os.getpid())],
@@ -129,7 +132,7 @@ class WorkerProcess:
         # Popen would reap on its own terms, and warn; from here on the number is ours alone.
         process.returncode = 0
         page.close_fd()
-        return cls(process.pid, call, control, (stdout, stderr), page)
+        return cls(process.pid, call, control, blocks, (stdout, stderr), page)
 
     def signal(self, signum: int) -> bool:
         """Send a signal to the process alone; return whether it was there to get it.
@@ -192,6 +195,7 @@ class WorkerProcess:
             os.close(fd)
         self.call.close()
         self.control.close()
+        self.blocks.close()
         self.page.close()
 
     # -- how it is done ---------------------------------------------------------------------------------

@@ -153,9 +153,7 @@ class Hand:
 
     def noticed(self, name: str) -> protocol.Noticed:
         """Wait for an event of that name."""
-        self.until(
-            lambda: any(isinstance(m, protocol.Noticed) and m.name == name for m in self.messages)
-        )
+        self.until(lambda: any(isinstance(m, protocol.Noticed) and m.name == name for m in self.messages))
         return next(m for m in self.messages if isinstance(m, protocol.Noticed) and m.name == name)
 
     def ask(self, message: Any, kind: Any) -> Any:

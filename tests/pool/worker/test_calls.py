@@ -194,7 +194,9 @@ def test_a_chunk_of_coroutines_runs_side_by_side(worker):
     assert worker.outcome(worker.send_chunk("meet", [(0, 3), (1, 3), (2, 3)])) == ([0, 1, 2], None)
 
 
-@pytest.mark.parametrize("how", ["SystemExit(1)", "KeyboardInterrupt()", "ValueError(1)", "asyncio.CancelledError()"])
+@pytest.mark.parametrize(
+    "how", ["SystemExit(1)", "KeyboardInterrupt()", "ValueError(1)", "asyncio.CancelledError()"]
+)
 def test_a_coroutine_that_raises_anything_ends_its_own_call_only(worker, how):
     worker.define(
         f"""

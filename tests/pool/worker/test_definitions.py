@@ -1,6 +1,7 @@
 """Installing: epochs side by side, cells as modules, what functions find in their globals."""
 
 import copy
+import math
 import pickle
 import sys
 from pathlib import Path
@@ -29,7 +30,6 @@ def test_two_epochs_are_held_side_by_side_until_the_newer_is_used(worker):
     source = "def f(): return SEED"
     old = worker.install(constant("SEED", 1), *worker.functions(source, "f", needs=("SEED",)))
     new = worker.install(constant("SEED", 2))
-    assert worker.call("f") == 2 or new
     assert worker.outcome(worker.send("f", epoch=new)) == 2
     with pytest.raises(Failed, match=f"epoch {old} "):
         worker.outcome(worker.send("f", epoch=old))
@@ -76,7 +76,13 @@ def test_removed_names_are_gone_in_the_next_epoch(worker):
     ],
 )
 def test_what_cannot_be_installed_is_refused_and_leaves_nothing(worker, source, name):
-    worker.define("def f(): return 1\ndef modules():\n import sys\n return [m for m in sys.modules if 'wpc_cell' in m]")
+    worker.define(
+        """
+        import sys
+        def f(): return 1
+        def modules(): return [name for name in sys.modules if name.startswith('wpc_cell')]
+        """
+    )
     before = worker.call("modules")
     held = worker.names["f"]
     refused = worker.functions(source, "f")
@@ -144,9 +150,9 @@ def test_functions_find_the_four_ways_to_what_is_registered(worker):
         *worker.functions(
             """
             def f():
-                return (wpc_constant('SEED'), context.constants.SEED, context.constants['SEED'], wpc_import('m').pi,
-                        context.dependencies.m.e, sorted(context.constants), 'x' in context.constants,
-                        context.worker_id, repr(context.constants), hasattr(context, '__wrapped__'))
+                return (wpc_constant('SEED'), context.constants.SEED, context.constants['SEED'],
+                        wpc_import('m').pi, context.dependencies.m.e, sorted(context.constants), 'x' in context.constants,
+                        context.worker_id, repr(context.constants), context.constants.get('x'))
             def missing(): return wpc_import('nothing')
             def not_a_dependency(): return wpc_import('SEED')
             """,
@@ -155,9 +161,7 @@ def test_functions_find_the_four_ways_to_what_is_registered(worker):
             "not_a_dependency",
         ),
     )
-    import math
-
-    assert worker.call("f") == (5, 5, 5, math.pi, math.e, ["SEED"], False, 3, "<constant: SEED>", False)
+    assert worker.call("f") == (5, 5, 5, math.pi, math.e, ["SEED"], False, 3, "<constant: SEED>", None)
     assert "no dependency 'nothing' is registered (registered: m)" in str(worker.error("missing"))
     assert "no dependency 'SEED'" in str(worker.error("not_a_dependency"))
 
@@ -184,7 +188,9 @@ def test_a_function_by_value_gets_its_names_per_epoch(worker):
     import cloudpickle
 
     payload = cloudpickle.dumps(eval("lambda: (SEED, wpc_constant('SEED'))", {}))
-    first = worker.install(constant("SEED", 1), worker.function("f", "pickle", payload=payload, needs=("SEED",)))
+    first = worker.install(
+        constant("SEED", 1), worker.function("f", "pickle", payload=payload, needs=("SEED",))
+    )
     second = worker.install(constant("SEED", 2))
     assert worker.outcome(worker.send("f", epoch=first)) == (1, 1)
     assert worker.outcome(worker.send("f", epoch=second)) == (2, 2)
@@ -198,7 +204,7 @@ def test_a_method_that_is_reached_through_an_argument_sees_the_names_of_the_epoc
         ),
         *worker.functions("def ask(box): return box.seed()", "ask"),
     )
-    module = load_here(worker.names["make"].cell, {"SEED": 0})
+    module = load_cell(worker.names["make"].cell, {"SEED": 0})
     assert worker.call("ask", module.Box()) == 1
     worker.install(constant("SEED", 2))
     assert worker.call("ask", module.Box()) == 2
@@ -209,10 +215,6 @@ def cells_here():
     yield
     for name in [name for name in sys.modules if name.startswith("wpc_cell_")]:
         del sys.modules[name]
-
-
-def load_here(made, given):
-    return load_cell(made, given)
 
 
 def test_classes_of_a_cell_are_the_same_in_two_workers_and_in_the_pools_process(workers):
@@ -230,7 +232,7 @@ def test_classes_of_a_cell_are_the_same_in_two_workers_and_in_the_pools_process(
     for each in (one, two):
         each.define(source, "make", "same", "fail")
     made = one.names["make"].cell
-    finder = CellFinder(lambda name: load_here(made, {}) if name == made.module else None)
+    finder = CellFinder(lambda name: load_cell(made, {}) if name == made.module else None)
     sys.meta_path.append(finder)
     try:
         here = one.call("make", 3)
@@ -319,9 +321,12 @@ def test_a_copy_of_a_constant_is_of_the_plain_kind_all_the_way_down():
         made["a"][2].append(1)
         made["a"][3][0]["b"].append(1)
     assert type(copy.copy(frozen)) is dict
-    for item, plain in zip([frozen, *frozen["a"][:0]], [dict], strict=True):
-        assert type(item.copy()) is plain
-    for item, plain in ((frozen["a"], list), (frozen["a"][1], set), (frozen["a"][2], bytearray)):
+    for item, plain in (
+        (frozen, dict),
+        (frozen["a"], list),
+        (frozen["a"][1], set),
+        (frozen["a"][2], bytearray),
+    ):
         assert type(item.copy()) is plain
         assert type(copy.copy(item)) is plain
 
@@ -339,10 +344,10 @@ def test_a_constant_that_holds_itself_is_frozen():
     assert frozen["me"][0] is frozen
 
 
-def test_large_arrays_of_a_constant_are_read_only(worker):
-    worker.install(
-        constant("A", np.zeros(100_000)), *worker.functions("def f(): A[0] = 1", "f", needs=("A",))
-    )
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_arrays_of_a_constant_are_read_only(worker, size):
+    source = "def f(): A[0] = 1"
+    worker.install(constant("A", np.zeros(size)), *worker.functions(source, "f", needs=("A",)))
     assert "read-only" in str(worker.error("f"))
 
 

@@ -30,6 +30,8 @@ class Call:
         0 for one call; else it is a chunk of a map, of so many calls.
     body, buffers : object
         The encoded arguments; opaque here, kept until the call has ended since it may have to be sent again.
+    block : object
+        The shared memory that its buffers are in; opaque here.
     options : CallOptions
         How it is made, where that differs from what its function and the pool say.
     future : object
@@ -56,6 +58,7 @@ class Call:
 
     __slots__ = (
         "began_s",
+        "block",
         "body",
         "buffers",
         "crashes",
@@ -90,6 +93,7 @@ class Call:
         self.items = items
         self.body = body
         self.buffers = buffers
+        self.block: Any = None
         self.options = options
         self.future = future
         self.origin = origin

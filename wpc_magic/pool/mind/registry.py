@@ -49,6 +49,8 @@ class Record:
         For functions: how its calls are made.
     revision : int
         How many times the name has been defined.
+    block : object
+        For constants: the shared memory that its buffers are in; opaque here.
     broken : str or None
         Why no worker could install it, where that became known only after it was accepted.
     """
@@ -62,6 +64,7 @@ class Record:
     is_async: bool = False
     options: CallOptions = dataclasses.field(default_factory=CallOptions)
     revision: int = 1
+    block: Any = None
     broken: str | None = None
 
 

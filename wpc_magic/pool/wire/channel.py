@@ -7,6 +7,10 @@ A frame is a header, the sizes of its buffers, a body, and the buffers::
 
 `size` counts everything behind the header. A buffer is read straight into memory of its own, so that an
 array on top of it is aligned, writable, and not tied to the life of its neighbours.
+
+With the flag `PLACED` the buffers are in a block (see `blocks`), and the frame only says where::
+
+    | header | lease u64 | block's size u64 | offset u64, size u64, ... | body |
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ import struct
 from collections import deque
 from itertools import islice
 
+from wpc_magic.pool.wire.placed import Placed
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
@@ -22,18 +28,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, TypeAlias
 
-__all__ = ["BadFrame", "Channel", "Frame", "Reader", "frame", "send_all"]
+__all__ = ["BadFrame", "Channel", "Frame", "Reader", "frame", "placed_frame", "send_all"]
 
 HEADER = struct.Struct("<BBHIQQQ")
 _SIZE = HEADER.size
 _READ = 65536
 _JOIN = 32768  # up to here, one copy is cheaper than a second entry for the kernel to walk
 _AT_ONCE = 64  # pieces for one system call
-_KINDS = 6
+_KINDS = 7
+_PLACED = 1
 _MOST = 1 << 40  # no honest frame is this large
 
 Bytes = bytes | bytearray | memoryview
-Frame: TypeAlias = "tuple[int, int, int, int, Any, Sequence[Any]]"
+Frame: TypeAlias = "tuple[int, int, int, int, Any, Sequence[Any] | Placed]"
 """kind, epoch, target, seq, body, buffers"""
 
 
@@ -62,6 +69,24 @@ def frame(
     table = struct.pack(f"<{len(sizes)}Q", *sizes)
     head = HEADER.pack(kind, 0, len(sizes), epoch, target, seq, len(table) + len(body) + sum(sizes))
     return [head + table, body, *buffers]
+
+
+def placed_frame(kind: int, epoch: int, target: int, seq: int, body: bytes, placed: Placed) -> list[Bytes]:
+    """Return a frame whose buffers are in a block; see `frame`."""
+    flat = [number for span in placed.spans for number in span]
+    table = struct.pack(f"<{2 + len(flat)}Q", placed.lease, placed.size, *flat)
+    head = HEADER.pack(kind, _PLACED, len(placed.spans), epoch, target, seq, len(table) + len(body))
+    return [head + table + body]
+
+
+def _take_placed(count: int, data: Any) -> tuple[Any, Placed]:
+    """Cut what follows the header of a placed frame into the body, and where its buffers are."""
+    numbers = struct.unpack_from(f"<{2 + 2 * count}Q", data)
+    spans = tuple(zip(numbers[2::2], numbers[3::2], strict=True))
+    placed = Placed(numbers[0], numbers[1], spans)
+    if any(offset + size > placed.size for offset, size in spans):
+        raise BadFrame(f"buffers beyond the end of a block of {placed.size} bytes")
+    return data[16 + 16 * count :], placed
 
 
 class Reader:
@@ -116,18 +141,23 @@ class Reader:
         while end - offset >= _SIZE:
             kind, flags, count, epoch, target, seq, size = HEADER.unpack_from(data, offset)
             start = offset + _SIZE
-            if flags or not 1 <= kind <= _KINDS or not 8 * count <= size <= _MOST:
+            least = 16 + 16 * count if flags else 8 * count
+            if flags > _PLACED or not 1 <= kind <= _KINDS or not least <= size <= _MOST:
                 raise BadFrame(f"kind {kind}, flags {flags}, {count} buffers, {size} bytes")
-            if not count:
+            if flags or not count:
                 if end - start >= size:
                     offset = start + size
-                    frames.append((kind, epoch, target, seq, data[start:offset], ()))
+                    body = data[start:offset]
+                    frames.append(
+                        (kind, epoch, target, seq, *(_take_placed(count, body) if flags else (body, ())))
+                    )
                     continue
                 if size <= _READ:
                     break  # a small frame that is not all here: the next read completes it
             elif 8 * count > end - start:
                 break  # as long as its table of sizes is not here, nothing can be laid out
-            self._begin((kind, epoch, target, seq), count, size, memoryview(data)[start:])
+            head = (kind, epoch, target, seq, count if flags else -1)
+            self._begin(head, 0 if flags else count, size, memoryview(data)[start:])
             offset = end - self._spill
             if self._wanted:
                 break
@@ -173,9 +203,11 @@ class Reader:
 
     def _finish(self) -> Frame:
         assert self._head is not None
-        kind, epoch, target, seq = self._head
+        kind, epoch, target, seq, placed = self._head
         body, *buffers = self._buffers
         self._head, self._buffers = None, []
+        if placed >= 0:
+            return kind, epoch, target, seq, *_take_placed(placed, body)
         return kind, epoch, target, seq, body, buffers
 
 

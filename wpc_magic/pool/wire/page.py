@@ -8,6 +8,8 @@ from __future__ import annotations
 import mmap
 import os
 
+from wpc_magic.pool.wire.nameless import nameless_file
+
 __all__ = ["ANSWERED", "BEGUN", "SINCE", "StatusPage"]
 
 BEGUN = 0  # the number of the call that was begun last
@@ -31,7 +33,7 @@ class StatusPage:
     """
 
     def __init__(self, fd: int | None = None) -> None:
-        self.fd = _nameless() if fd is None else fd
+        self.fd = nameless_file(_SIZE, "wpc-page") if fd is None else fd
         self._map = mmap.mmap(self.fd, _SIZE)
         self.words = memoryview(self._map).cast("Q")
 
@@ -54,15 +56,3 @@ class StatusPage:
         self.close_fd()
         self.words.release()
         self._map.close()
-
-
-def _nameless() -> int:
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("wpc-page", os.MFD_CLOEXEC)
-    else:
-        import tempfile
-
-        fd, path = tempfile.mkstemp(prefix="wpc")
-        os.unlink(path)
-    os.ftruncate(fd, _SIZE)
-    return fd

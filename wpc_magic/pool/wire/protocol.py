@@ -1,15 +1,17 @@
 """Every message between the pool and a worker, both directions.
 
 What is sent for each call is a bare frame (see `channel`), because it is counted in microseconds. All the
-rest is a small immutable type, pickled into a frame of kind `MESSAGE`. A worker has two channels:
+rest is a small immutable type, pickled into a frame of kind `MESSAGE`. A worker has three channels:
 
 =================  ==========================================  ============================================
 channel            pool -> worker                              worker -> pool
 =================  ==========================================  ============================================
-call channel       `CALL`, `CHUNK`; `Setup`, `Install`,        `VALUE`, `ERROR`, `BEGAN`; `Installed`,
-(main thread)      `Forget`, `Leave`                           `Refused`, `Printed`, `Noticed`
+call channel       `CALL`, `CHUNK`, `RELEASE`; `Setup`,        `VALUE`, `ERROR`, `BEGAN`, `RELEASE`;
+(main thread)      `Blocks`, `Install`, `Forget`, `Leave`      `Installed`, `Refused`, `Printed`, `Noticed`
 control channel    `Ping`, `Revoke`, `Leave`                   `Pong`, `GivenUp`
 (control thread)
+block channel      descriptors (see `blocks`)                  descriptors
+(main thread)
 =================  ==========================================  ============================================
 
 Both ends hold the same version of this package, so nothing here is numbered.
@@ -29,7 +31,9 @@ __all__ = [
     "CHUNK",
     "ERROR",
     "MESSAGE",
+    "RELEASE",
     "VALUE",
+    "Blocks",
     "Cell",
     "Constant",
     "Dependency",
@@ -58,6 +62,7 @@ CHUNK = 3  # as CALL, body: a list of argument tuples; answered with the list of
 VALUE = 4  # target: nanoseconds that it ran; body: the value
 ERROR = 5  # target: nanoseconds that it ran; body: a Failure
 BEGAN = 6  # target: the monotonic clock, nanoseconds; for coroutines only: the page tells of the rest
+RELEASE = 7  # body: the leases that are not needed any more, 8 bytes each
 
 
 class Cell(NamedTuple):
@@ -95,7 +100,7 @@ class Constant(NamedTuple):
 
     name: str
     payload: bytes
-    buffers: tuple[Any, ...]
+    buffers: Any  # a tuple of bytes, or a `Placed`: then a descriptor was sent along
 
 
 class Setup(NamedTuple):
@@ -104,6 +109,13 @@ class Setup(NamedTuple):
     worker_id: int
     pool: str
     path: list[str]
+
+
+class Blocks(NamedTuple):
+    """How the worker may use shared memory."""
+
+    limit: int  # bytes
+    in_memory: bool  # or in temporary files
 
 
 class Install(NamedTuple):
@@ -191,5 +203,5 @@ class GivenUp(NamedTuple):
     seqs: tuple[int, ...]
 
 
-ToWorker = Setup | Install | Forget | Leave | Ping | Revoke
+ToWorker = Setup | Blocks | Install | Forget | Leave | Ping | Revoke
 FromWorker = Installed | Refused | Printed | Noticed | Pong | GivenUp

@@ -1,7 +1,7 @@
 """Pickles of large values, in pieces: large bytes in them are copied once on each side, and never joined.
 
-Pickle 5 puts arrays apart, but not large bytes, bytearrays and strided arrays: these stand in the middle of the
-pickle. A pickler that writes to a file hands each of them over as it is, and an unpickler that reads from one
+Pickle 5 puts arrays apart, but not large bytes, bytearrays and strided arrays: these stand in the middle of
+the pickle. A pickler that writes to a file hands each of them over as it is, and an unpickler that reads from one
 asks for it as a whole.
 """
 
@@ -118,7 +118,7 @@ class _Source:
         return done
 
     def readline(self) -> bytes:
-        line = []
+        line: list[bytes] = []
         while not line or line[-1] not in (b"\n", b""):
             line.append(self.read(1))
         return b"".join(line)

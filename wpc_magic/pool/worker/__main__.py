@@ -1,7 +1,7 @@
 """Start-up of a worker: its descriptors, its signals, the watch over its parent.
 
-Run as ``python -P -c ... FD FD FD PID`` by `process`: the call channel, the control channel, the status page,
-and the process that must be our parent.
+Run as ``python -P -c ... FD FD FD FD PID`` by `process`: the call channel, the control channel, the block
+channel, the status page, and the process that must be our parent.
 
 Modules of Python with an underscore are used here and around it where the ones without load five times as
 much: ``import socket, signal, pickle, typing`` takes longer than an interpreter takes to start.
@@ -18,9 +18,9 @@ import sys
 from wpc_magic.pool.wire.late import OWN
 from wpc_magic.pool.wire.page import StatusPage
 from wpc_magic.pool.worker.control import Control, die, end_now
+from wpc_magic.pool.worker.exchange import Exchange
 from wpc_magic.pool.worker.guards import install_guards
 from wpc_magic.pool.worker.output import Tagged
-from wpc_magic.pool.worker.runtime import Runtime
 from wpc_magic.pool.worker.server import Server
 
 __all__ = ["main"]
@@ -45,9 +45,9 @@ def _die_with(parent: int) -> None:
 def main() -> None:
     """Serve one pool until it lets go."""
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-    call_fd, control_fd, page_fd, parent = map(int, sys.argv[1:5])
+    call_fd, control_fd, blocks_fd, page_fd, parent = map(int, sys.argv[1:6])
     _die_with(parent)
-    for fd in (call_fd, control_fd, page_fd):
+    for fd in (call_fd, control_fd, blocks_fd, page_fd):
         os.set_inheritable(fd, False)
     faulthandler.enable(file=2)
     del sys.argv[1:]
@@ -58,7 +58,7 @@ def main() -> None:
     page = StatusPage(page_fd)
     page.close_fd()
     call, control = _socket.socket(fileno=call_fd), _socket.socket(fileno=control_fd)
-    server = Server(call, page, Runtime())
+    server = Server(call, page, Exchange(_socket.socket(fileno=blocks_fd)))
     os.register_at_fork(after_in_child=control.close)
     _signal.signal(_signal.SIGINT, server.on_interrupt)
     sys.stdout = Tagged(server.output, "stdout", sys.stdout)

@@ -11,7 +11,7 @@ import threading
 
 from wpc_magic.pool.wire import protocol
 from wpc_magic.pool.wire.channel import Frame, Reader, frame, send_all
-from wpc_magic.pool.wire.codec import decode, encode
+from wpc_magic.pool.wire.codec import decode, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Control:
             message = error
         if isinstance(message, protocol.Ping):
             self._tell(protocol.Pong(message.token))
+            self._server.tidy()
         elif isinstance(message, protocol.Revoke):
             self._tell(protocol.GivenUp(self._server.revoke(message.seqs)))
         elif isinstance(message, protocol.Leave):
@@ -82,9 +83,8 @@ class Control:
         _signal.pthread_kill(self._main, _signal.SIGINT)
 
     def _tell(self, message: protocol.FromWorker) -> None:
-        body, _ = encode(message)
         try:
-            send_all(self._sock, frame(protocol.MESSAGE, 0, 0, 0, body))
+            send_all(self._sock, frame(protocol.MESSAGE, 0, 0, 0, pack(message)))
         except OSError:
             end_now()
 

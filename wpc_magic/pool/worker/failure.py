@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from wpc_magic.pool.errors import RemoteError
-from wpc_magic.pool.wire.codec import decode, encode
+from wpc_magic.pool.wire.codec import decode, encode_whole
 from wpc_magic.pool.wire.protocol import Failure
 
 __all__ = ["describe", "revive"]
@@ -101,9 +101,7 @@ def _pickle(error: BaseException) -> bytes | None:
 
         _shorten(error)
         pickling_support.install(error)
-        pickled, buffers = encode(error)
-        if buffers:
-            return None
+        pickled = encode_whole(error)
         return pickled if type(decode(pickled)) is type(error) else None
     except BaseException:
         return None

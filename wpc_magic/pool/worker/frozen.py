@@ -6,6 +6,8 @@ before. Pickled or copied, it is the plain kind again.
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -83,7 +85,8 @@ class FrozenByteArray(bytearray):
 def freeze(value: Any) -> Any:
     """Return `value` with every exact dict, list, set and bytearray in it read-only, as deep as they nest.
 
-    Other objects stay what they are, and what they hold is not looked into.
+    Arrays of numpy are made read-only. Other objects stay what they are, and what they hold is not looked
+    into.
 
     Examples
     --------
@@ -97,6 +100,9 @@ def freeze(value: Any) -> Any:
 def _freeze(value: Any, seen: dict[int, Any]) -> Any:
     kind = type(value)
     if kind not in _KINDS and kind is not tuple:
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and kind is numpy.ndarray:
+            value.flags.writeable = False
         return value
     if id(value) in seen:
         return seen[id(value)]

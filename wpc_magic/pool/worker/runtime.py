@@ -20,7 +20,7 @@ from wpc_magic.pool.worker.cells import PREFIX, load_cell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -77,6 +77,14 @@ class _Names(Mapping):  # type: ignore[type-arg]  # `typing` is not loaded here
             raise AttributeError(name)
         return self[name]
 
+    def __contains__(self, name: object) -> bool:
+        runtime, kind, _ = self._of
+        return name in runtime.names(kind)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return what has that name, else the default."""
+        return self[name] if name in self else default
+
     def __iter__(self) -> Iterator[str]:
         runtime, kind, _ = self._of
         return iter(sorted(runtime.names(kind)))
@@ -109,6 +117,11 @@ class Context:
 class Runtime:
     """The definitions of each epoch that is in use.
 
+    Parameters
+    ----------
+    constant : callable
+        Given a constant's buffers as they have come, returns them as memory.
+
     Attributes
     ----------
     active : int
@@ -121,8 +134,9 @@ class Runtime:
         The object that functions find as ``context``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, constant: Callable[[Any], Sequence[Any]]) -> None:
         self.active = 0
+        self._constant = constant
         self.installing = ""
         self.functions: dict[int, Callable[..., Any]] = {}
         self.context = Context(self)
@@ -240,8 +254,7 @@ class Runtime:
         if isinstance(record, Constant):
             from wpc_magic.pool.worker.frozen import freeze
 
-            buffers = [memoryview(buffer).toreadonly() for buffer in record.buffers]
-            return Bound(record, freeze(decode(record.payload, buffers)))
+            return Bound(record, freeze(decode(record.payload, self._constant(record.buffers))))
         return self._hold_function(record, names)
 
     def _import(self, record: Dependency) -> Any:

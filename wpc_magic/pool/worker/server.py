@@ -16,9 +16,10 @@ from types import CoroutineType
 from wpc_magic.pool.errors import CallInterrupted, RequirementMissingError
 from wpc_magic.pool.wire import protocol
 from wpc_magic.pool.wire.channel import Reader, frame, send_all
-from wpc_magic.pool.wire.codec import decode, encode
+from wpc_magic.pool.wire.codec import decode, encode, pack
 from wpc_magic.pool.wire.late import own_path
 from wpc_magic.pool.wire.page import ANSWERED, BEGUN, SINCE, StatusPage
+from wpc_magic.pool.wire.placed import Placed
 from wpc_magic.pool.worker.output import Output
 from wpc_magic.pool.worker.runtime import Runtime
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wpc_magic.pool.wire.channel import Bytes, Frame
+    from wpc_magic.pool.worker.exchange import Exchange
     from wpc_magic.pool.worker.tasks import Tasks
 
 __all__ = ["Server"]
@@ -46,8 +48,8 @@ class Server:
         The call channel; it blocks.
     page : StatusPage
         Where what runs is written down.
-    runtime : Runtime
-        The definitions.
+    exchange : Exchange
+        Shared memory.
 
     Attributes
     ----------
@@ -57,7 +59,7 @@ class Server:
         Whether the worker is to end.
     """
 
-    def __init__(self, sock: socket, page: StatusPage, runtime: Runtime) -> None:
+    def __init__(self, sock: socket, page: StatusPage, exchange: Exchange) -> None:
         self.leaving = False
         self.output = Output(self._print, lambda: self._begun)
         self._sock = sock
@@ -66,7 +68,8 @@ class Server:
         self._in_frame = False
         self._unsent: list[list[Bytes]] = []
         self._words = page.words
-        self._runtime = runtime
+        self._runtime = Runtime(exchange.constant)
+        self._exchange = exchange
         self._claims = threading.Lock()
         self._begun = 0
         self._revoked: set[int] = set()
@@ -107,6 +110,7 @@ class Server:
             with self._claims:
                 if seq in self._revoked:  # the control thread has given it up
                     self._revoked.discard(seq)
+                    self._exchange.drop(buffers)
                     return
                 self._begun = seq
             self._words[SINCE] = 0
@@ -118,6 +122,8 @@ class Server:
             except Exception as error:
                 message = error
             self._obey(message)
+        elif kind == protocol.RELEASE:
+            self._exchange.released(body)
         else:
             self._obey(kind)
 
@@ -130,6 +136,8 @@ class Server:
             # After our own imports, so that a ``queue.py`` beside the notebook breaks nothing here.
             sys.path[:] = message.path
             self._runtime.context.worker_id = message.worker_id
+        elif isinstance(message, protocol.Blocks):
+            self._exchange.set_up(message.limit, message.in_memory)
         elif isinstance(message, protocol.Leave):
             self.leaving = True
         else:
@@ -164,7 +172,11 @@ class Server:
             function = runtime.functions.get(target)
             if function is None:
                 raise RequirementMissingError(f"revision {target} of the function is not here")
+            if buffers and isinstance(buffers, Placed):
+                placed, buffers = buffers, ()
+                buffers = self._exchange.arguments(placed, target)
             arguments = decode(body, buffers)
+            buffers = ()
             self._words[SINCE] = began = time.monotonic_ns()
             try:
                 self._armed = True
@@ -177,8 +189,13 @@ class Server:
                 self._armed = False
         except BaseException as error:
             self._armed = False  # the interrupt may have come between the two lines above
+            if buffers and isinstance(buffers, Placed):
+                self._exchange.drop(buffers)
+            self._exchange.after_call()
             self._fail(seq, began, error)
             return
+        self._exchange.after_call()
+        arguments = args = kwargs = None  # what they are built on is free again, as this answer says
         first = value[0][0] if kind == protocol.CHUNK and value[0] else value
         if type(first) is CoroutineType:
             self._begin_task(kind, seq, began, value)
@@ -210,12 +227,12 @@ class Server:
             except BaseException as error:
                 self._fail(seq, began, error, note)
                 return
-        self._send(frame(protocol.VALUE, 0, ran, seq, body, buffers), seq)
+        self._send(self._exchange.answer(protocol.VALUE, ran, seq, body, buffers), seq)
 
     def _fail(self, seq: int, began: int, error: BaseException, note: str = "") -> None:
         self._leave_if_forked(error)
         ran = time.monotonic_ns() - began if began else 0
-        body, _ = encode(_describe(error, note))
+        body = pack(_describe(error, note))
         self._send(frame(protocol.ERROR, 0, ran, seq, body), seq)
 
     def _send(self, pieces: list[Bytes], seq: int) -> None:
@@ -223,6 +240,9 @@ class Server:
             self._leave_if_forked(None)
         if not self.output.empty:
             self.output.flush()
+        news = self._exchange.news()
+        if news:
+            pieces = [*frame(protocol.RELEASE, 0, 0, 0, news), *pieces]
         self.post(pieces)
         self._words[ANSWERED] = seq
 
@@ -272,8 +292,15 @@ class Server:
 
     def tell(self, message: protocol.FromWorker) -> None:
         """Send a message. Any thread may."""
-        body, _ = encode(message)
+        body = pack(message)
         self.post(frame(protocol.MESSAGE, 0, 0, 0, body))
+
+    def tidy(self) -> None:
+        """Tell what is not needed any more, and give back what is not used; called by the control thread."""
+        news = self._exchange.news()
+        if news:
+            self.post(frame(protocol.RELEASE, 0, 0, 0, news))
+        self._exchange.tidy()
 
     def notice(self, name: str, error: BaseException | None, details: dict[str, Any]) -> None:
         """Send an event; it must not raise, since it is called where nobody catches."""

@@ -1,0 +1,481 @@
+"""What a call gives back works wherever a future of the standard library does, and can be awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+import pickle
+import queue
+import threading
+import weakref
+from typing import Any
+
+import pytest
+
+from wpc_magic.pool import CallFuture, WorkerProcedureCall
+
+FUNCTIONS = """
+def double(x):
+    return 2 * x
+
+
+def fails(x):
+    raise ValueError(x)
+
+
+async def wait_for(n):
+    import asyncio
+    for _ in range(n):
+        await asyncio.sleep(0)
+    return n
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def functions(pool: WorkerProcedureCall) -> None:
+    pool.define_worker_functions(FUNCTIONS)
+
+
+# -- the standard library's functions -------------------------------------------------------------------
+
+
+def test_it_is_a_future_of_the_standard_library(pool: WorkerProcedureCall) -> None:
+    future = pool.call.double(1)
+    assert isinstance(future, concurrent.futures.Future)
+    assert isinstance(future, CallFuture)
+    assert future.name == "double"
+    assert future.call_id > 0
+    assert future.result() == 2
+
+
+def test_wait_returns_when_all_have_ended(pool: WorkerProcedureCall) -> None:
+    futures = [pool.call.double(n) for n in range(200)] + [pool.call.fails(1)]
+    done, pending = concurrent.futures.wait(futures)
+    assert done == set(futures)
+    assert not pending
+
+
+def test_wait_returns_at_the_first_that_ends(pool: WorkerProcedureCall, door: Any) -> None:
+    slow = pool.call.held(door.path)
+    visit = door.wait()
+    quick = pool.call.double(1)
+    done, pending = concurrent.futures.wait([slow, quick], return_when="FIRST_COMPLETED")
+    assert (done, pending) == ({quick}, {slow})
+    visit.let_go()
+    assert concurrent.futures.wait([slow]).done == {slow}
+
+
+def test_wait_returns_at_the_first_that_fails(pool: WorkerProcedureCall, door: Any) -> None:
+    slow = pool.call.held(door.path)
+    visit = door.wait()
+    bad = pool.call.fails(1)
+    done, _ = concurrent.futures.wait([slow, bad], return_when="FIRST_EXCEPTION")
+    assert done == {bad}
+    visit.let_go()
+    assert slow.exception() is None
+
+
+def test_wait_with_a_time_out_returns_what_is_pending(pool: WorkerProcedureCall, door: Any) -> None:
+    slow = pool.call.held(door.path)
+    visit = door.wait()
+    assert concurrent.futures.wait([slow], timeout=0.001).not_done == {slow}
+    visit.let_go()
+    assert slow.result() is None
+
+
+def test_as_completed_gives_each_once_as_it_ends(pool: WorkerProcedureCall, door: Any) -> None:
+    slow = pool.call.held(door.path, "slow")
+    visit = door.wait()
+    quick = [pool.call.double(n) for n in range(50)]
+    ended = concurrent.futures.as_completed([slow, *quick])
+    first = [next(ended) for _ in quick]
+    assert set(first) == set(quick)
+    visit.let_go()
+    assert next(ended) is slow
+    assert list(ended) == []
+
+
+def test_as_completed_tells_of_a_cancelled_one(pool: WorkerProcedureCall, door: Any) -> None:
+    held = [pool.call.held(door.path) for _ in range(2)]
+    visits = [door.wait(), door.wait()]
+    queued = pool.call.double(1)
+    ended = concurrent.futures.as_completed([queued])
+    assert queued.cancel()
+    assert next(ended) is queued
+    for visit in visits:
+        visit.let_go()
+    concurrent.futures.wait(held)
+
+
+# -- asking ---------------------------------------------------------------------------------------------
+
+
+def test_result_with_a_time_out_raises_and_the_call_goes_on(pool: WorkerProcedureCall, door: Any) -> None:
+    future = pool.call.held(door.path, "ended")
+    visit = door.wait()
+    for limit in (0, 0.001):
+        with pytest.raises(TimeoutError, match="it goes on"):
+            future.result(timeout=limit)
+        with pytest.raises(TimeoutError):
+            future.exception(timeout=limit)
+    visit.let_go()
+    assert future.result(timeout=60) == "ended"
+
+
+def test_exception_returns_the_error_or_none(pool: WorkerProcedureCall) -> None:
+    assert pool.call.double(1).exception() is None
+    error = pool.call.fails("no").exception()
+    assert isinstance(error, ValueError)
+    assert error.args == ("no",)
+
+
+def test_whoever_asks_gets_the_same_object(pool: WorkerProcedureCall) -> None:
+    future = pool.call.double([1])
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: future.result(), range(8)))
+    assert found[0] == [1, 1]
+    assert all(each is found[0] for each in found)
+    bad = pool.call.fails(1)
+    assert bad.exception() is bad.exception()
+
+
+def test_a_call_that_runs_is_running_and_cannot_be_cancelled(pool: WorkerProcedureCall, door: Any) -> None:
+    future = pool.call.held(door.path, 1)
+    visit = door.wait()
+    assert future.running()
+    assert not future.done()
+    assert not future.cancel()
+    assert not future.cancelled()
+    visit.let_go()
+    assert future.result() == 1
+    assert not future.running()
+    assert future.done()
+    assert not future.cancel()
+
+
+def test_a_queued_call_can_be_cancelled_and_never_runs(pool: WorkerProcedureCall, door: Any, folder: Any) -> None:
+    held = [pool.call.held(door.path) for _ in range(2)]
+    visits = [door.wait(), door.wait()]
+    future = pool.call.double(1)
+    assert not future.running()
+    assert not future.done()
+    assert future.cancel()
+    assert future.cancel(), "again"
+    assert future.cancelled()
+    assert future.done()
+    for ask in (future.result, future.exception):
+        with pytest.raises(concurrent.futures.CancelledError):
+            ask()
+    before = pool.snapshot().done
+    for visit in visits:
+        visit.let_go()
+    concurrent.futures.wait(held)
+    assert pool.snapshot().done == before + 2
+    assert pool.call.double(2).result() == 4
+
+
+def test_a_thread_that_waits_learns_that_its_call_was_cancelled(pool: WorkerProcedureCall, door: Any) -> None:
+    held = [pool.call.held(door.path) for _ in range(2)]
+    visits = [door.wait(), door.wait()]
+    future = pool.call.double(1)
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(future.exception)
+        assert future.cancel()
+        with pytest.raises(concurrent.futures.CancelledError):
+            waiting.result()
+    for visit in visits:
+        visit.let_go()
+    concurrent.futures.wait(held)
+
+
+def test_its_text_says_what_it_is_and_how_it_stands(pool: WorkerProcedureCall, door: Any) -> None:
+    future = pool.call.held(door.path)
+    visit = door.wait()
+    assert repr(future) == f"<CallFuture held #{future.call_id}: pending>"
+    visit.let_go()
+    future.result()
+    assert repr(future) == f"<CallFuture held #{future.call_id}: finished>"
+
+
+def test_only_the_pool_ends_it(pool: WorkerProcedureCall) -> None:
+    future = pool.call.double(1)
+    for end in (
+        lambda: future.set_result(1),
+        lambda: future.set_exception(ValueError()),
+        future.set_running_or_notify_cancel,
+    ):
+        with pytest.raises(RuntimeError, match="only the pool"):
+            end()
+    with pytest.raises(TypeError, match="send its result"):
+        pickle.dumps(future)
+    assert future.result() == 2
+
+
+def test_nothing_holds_the_value_once_the_future_is_dropped(pool: WorkerProcedureCall) -> None:
+    future = pool.call.double({1}.__class__.__name__)
+    future.result()
+    there = weakref.ref(future)
+    gc.disable()
+    try:
+        del future
+        assert there() is None, "without the help of the garbage collector"
+    finally:
+        gc.enable()
+
+
+def test_nothing_holds_an_error_once_it_was_handled(pool: WorkerProcedureCall) -> None:
+    future = pool.call.fails(1)
+    there = weakref.ref(future)
+    gc.disable()
+    try:
+        try:
+            future.result()
+        except ValueError:
+            pass
+        del future
+        assert there() is None
+    finally:
+        gc.enable()
+
+
+# -- callbacks ------------------------------------------------------------------------------------------
+
+
+def test_a_callback_is_called_when_the_call_ends_though_nobody_waits(
+    pool: WorkerProcedureCall, door: Any
+) -> None:
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    future = pool.call.held(door.path, "ended")
+    visit = door.wait()
+    future.add_done_callback(lambda each: told.put((each, each.result(), threading.current_thread().name)))
+    assert told.empty()
+    visit.let_go()
+    assert told.get(timeout=60) == (future, "ended", "wpc-callbacks")
+
+
+def test_a_callback_that_comes_late_is_called_at_once_here(pool: WorkerProcedureCall) -> None:
+    future = pool.call.double(1)
+    future.result()
+    told = []
+    future.add_done_callback(lambda each: told.append((each.result(), threading.current_thread())))
+    assert told == [(2, threading.current_thread())]
+
+
+def test_callbacks_are_called_in_their_order_and_one_that_raises_harms_no_other(
+    pool: WorkerProcedureCall, door: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: queue.SimpleQueue[int] = queue.SimpleQueue()
+    future = pool.call.held(door.path)
+    visit = door.wait()
+    future.add_done_callback(lambda _: told.put(1))
+    future.add_done_callback(lambda _: 1 / 0)
+    future.add_done_callback(lambda _: told.put(2))
+    visit.let_go()
+    assert [told.get(timeout=60), told.get(timeout=60)] == [1, 2]
+    assert "exception calling callback" in caplog.text
+
+
+def test_a_callback_may_call_and_wait(pool: WorkerProcedureCall) -> None:
+    told: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for n in range(50):
+        pool.call.double(n).add_done_callback(
+            lambda each: told.put(pool.call.double(each.result()).result())
+        )
+    assert sorted(told.get(timeout=60) for _ in range(50)) == [4 * n for n in range(50)]
+
+
+def test_a_callback_hears_of_a_cancel(pool: WorkerProcedureCall, door: Any) -> None:
+    told: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    held = [pool.call.held(door.path) for _ in range(2)]
+    visits = [door.wait(), door.wait()]
+    future = pool.call.double(1)
+    future.add_done_callback(lambda each: told.put(each.cancelled()))
+    future.cancel()
+    assert told.get(timeout=60) is True
+    for visit in visits:
+        visit.let_go()
+    concurrent.futures.wait(held)
+
+
+# -- asyncio --------------------------------------------------------------------------------------------
+
+
+def test_it_can_be_awaited(pool: WorkerProcedureCall) -> None:
+    async def main() -> Any:
+        return await pool.call.double(1)
+
+    assert asyncio.run(main()) == 2
+
+
+def test_it_can_be_awaited_again_and_after_its_end(pool: WorkerProcedureCall) -> None:
+    async def main() -> Any:
+        future = pool.call.double(1)
+        return await future, await future, future.result()
+
+    assert asyncio.run(main()) == (2, 2, 2)
+
+
+def test_awaiting_raises_the_functions_error(pool: WorkerProcedureCall) -> None:
+    async def main() -> None:
+        await pool.call.fails("no")
+
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(main())
+
+
+def test_hundreds_can_be_gathered(pool: WorkerProcedureCall) -> None:
+    async def main() -> list[int]:
+        return await asyncio.gather(*(pool.call.double(n) for n in range(800)))
+
+    assert asyncio.run(main()) == [2 * n for n in range(800)]
+
+
+def test_hundreds_of_errors_can_be_gathered(pool: WorkerProcedureCall) -> None:
+    async def main() -> list[Any]:
+        calls = [(pool.call.fails if n % 3 == 0 else pool.call.double)(n) for n in range(300)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    found = asyncio.run(main())
+    assert [type(each) is ValueError for each in found] == [n % 3 == 0 for n in range(300)]
+
+
+def test_coroutine_functions_interleave_on_the_workers(pool: WorkerProcedureCall) -> None:
+    async def main() -> list[int]:
+        return await asyncio.gather(*(pool.call.wait_for(n) for n in range(300)))
+
+    assert asyncio.run(main()) == list(range(300))
+
+
+def test_wrap_future_takes_it(pool: WorkerProcedureCall) -> None:
+    async def main() -> Any:
+        return await asyncio.wrap_future(pool.call.double(21))
+
+    assert asyncio.run(main()) == 42
+
+
+def test_the_loop_goes_on_while_a_call_is_awaited(pool: WorkerProcedureCall, door: Any) -> None:
+    async def main() -> Any:
+        future = pool.call.held(door.path, "ended")
+        waiting = asyncio.ensure_future(_await(future))
+        visit = await asyncio.to_thread(door.wait)
+        assert await pool.call.double(3) == 6
+        assert not waiting.done()
+        visit.let_go()
+        return await waiting
+
+    assert asyncio.run(main()) == "ended"
+
+
+async def _await(future: CallFuture) -> Any:
+    return await future
+
+
+def test_a_cancelled_task_cancels_a_call_that_has_not_begun(pool: WorkerProcedureCall, door: Any) -> None:
+    async def main() -> tuple[CallFuture, CallFuture]:
+        held = [pool.call.held(door.path) for _ in range(2)]
+        visits = [await asyncio.to_thread(door.wait) for _ in held]
+        future = pool.call.double(1)
+        task = asyncio.ensure_future(_await(future))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert future.cancelled()
+        for visit in visits:
+            visit.let_go()
+        await asyncio.gather(*held)
+
+    asyncio.run(main())
+    assert pool.call.double(1).result() == 2
+
+
+def test_a_cancelled_task_leaves_a_call_that_runs_to_the_others(pool: WorkerProcedureCall, door: Any) -> None:
+    async def main() -> Any:
+        future = pool.call.held(door.path, "ended")
+        visit = await asyncio.to_thread(door.wait)
+        first, second = asyncio.ensure_future(_await(future)), asyncio.ensure_future(_await(future))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        visit.let_go()
+        return await second
+
+    assert asyncio.run(main()) == "ended"
+
+
+def test_wait_for_gives_up_and_the_pool_goes_on(pool: WorkerProcedureCall, door: Any) -> None:
+    async def main() -> None:
+        future = pool.call.held(door.path)
+        visit = await asyncio.to_thread(door.wait)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(future, 0.001)
+        visit.let_go()
+        assert await pool.call.double(1) == 2
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_ends_while_calls_run_leaves_nothing_broken(pool: WorkerProcedureCall, door: Any) -> None:
+    async def main() -> CallFuture:
+        future = pool.call.held(door.path, "ended")
+        task = asyncio.ensure_future(_await(future))
+        del task  # asyncio.run cancels it
+        await asyncio.to_thread(door.wait)
+        return future
+
+    future = asyncio.run(main())
+    assert pool.call.double(1).result() == 2
+    door._visits[0].let_go()
+    assert future.result() == "ended"
+
+
+def test_several_loops_and_many_threads_wait_at_once(pool: WorkerProcedureCall) -> None:
+    async def gather(start: int) -> list[int]:
+        return await asyncio.gather(*(pool.call.double(n) for n in range(start, start + 150)))
+
+    def in_loop(start: int) -> list[int]:
+        return asyncio.run(gather(start))
+
+    def in_thread(start: int) -> list[int]:
+        return [pool.call.double(n).result() for n in range(start, start + 150)]
+
+    def in_wait(start: int) -> list[int]:
+        futures = [pool.call.double(n) for n in range(start, start + 150)]
+        concurrent.futures.wait(futures)
+        return [future.result() for future in futures]
+
+    with concurrent.futures.ThreadPoolExecutor(9) as threads:
+        found = [
+            (start, threads.submit(way, start))
+            for start in range(0, 900, 300)
+            for way in (in_loop, in_thread, in_wait)
+        ]
+        for start, each in found:
+            assert each.result() == [2 * n for n in range(start, start + 150)]
+
+
+def test_one_call_may_be_awaited_in_several_loops_and_threads(pool: WorkerProcedureCall, door: Any) -> None:
+    future = pool.call.held(door.path, "ended")
+    visit = door.wait()
+    with concurrent.futures.ThreadPoolExecutor(6) as threads:
+        waiting = [threads.submit(lambda: asyncio.run(_await(future))) for _ in range(3)]
+        waiting += [threads.submit(future.result) for _ in range(3)]
+        assert pool.call.double(1).result() == 2
+        visit.let_go()
+        assert [each.result() for each in waiting] == ["ended"] * 6
+
+
+def test_a_call_that_is_waited_for_at_one_worker_is_answered_by_another(make_pool: Any, door: Any) -> None:
+    # It is sent ahead behind a call that turns out slow, while another worker idles: it is taken back.
+    pool = make_pool(2, "def quick(x): return x\ndef turns(door, slow): return held(door) if slow else None")
+    list(pool.map("quick", range(200)))
+    list(pool.map("turns", [None] * 200, [False] * 200))
+    slow = pool.call.turns.options(worker_id=1)(door.path, True)
+    behind = [pool.call.quick(n) for n in range(40)]
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda each: each.result(), behind))
+    assert found == list(range(40)), "though worker 1 is held up"
+    door.wait().let_go()
+    assert slow.result() is None

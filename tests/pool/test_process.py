@@ -1,0 +1,234 @@
+"""One worker process: start, signal, reap."""
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+
+import psutil
+import pytest
+
+from wpc_magic.pool import process as module
+from wpc_magic.pool.errors import StartError
+from wpc_magic.pool.process import WorkerProcess
+
+DEADLINE_S = 20.0
+
+
+@pytest.fixture
+def start():
+    """Start worker processes that are ended after the test."""
+    started = []
+
+    def start(**environ):
+        started.append(WorkerProcess.start(environ={**os.environ, **environ}))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+        one.reap()
+        one.close()
+
+
+def wait_ended(one):
+    """Wait until the process has ended, and leave it to be reaped."""
+    assert select.select([one.sentinel_fd], [], [], DEADLINE_S)[0]
+
+
+def test_a_worker_leads_a_session_of_its_own(start):
+    one = start()
+    assert os.getsid(one.pid) == os.getpgid(one.pid) == one.pid
+    assert one.poll() is None
+
+
+def test_a_killed_worker_says_so_once_and_for_all(start):
+    one = start()
+    one.kill()
+    assert one.reap() == one.poll() == one.reap() == -signal.SIGKILL
+    one.kill()
+    assert one.signal(signal.SIGTERM) is False
+
+
+def test_a_signal_reaches_the_process(start):
+    one = start()
+    assert one.signal(signal.SIGTERM) is True
+    wait_ended(one)
+    assert one.signal(0) is True  # dead, and not reaped: the number is still its own
+    assert one.poll() == -signal.SIGTERM
+
+
+def test_a_stopped_worker_can_be_killed(start):
+    one = start()
+    one.signal(signal.SIGSTOP)
+    one.kill()
+    assert one.reap() == -signal.SIGKILL
+
+
+def test_nothing_is_signalled_once_somebody_else_has_reaped(start, monkeypatch):
+    one = start()
+    os.kill(one.pid, signal.SIGKILL)
+    os.waitpid(one.pid, 0)
+    sent = []
+    monkeypatch.setattr(os, "killpg", lambda *args: sent.append(args))
+    monkeypatch.setattr(os, "kill", lambda *args: sent.append(args))
+    assert one.signal(signal.SIGTERM) is False
+    one.kill()
+    assert one.poll() == one.reap() == 255
+    assert sent == []
+
+
+def test_a_worker_that_was_reaped_by_somebody_else_is_noticed_by_poll(start):
+    one = start()
+    os.kill(one.pid, signal.SIGKILL)
+    os.waitpid(one.pid, 0)
+    assert one.poll() == 255
+
+
+def test_the_group_is_killed_before_its_number_is_given_back(start, monkeypatch):
+    one = start()
+    order = []
+    killpg, waitpid = os.killpg, os.waitpid
+    monkeypatch.setattr(os, "killpg", lambda *args: (order.append("kill"), killpg(*args))[1])
+    monkeypatch.setattr(os, "waitpid", lambda *args: (order.append("wait"), waitpid(*args))[1])
+    one.signal(signal.SIGKILL)
+    assert one.reap() == -signal.SIGKILL
+    assert order == ["kill", "wait"]
+
+
+def test_descriptors_are_not_inherited_and_the_childs_ends_are_closed(start):
+    one = start()
+    fds = [one.call.fileno(), one.control.fileno(), one.stdout_fd, one.stderr_fd, one.sentinel_fd]
+    assert not any(os.get_inheritable(fd) for fd in fds)
+    assert one.page.fd == -1
+    one.kill()
+    one.reap()
+    assert one.call.recv(10) == one.control.recv(10) == b""
+    assert os.read(one.stdout_fd, 10) == b""
+
+
+def test_a_worker_holds_no_descriptor_but_its_own(start):
+    other = socket.socketpair()
+    os.set_inheritable(other[0].fileno(), True)
+    one, two = start(), start()
+    wanted = os.readlink(f"/proc/self/fd/{other[0].fileno()}")
+    for each in (one, two):
+        links = [os.readlink(f"/proc/{each.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{each.pid}/fd")]
+        assert wanted not in links
+    for end in other:
+        end.close()
+
+
+def test_reading_output_does_not_block(start):
+    one = start()
+    with pytest.raises(BlockingIOError):
+        os.read(one.stdout_fd, 10)
+
+
+def test_closing_twice_is_fine_and_nothing_warns(start):
+    one = start()
+    one.kill()
+    one.reap()
+    one.close()
+    one.close()
+    assert (one.stdout_fd, one.sentinel_fd) == (-1, -1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_worker_that_is_dropped_without_being_reaped_does_not_warn():
+    one = WorkerProcess.start(environ=os.environ)
+    pid = one.pid
+    one.kill()
+    one.close()
+    del one
+    gc.collect()
+    os.waitpid(pid, 0)
+
+
+def test_the_environment_and_the_folder_are_those_that_are_given(start, tmp_path):
+    one = WorkerProcess.start(environ={"PATH": os.environ["PATH"], "MINE": "1"}, cwd=str(tmp_path))
+    try:
+        assert os.readlink(f"/proc/{one.pid}/cwd") == str(tmp_path)
+        environ = psutil.Process(one.pid).environ()
+        assert environ["MINE"] == "1"
+        assert "HOME" not in environ
+    finally:
+        one.kill()
+        one.reap()
+        one.close()
+
+
+@pytest.mark.parametrize("what", ["executable", "folder", "descriptors"])
+def test_a_start_that_fails_leaves_nothing_and_says_why(monkeypatch, what):
+    cwd = None
+    if what == "executable":
+        monkeypatch.setattr(sys, "executable", "")
+    elif what == "folder":
+        cwd = "/no/such/folder"
+    else:
+        real, left = os.pipe, [1]
+
+        def pipe():
+            if not left:
+                raise OSError(24, "Too many open files")
+            left.pop()
+            return real()
+
+        monkeypatch.setattr(os, "pipe", pipe)
+    with pytest.raises(StartError):
+        WorkerProcess.start(environ=os.environ, cwd=cwd)
+
+
+def test_the_end_is_told_by_a_thread_where_there_is_no_sentinel(start, monkeypatch):
+    monkeypatch.setattr(module, "_open_sentinel", lambda pid: -1)
+    one = start()
+    ended = threading.Event()
+    one.wait_in_thread(ended.set)
+    one.kill()
+    assert ended.wait(DEADLINE_S)
+    assert one.poll() == -signal.SIGKILL
+
+
+def test_a_system_without_pidfd_has_no_sentinel(start, monkeypatch):
+    def refuse(pid):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    assert start().sentinel_fd == -1
+    monkeypatch.delattr(os, "pidfd_open")
+    assert start().sentinel_fd == -1
+
+
+def test_a_system_that_cannot_look_at_the_dead_reaps_all_the_same(start, monkeypatch):
+    monkeypatch.setattr(module, "_CAN_LOOK", False)
+    one = start()
+    assert one.poll() is None
+    ended = threading.Event()
+    one.wait_in_thread(ended.set)
+    one.kill()
+    assert ended.wait(DEADLINE_S)
+    assert one.reap() == -signal.SIGKILL
+
+
+def test_a_worker_of_a_program_that_is_not_its_parent_any_more_ends_at_once(monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    one = WorkerProcess.start(environ=os.environ)
+    assert one.reap() == -signal.SIGKILL
+    one.close()
+
+
+def test_many_threads_may_kill_poll_and_reap_at_once(start):
+    one = start()
+    codes = []
+    threads = [
+        threading.Thread(target=lambda n=n: (one.kill() if n % 2 else one.poll(), codes.append(one.reap())))
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+    assert codes == [-signal.SIGKILL] * 8

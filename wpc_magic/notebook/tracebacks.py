@@ -1,0 +1,68 @@
+"""Errors as a notebook shows them: the lines of the cell and of the function, and no frame of ours."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from wpc_magic.pool.errors import WpcError
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["PlainErrors", "without_ours"]
+
+_PACKAGE = __name__.partition(".")[0] + "."
+_HOOK = "_render_traceback_"  # what IPython asks an exception for
+
+
+def without_ours(tb: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of this package; None where nothing is left."""
+    theirs = []
+    while tb is not None:
+        if not str(tb.tb_frame.f_globals.get("__name__")).startswith(_PACKAGE):
+            theirs.append(tb)
+        tb = tb.tb_next
+    kept = None
+    for one in reversed(theirs):
+        kept = TracebackType(kept, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return kept
+
+
+class PlainErrors:
+    """Has a shell show the pool's own errors without the pool's frames: their text says what is wrong.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        Whose way of showing tracebacks is used.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell: Any = shell
+
+        def render(error: WpcError) -> list[str]:
+            return self.render(error)
+
+        self._render = render
+
+    def put_in(self) -> None:
+        """Have errors shown this way."""
+        setattr(WpcError, _HOOK, self._render)
+
+    def take_out(self) -> None:
+        """Have errors shown as any other, unless another shell shows them by now."""
+        if WpcError.__dict__.get(_HOOK) is self._render:
+            delattr(WpcError, _HOOK)
+
+    def render(self, error: WpcError) -> list[str]:
+        """Return the traceback as it is shown."""
+        cause, quiet = error.__cause__, error.__suppress_context__
+        if cause is not None:
+            error.__cause__ = None  # for now: the text tells of it already, and its frames are ours
+        try:
+            theirs = without_ours(error.__traceback__)
+            lines: list[str] = self._shell.InteractiveTB.structured_traceback(type(error), error, theirs)
+            return lines
+        finally:
+            error.__cause__, error.__suppress_context__ = cause, quiet
