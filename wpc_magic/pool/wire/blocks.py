@@ -29,6 +29,7 @@ from collections import deque
 
 from wpc_magic.pool.wire.nameless import nameless_file
 from wpc_magic.pool.wire.placed import Placed
+from wpc_magic.pool.wire.recycled import Recycler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -322,6 +323,7 @@ class Receiver:
         self._here: dict[int, int] = {}  # descriptors by their leases
         self._released: deque[int] = deque()  # appended to by any thread, also by finalizers
         self.mappings = 0
+        self.recycler = Recycler()
 
     def fetch(self, placed: Placed) -> Unmapped:
         """Return what was placed, to be mapped when it is needed.
@@ -406,15 +408,13 @@ class Unmapped:
 
     def _map(self, written: bool) -> list[memoryview]:
         placed, receiver = self._placed, self._receiver
-        if placed.size < _EAGER or receiver.mappings >= _MOST_MAPPINGS:
-            copies = _copies(placed, self._fd)
+        if written or placed.size < _EAGER or receiver.mappings >= _MOST_MAPPINGS:
+            copies = [_copy(self._fd, span, receiver.recycler) for span in placed.spans]
             receiver.release(placed.lease)
             return copies
         mapping = Mapping(self._fd, placed.size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
         receiver.mappings += 1
         mapping.lease, mapping.receiver = placed.lease, receiver
-        if written:
-            _populate(mapping)
         return _cut(mapping, placed.spans)
 
     def share(self) -> list[memoryview]:
@@ -432,13 +432,16 @@ class Unmapped:
             self._receiver.release(self._placed.lease)
 
 
-def _copies(placed: Placed, fd: int) -> list[memoryview]:
-    with mmap.mmap(fd, placed.size, mmap.MAP_SHARED, mmap.PROT_READ) as shared:
-        views = _cut(shared, placed.spans)
-        copies = [memoryview(bytearray(view)) for view in views]
-        for view in views:
-            view.release()
-    return copies
+def _copy(fd: int, span: tuple[int, int], recycler: Recycler) -> memoryview:
+    offset, size = span
+    copy = recycler.lend(size) if size >= _EAGER else memoryview(bytearray(size))
+    left = copy
+    while len(left):
+        done = os.preadv(fd, [left], offset)
+        if not done:
+            raise OSError("the block is shorter than it was said to be")
+        left, offset = left[done:], offset + done
+    return copy
 
 
 def _cut(mapping: Any, spans: Sequence[tuple[int, int]]) -> list[memoryview]:
@@ -476,7 +479,7 @@ def written_part(views: Sequence[memoryview]) -> float:
 def _address(view: memoryview) -> int:
     import _ctypes  # `ctypes` is a layer over it that takes ten times as long to load
 
-    class Byte(_ctypes._SimpleCData):
+    class Byte(_ctypes._SimpleCData):  # type: ignore[type-arg]
         _type_ = "b"
 
     return int(_ctypes.addressof(Byte.from_buffer(view)))

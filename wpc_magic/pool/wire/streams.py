@@ -1,8 +1,8 @@
 """Pickles of large values, in pieces: large bytes in them are copied once on each side, and never joined.
 
 Pickle 5 puts arrays apart, but not large bytes, bytearrays and strided arrays: these stand in the middle of
-the pickle. A pickler that writes to a file hands each of them over as it is, and an unpickler that reads from one
-asks for it as a whole.
+the pickle. A pickler that writes to a file hands each of them over as it is, and an unpickler that reads from
+one asks for it as a whole.
 """
 
 from __future__ import annotations
