@@ -33,9 +33,9 @@ lint: $(VENV)/installed-dev  ## check style, format, and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed-bench  ## compare with other pools
-	@if [ -f tests/benchmarks/__main__.py ]; then $(PY) -m tests.benchmarks $(ARGS); \
-	else echo "There are no benchmarks yet: they come with tests/benchmarks."; fi
+bench: $(VENV)/installed-bench  ## compare with other pools (QUICK=1: in two minutes)
+	$(PY) -m tests.benchmarks $(if $(QUICK),--quick) --json build/benchmarks.json \
+		--markdown build/benchmarks.md --plot build/benchmarks.svg $(ARGS)
 
 clean:  ## remove what the commands above made
 	rm -rf build dist .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -49,6 +49,7 @@ def open_notebook(
 
     yield open_
     for notebook in opened:
+        print(notebook.outputs(), *notebook.errors, sep="\n")  # which pytest shows if the test has failed
         notebook.close()
 
 

@@ -201,6 +201,10 @@ class Notebook:
     def dashboard(self) -> Locator:
         return self.page.locator(".wpc-dashboard").first
 
+    def outputs(self) -> str:
+        """All that cells show now, as text."""
+        return "\n".join(self.page.locator(".jp-OutputArea").all_inner_texts())
+
     def output(self, text: str) -> None:
         """Wait until a cell has printed a text."""
         self.page.locator(".jp-OutputArea-output", has_text=text).first.wait_for()

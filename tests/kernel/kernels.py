@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 from jupyter_client import KernelManager
+from jupyter_client.kernelspec import KernelSpecManager
 
 DEADLINE_S = 60.0
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -65,9 +66,13 @@ class Kernel:
     ----------
     folder : Path
         Where it works; its temporary files and settings go to folders in it.
+    name : str
+        The name of its kernelspec.
+    specs : Path, optional
+        Where that is.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "python3", specs: Path | None = None) -> None:
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
         env = {
@@ -78,7 +83,9 @@ class Kernel:
             # Bytecode of other agents' half-written files must not stay.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        self.manager = KernelManager(kernel_name="python3", connection_file=str(folder / "kernel.json"))
+        self.manager = KernelManager(kernel_name=name, connection_file=str(folder / "connection.json"))
+        if specs is not None:
+            self.manager.kernel_spec_manager = KernelSpecManager(kernel_dirs=[str(specs)])
         self.manager.start_kernel(cwd=str(folder), env=env)
         self.client = self.manager.client()
         self.client.start_channels()
@@ -89,15 +96,20 @@ class Kernel:
     def pid(self) -> int:
         return int(self.manager.provisioner.pid)  # type: ignore[union-attr, attr-defined]
 
+    @property
+    def cells(self) -> list[Cell]:
+        """All that it has shown something for."""
+        return list(self._cells.values())
+
     # -- cells ------------------------------------------------------------------------------------------
 
-    def begin(self, code: str) -> Cell:
+    def begin(self, code: str, store_history: bool = True) -> Cell:
         """Run a cell, and do not wait for it."""
-        return self._cells[self.client.execute(code, allow_stdin=False)]
+        return self._cells[self.client.execute(code, allow_stdin=False, store_history=store_history)]
 
-    def run(self, code: str) -> Cell:
+    def run(self, code: str, store_history: bool = True) -> Cell:
         """Run a cell until it is done."""
-        return self.wait(self.begin(code))
+        return self.wait(self.begin(code, store_history))
 
     def wait(self, cell: Cell) -> Cell:
         """Wait until a cell is done."""
@@ -199,6 +211,11 @@ class Processes:
         ended = {handle for handle, _ in poll.poll(0)}
         return [pid for pid, handle in zip(self.pids, self._handles, strict=True) if handle not in ended]
 
+    @property
+    def sessions(self) -> set[int]:
+        """The sessions that they are in; one whose leader is gone keeps its number while it has members."""
+        return {os.getsid(pid) for pid in self.pids}
+
     def wait_until_ended(self) -> None:
         """Wait until all have ended."""
         deadline = time.monotonic() + DEADLINE_S
@@ -216,6 +233,18 @@ class Processes:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def members(sessions: Iterable[int]) -> list[str]:
+    """Return the processes that are in one of the sessions, zombies too."""
+    wanted, found = set(sessions), []
+    for process in psutil.process_iter(["pid", "cmdline", "status"]):
+        try:
+            if os.getsid(process.pid) in wanted:
+                found.append(f"{process.pid} {process.info['status']} {process.info['cmdline']}")
+        except ProcessLookupError:
+            pass
+    return found
 
 
 class Gate:
@@ -242,4 +271,4 @@ class Gate:
             pass
 
 
-__all__ = ["Cell", "Gate", "Kernel", "Processes", "closing"]
+__all__ = ["Cell", "Gate", "Kernel", "Processes", "closing", "members"]

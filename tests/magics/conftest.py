@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import io
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -66,6 +67,10 @@ def shell(make_shell: Callable[..., InteractiveShell]) -> InteractiveShell:
     return make_shell()
 
 
+def without_colours(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
 class Loaded:
     """A shell with the extension in it."""
 
@@ -78,11 +83,11 @@ class Loaded:
         return self._pools[-1]
 
     def run(self, cell: str) -> str:
-        """Run a cell, and return all that it showed."""
+        """Run a cell, and return all that it showed, without colours."""
         shown = io.StringIO()
         with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
             self.shell.run_cell(cell)
-        return shown.getvalue()
+        return without_colours(shown.getvalue())
 
     def magic(self, line: str) -> Any:
         name, _, rest = line.partition(" ")

@@ -119,6 +119,7 @@ class FakePool:
         self.options = self.options.replace(options)
 
     def define_worker_functions(self, source: str, **options: Any) -> list[FunctionInfo]:
+        options.pop("look")
         self._note("define", options)
         module = types.ModuleType("cell")
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -71,6 +73,12 @@ class Setting:
         self.shell.cell = cell
         return self.sink.begin_cell()
 
+    def go_first(self) -> None:
+        """Have a text go out, so that what comes now is gathered."""
+        self.elsewhere(Text("first", {"msg_id": "an earlier cell"}))
+        assert self.kernel.session.arrived.wait(30)
+        self.sent.clear()
+
     def elsewhere(self, *texts: Text) -> None:
         """Bring texts in another thread."""
 
@@ -117,6 +125,7 @@ def test_text_in_the_cells_own_thread_is_written_among_its_prints(
 def test_text_from_another_thread_reaches_its_cell_before_that_is_done(
     slow: Setting, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    slow.go_first()
     origin = slow.begin("A")
     slow.elsewhere(Text("one\n", origin), Text("two\n", origin))
     assert (capsys.readouterr().out, slow.sent) == ("", [])
@@ -135,7 +144,35 @@ def test_text_of_an_earlier_cell_goes_to_that_cell(slow: Setting, capsys: pytest
     assert capsys.readouterr().out == "now"
 
 
+def test_text_from_another_thread_goes_before_later_text_in_the_cells_own(
+    slow: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow.go_first()
+    origin = slow.begin("A")
+    slow.elsewhere(Text("1", origin))
+    slow.sink(Text("2", origin))
+    assert capsys.readouterr().out == "12"
+
+
+def test_what_the_cell_itself_has_printed_goes_before_text_from_another_thread(
+    slow: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stream(io.StringIO):
+        def flush(self) -> None:
+            if self.getvalue():
+                slow.sent.append(("the cell", "stdout", self.getvalue()))
+                self.truncate(0)
+
+    monkeypatch.setattr(sys, "stdout", Stream())
+    origin = slow.begin("A")
+    print("mine", end="")
+    slow.elsewhere(Text("the worker's", origin))
+    assert slow.kernel.session.arrived.wait(30)
+    assert [text for _, _, text in slow.sent] == ["mine", "the worker's"]
+
+
 def test_neighbours_travel_together_and_the_order_stays(slow: Setting) -> None:
+    slow.go_first()
     origin = slow.begin("A")
     slow.sink.end_cell()
     other = slow.begin("B")
@@ -172,6 +209,7 @@ def test_a_stream_put_in_place_of_the_kernels_gets_the_text(
 
 
 def test_closing_sends_what_is_left_and_ends_the_one_thread(slow: Setting) -> None:
+    slow.go_first()
     origin = slow.begin("A")
     slow.sink.end_cell()
     slow.begin("B")

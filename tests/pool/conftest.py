@@ -69,8 +69,10 @@ class Door:
         return visit
 
     def close(self) -> None:
+        """Let everybody go, and turn away who comes later."""
         for visit in self._visits:
             visit.let_go()
+        self._visits.clear()
         self._listener.close()
 
 

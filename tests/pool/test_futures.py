@@ -224,21 +224,6 @@ def test_nothing_holds_the_value_once_the_future_is_dropped(pool: WorkerProcedur
         gc.enable()
 
 
-def test_nothing_holds_an_error_once_it_was_handled(pool: WorkerProcedureCall) -> None:
-    future = pool.call.fails(1)
-    there = weakref.ref(future)
-    gc.disable()
-    try:
-        try:
-            future.result()
-        except ValueError:
-            pass
-        del future
-        assert there() is None
-    finally:
-        gc.enable()
-
-
 # -- callbacks ------------------------------------------------------------------------------------------
 
 

@@ -216,12 +216,11 @@ def test_a_map_needs_an_iterable_and_sensible_options(pool: WorkerProcedureCall)
 
 
 def test_a_closed_map_gives_up_what_has_not_begun(pool: WorkerProcedureCall, door: Any) -> None:
-    results = pool.map("held", itertools.repeat(door.path))
-    visits = [door.wait(), door.wait()]
+    results = pool.map("held", itertools.repeat(door.path), chunk_size=1)
+    door.wait(), door.wait()
     results.close()
     assert list(results) == []
-    for visit in visits:
-        visit.let_go()
+    door.close()
     assert pool.call.double(1).result() == 2
 
 
@@ -232,12 +231,11 @@ def test_a_map_can_be_a_context(pool: WorkerProcedureCall) -> None:
 
 
 def test_a_map_that_is_dropped_gives_up_what_has_not_begun(pool: WorkerProcedureCall, door: Any) -> None:
-    results = pool.map("held", itertools.repeat(door.path))
-    visits = [door.wait(), door.wait()]
+    results = pool.map("held", itertools.repeat(door.path), chunk_size=1)
+    door.wait(), door.wait()
     del results
     gc.collect()
-    for visit in visits:
-        visit.let_go()
+    door.close()
     assert pool.call.double(1).result() == 2
 
 
@@ -251,7 +249,7 @@ def test_a_map_can_be_iterated_in_an_event_loop(pool: WorkerProcedureCall) -> No
 
 def test_the_loop_goes_on_while_a_map_is_iterated(pool: WorkerProcedureCall, door: Any) -> None:
     async def main() -> list[Any]:
-        results = pool.map("held", [door.path] * 2, ["a", "b"])
+        results = pool.map("held", [door.path] * 2, ["a", "b"], chunk_size=1)
         found = asyncio.ensure_future(_collect(results))
         visits = [await asyncio.to_thread(door.wait) for _ in range(2)]
         assert not found.done()
@@ -330,7 +328,7 @@ def test_a_map_goes_on_while_the_function_is_defined_anew(pool: WorkerProcedureC
 
 def test_a_map_is_told_when_the_pool_stops(make_pool: Any, door: Any) -> None:
     pool = make_pool(1)
-    results = pool.map("held", [door.path] * 3)
+    results = pool.map("held", [door.path] * 3, chunk_size=1)
     door.wait()
     pool.stop_workers()
     with pytest.raises(PoolStoppedError):

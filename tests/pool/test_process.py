@@ -14,6 +14,9 @@ import pytest
 from wpc_magic.pool import process as module
 from wpc_magic.pool.errors import StartError
 from wpc_magic.pool.process import WorkerProcess
+from wpc_magic.pool.wire import protocol
+from wpc_magic.pool.wire.channel import frame, send_all
+from wpc_magic.pool.wire.codec import pack
 
 DEADLINE_S = 20.0
 
@@ -128,6 +131,15 @@ def test_reading_output_does_not_block(start):
         os.read(one.stdout_fd, 10)
 
 
+def test_closing_ends_a_worker_and_what_it_has_started():
+    one = WorkerProcess.start(environ=os.environ)
+    send_all(one.control, frame(protocol.MESSAGE, 0, 0, 0, pack(protocol.Ping(1))))
+    assert one.control.recv(1000)
+    one.signal(signal.SIGSTOP)  # so that it is not the worker itself that notices
+    one.close()
+    assert one.reap() == -signal.SIGKILL
+
+
 def test_closing_twice_is_fine_and_nothing_warns(start):
     one = start()
     one.kill()
@@ -152,6 +164,8 @@ def test_the_environment_and_the_folder_are_those_that_are_given(start, tmp_path
     one = WorkerProcess.start(environ={"PATH": os.environ["PATH"], "MINE": "1"}, cwd=str(tmp_path))
     try:
         assert os.readlink(f"/proc/{one.pid}/cwd") == str(tmp_path)
+        send_all(one.control, frame(protocol.MESSAGE, 0, 0, 0, pack(protocol.Ping(1))))
+        assert one.control.recv(1000)  # by now it is up; right after its start the system may not tell yet
         environ = psutil.Process(one.pid).environ()
         assert environ["MINE"] == "1"
         assert "HOME" not in environ

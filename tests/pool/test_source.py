@@ -78,7 +78,7 @@ def wire(draft: FunctionDraft, key: int) -> Function:
 
 def install(*drafts: FunctionDraft, dependencies=()) -> dict:
     """Return the functions as a worker would call them."""
-    runtime = Runtime()
+    runtime = Runtime(tuple)
     records = [*dependencies, *(wire(draft, key) for key, draft in enumerate(drafts, 1))]
     runtime.install(Install(1, 0, tuple(records), ()))
     runtime.activate(1)

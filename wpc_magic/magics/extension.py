@@ -142,6 +142,7 @@ class Extension:
     def _rename(self, change: Any) -> None:
         self._drop_name()
         self._take_name(change.new)
+        self.pool.name = change.new
 
     def _take_name(self, name: str) -> None:
         held = self._shell.user_ns.get(name)

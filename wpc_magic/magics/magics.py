@@ -134,7 +134,8 @@ class WpcMagics(Magics):
                 return np.random.default_rng(SEED).random(n).mean()
         """
         options = vars(line)
-        defined = self.session.define_functions(cell, options.pop("name"), options.pop("here"), **options)
+        names, here = options.pop("name"), options.pop("here")
+        defined = self.session.define_functions(cell, names, here, self.shell.user_ns, **options)
         self.shell.push(dict(defined.names))
         return defined
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wpc_magic.pool.errors import FunctionNotDefinedError
 from wpc_magic.pool.options import PoolOptions, did_you_mean
+from wpc_magic.pool.source import look_in
 
 from .evaluation import constant_value, evaluate_arguments, public_names
 from .fixes import magic_line
@@ -123,14 +124,21 @@ class Session:
     # -- definitions ------------------------------------------------------------------------------------
 
     def define_functions(
-        self, source: str, names: Sequence[str], here: bool, **options: int | None
+        self,
+        source: str,
+        names: Sequence[str],
+        here: bool,
+        namespace: Mapping[str, Any],
+        **options: int | None,
     ) -> Defined:
         """Register the functions of a cell; say for each what it needs, and its hash.
 
         With `here`, the cell's module is imported in this process too, so that its classes are the ones that
-        come back from workers.
+        come back from workers. What an unknown name is in the notebook's `namespace` decides what to type.
         """
-        infos = self.pool.define_worker_functions(source, names=names or None, **_given(options))
+        infos = self.pool.define_worker_functions(
+            source, names=names or None, look=look_in(namespace), **_given(options)
+        )
         bound: dict[str, Any] = {}
         if here and infos:
             module = self.pool.local_module(infos[0].name)

@@ -8,6 +8,7 @@ import itertools
 import os
 import pkgutil
 import sys
+import traceback
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
@@ -628,9 +629,13 @@ class WorkerProcedureCall:
             message = (
                 f"worker {rollout.refused_by} could not install {names}: {reason.name}: {reason.message}"
             )
-            if "\n" in reason.stack.strip():  # else it says the same once more
-                message += f"\n\nIn the worker:\n{reason.stack}"
-            raise InstallError(message) from revive(reason)
+            cause = revive(reason)
+            stack = reason.stack
+            if cause.__traceback__ is not None:  # this process has the lines of the cell at hand
+                stack = "".join(traceback.format_exception(cause))
+            if "\n" in stack.strip():  # else it says the same once more
+                message += f"\n\nIn the worker:\n{stack.rstrip()}"
+            raise InstallError(message) from cause
         raise InstallError(f"worker {rollout.refused_by} could not install {names}: {reason}")
 
     # -- calls ------------------------------------------------------------------------------------------

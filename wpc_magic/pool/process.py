@@ -67,6 +67,7 @@ class WorkerProcess:
         control: socket.socket,
         blocks: socket.socket,
         output: tuple[int, int],
+        lifeline: int,
         page: StatusPage,
     ) -> None:
         self.pid = pid
@@ -74,6 +75,7 @@ class WorkerProcess:
         self.control = control
         self.blocks = blocks
         self.stdout_fd, self.stderr_fd = output
+        self._lifeline = lifeline
         self.page = page
         self.sentinel_fd = _open_sentinel(pid)
         self._exitcode: int | None = None
@@ -117,7 +119,9 @@ class WorkerProcess:
             blocks, blocks_end = _pair(undo, ends)
             stdout, stdout_end = _pipe(undo, ends)
             stderr, stderr_end = _pipe(undo, ends)
-            passed = call_end.fileno(), control_end.fileno(), blocks_end.fileno(), page.fd
+            lifeline, lifeline_end = _lifeline(undo, ends)
+            sockets = call_end, control_end, blocks_end
+            passed = *(end.fileno() for end in sockets), page.fd, lifeline_end
             code = _BOOTSTRAP.format(folder=_FOLDER)
             process = subprocess.Popen(
                 [sys.executable, "-P", "-c", code, *map(str, passed), str(os.getpid())],
@@ -132,7 +136,7 @@ class WorkerProcess:
         # Popen would reap on its own terms, and warn; from here on the number is ours alone.
         process.returncode = 0
         page.close_fd()
-        return cls(process.pid, call, control, blocks, (stdout, stderr), page)
+        return cls(process.pid, call, control, blocks, (stdout, stderr), lifeline, page)
 
     def signal(self, signum: int) -> bool:
         """Send a signal to the process alone; return whether it was there to get it.
@@ -187,10 +191,11 @@ class WorkerProcess:
         threading.Thread(target=wait, name=f"wpc-wait-{self.pid}", daemon=True).start()
 
     def close(self) -> None:
-        """Close every descriptor, and unmap the page. The process itself is not touched."""
+        """Close every descriptor, and unmap the page. A process that has not ended yet ends by that."""
         with self._lock:
-            fds = [fd for fd in (self.stdout_fd, self.stderr_fd, self.sentinel_fd) if fd >= 0]
-            self.stdout_fd = self.stderr_fd = self.sentinel_fd = -1
+            held = self.stdout_fd, self.stderr_fd, self.sentinel_fd, self._lifeline
+            fds = [fd for fd in held if fd >= 0]
+            self.stdout_fd = self.stderr_fd = self.sentinel_fd = self._lifeline = -1
         for fd in fds:
             os.close(fd)
         self.call.close()
@@ -252,6 +257,14 @@ def _pipe(undo: ExitStack, ends: ExitStack) -> tuple[int, int]:
     undo.callback(os.close, ours)
     ends.callback(os.close, theirs)
     os.set_blocking(ours, False)
+    return ours, theirs
+
+
+def _lifeline(undo: ExitStack, ends: ExitStack) -> tuple[int, int]:
+    """Return the ends of a pipe that carries nothing: when ours is closed, the worker's group ends."""
+    theirs, ours = os.pipe()
+    undo.callback(os.close, ours)
+    ends.callback(os.close, theirs)
     return ours, theirs
 
 

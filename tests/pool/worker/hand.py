@@ -11,7 +11,7 @@ from typing import Any
 from wpc_magic.pool.process import WorkerProcess
 from wpc_magic.pool.wire import protocol
 from wpc_magic.pool.wire.channel import Channel, frame
-from wpc_magic.pool.wire.codec import decode, encode
+from wpc_magic.pool.wire.codec import decode, encode, pack
 from wpc_magic.pool.worker.failure import revive
 
 DEADLINE_S = 20.0
@@ -61,7 +61,7 @@ class Hand:
 
     def tell(self, message: Any, channel: Channel | None = None) -> None:
         """Send a message, on the call channel by default."""
-        (channel or self.calls).send(frame(protocol.MESSAGE, 0, 0, 0, encode(message)[0]))
+        (channel or self.calls).send(frame(protocol.MESSAGE, 0, 0, 0, pack(message)))
 
     def install(self, *records: Any, base: int | None = None, removed: tuple[str, ...] = ()) -> int:
         """Install records as a new epoch, wait until the worker holds it, and return its number."""

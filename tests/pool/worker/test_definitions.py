@@ -151,7 +151,8 @@ def test_functions_find_the_four_ways_to_what_is_registered(worker):
             """
             def f():
                 return (wpc_constant('SEED'), context.constants.SEED, context.constants['SEED'],
-                        wpc_import('m').pi, context.dependencies.m.e, sorted(context.constants), 'x' in context.constants,
+                        wpc_import('m').pi, context.dependencies.m.e,
+                        sorted(context.constants), 'x' in context.constants,
                         context.worker_id, repr(context.constants), context.constants.get('x'))
             def missing(): return wpc_import('nothing')
             def not_a_dependency(): return wpc_import('SEED')
@@ -378,7 +379,7 @@ def test_helpers_beside_the_notebook_can_be_imported(worker, tmp_path):
 
 
 def test_many_epochs_leave_only_the_last():
-    runtime = Runtime()
+    runtime = Runtime(tuple)
     for epoch in range(1, 200):
         made = protocol.Function("f", epoch, "pickle", None, "", encode(len)[0], ())
         runtime.install(protocol.Install(epoch, epoch - 1, (made,), ()))
@@ -390,7 +391,7 @@ def test_many_epochs_leave_only_the_last():
 
 def test_a_cell_that_is_loaded_again_after_it_was_undefined_is_the_same_module():
     made = cell("class C: pass\ndef f(): return C")
-    runtime = Runtime()
+    runtime = Runtime(tuple)
     record = protocol.Function("f", 1, "cell", made, "f", b"", ())
     runtime.install(protocol.Install(1, 0, (record,), ()))
     first = runtime.function(1)()

@@ -3,7 +3,7 @@
 ::
 
                        ┌──────────────────────────── Core ───────────────────────────┐
-    submit, answered   │  Dispatch      queue, who runs what, sent ahead, taken back │   sends
+    submit, answered   │  Dispatch      queue, who runs what; with Limits, Stuck     │   sends
     propose, installed │  Definitions   the registry, and who holds what of it       │   effects
     spawned, died      │  Supervisor    slots: start, watch, restart, end            │
     tick(now)          │  State         what they share; timers, events              │
@@ -17,10 +17,15 @@ Invariants, which `Core.check` tests one by one:
 2.  `queued` and `in_flight` count just those.
 3.  Only a slot with a process holds calls.
 4.  A slot is offered to calls only if it is ready, holds the epoch in force, and is not on its way out.
-5.  Of two calls of different epochs on one worker, the older epoch was sent first.
+5.  All calls that a worker holds are of one epoch: it gets none of a new one before it has ended the others.
 6.  A slot that is restarting has a process, is being filled, or has a moment for it.
 7.  A stopped pool has no process, no queued call, and no timer.
 8.  A change that is under way waits only for slots with a process.
+9.  A worker that lags behind the epoch in force is being sent what it lacks, or is on its way out.
+10. What a slot notes of its calls is so: how many are plain, whether others wait behind them. A slot that
+    holds none is not full.
+11. A call is queued only while a slot is left that may run it.
+12. No call is queued that could be sent now.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from ..options import PoolOptions
-from .lifecycle import SlotState
+from .lifecycle import ALIVE, LOST, SlotState
 from .registry import Kind, Record
 from .rollout import Rollout
 from .slots import Slot
@@ -103,10 +108,11 @@ class Core:
         return sum(slot.pid is not None and slot.held >= since for slot in self.state.slots.values())
 
     def health(self) -> list[WorkerHealth]:
-        """Return the health of every slot, by number."""
+        """Return the health of every slot that stays, by number."""
         return [
             WorkerHealth(slot.id, slot.state.value, len(slot.sent), len(slot.installing), slot.deaths)
             for _, slot in sorted(self.state.slots.items())
+            if not slot.retired
         ]
 
     def snapshot(self, name: str, now: float, facts: Mapping[int, ProcessFacts]) -> PoolSnapshot:
@@ -193,8 +199,7 @@ class Core:
             assert not slot.drains, f"4: {slot} is offered, and drains"
             assert not slot.replacing, f"4: {slot} is offered, and is replaced"
         for slot in slots:
-            epochs = [call.epoch for call in slot.sent.values()]
-            assert epochs == sorted(epochs), f"5: {slot} has epochs {epochs}"
+            assert all(call.epoch == slot.epoch for call in slot.sent.values()), f"5: {slot} has two epochs"
             if slot.state is SlotState.RESTARTING:
                 assert slot.pid is not None or slot.starting or slot.restart_at, (
                     f"6: {slot} waits for nothing"
@@ -205,3 +210,18 @@ class Core:
             assert state.timers.next_due is None, "7: a timer"
         for number in self.definitions.awaited():
             assert state.slots[number].pid is not None, f"8: slot {number} is waited for"
+        for slot in slots:
+            self._check_books(slot)
+        assert state.usable() or not waiting, "11: nobody is left for what is queued"
+        overlooked = dispatch.overlooked()
+        assert overlooked is None, f"12: {overlooked} could be sent"
+
+    def _check_books(self, slot: Slot) -> None:
+        if slot.state in ALIVE and slot.held != self.state.registry.epoch and not slot.replacing:
+            assert slot.installing, f"9: {slot} lags"
+        plain = sum(call.record is not None and not call.record.is_async for call in slot.sent.values())
+        assert slot.plain == plain, f"10: {slot} has {plain} plain calls, not {slot.plain}"
+        assert plain or not slot.full, f"10: {slot} is full of nothing"
+        assert slot.ahead == (plain > 0 and len(slot.sent) > 1), f"10: {slot}: ahead={slot.ahead}"
+        if slot.retired or slot.state in LOST:
+            assert all(call.ended for call in slot.pinned), f"11: {slot} will not run what waits for it"

@@ -9,7 +9,7 @@ from ..errors import InstallError
 from .dispatch import Dispatch
 from .effects import SendForget, SendInstall
 from .events import ErrorInfo
-from .lifecycle import ALIVE
+from .lifecycle import ALIVE, SlotState
 from .registry import Change, Record
 from .rollout import Rollout
 from .slots import Slot
@@ -31,13 +31,23 @@ class Definitions:
         Who may take calls depends on what it holds.
     replace : callable
         Given a slot and a reason, ends its process and has the slot filled again.
+    give_up_start : callable
+        The same for a process that cannot become ready, which counts as a death.
     """
 
-    def __init__(self, state: State, dispatch: Dispatch, replace: Callable[[Slot, str], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        dispatch: Dispatch,
+        replace: Callable[[Slot, str], None],
+        give_up_start: Callable[[Slot, str], None],
+    ) -> None:
         self._state = state
         self._dispatch = dispatch
         self._replace = replace
+        self._give_up_start = give_up_start
         self._rollout: Rollout | None = None
+        self._put_off: list[Callable[[float], None]] = []  # what has to wait until no change is under way
 
     # -- a change ---------------------------------------------------------------------------------------
 
@@ -94,21 +104,26 @@ class Definitions:
         if rollout.refused_by is None:
             self._commit(rollout, now)
             return
-        self._rollout = None
+        epoch = rollout.change.epoch
         for slot in self._state.slots.values():
-            if slot.pid is not None:
-                self._state.effects.append(SendForget(slot.id, slot.life, rollout.change.epoch))
-                if rollout.change.epoch in slot.installing:
-                    slot.installing.remove(rollout.change.epoch)  # its answer means nothing any more
-                if slot.held == rollout.change.epoch:
-                    slot.held = self._state.registry.epoch
+            if epoch in slot.installing or slot.id in rollout.holders:
+                self._state.effects.append(SendForget(slot.id, slot.life, epoch))
+            if epoch in slot.installing:
+                slot.installing.remove(epoch)  # its answer means nothing any more
+        self._is_over(now)
+
+    def _is_over(self, now: float) -> None:
+        """Do what could not be done while a change was under way."""
+        self._rollout = None
+        put_off, self._put_off = self._put_off, []
+        for action in put_off:
+            action(now)
 
     def _commit(self, rollout: Rollout, now: float) -> None:
-        self._rollout = None
         rollout.done = True
         state, change = self._state, rollout.change
-        for record in change.records:
-            old = state.registry.records.get(record.name)
+        for name in (*(record.name for record in change.records), *change.removed):
+            old = state.registry.records.get(name)
             if old is not None:
                 state.stats.pop(old.key, None)
         state.registry.commit(change)
@@ -119,7 +134,10 @@ class Definitions:
         }
         state.emit(0, "definition_changed", details=details)
         for slot in state.slots.values():
+            if slot.id in rollout.holders:
+                slot.held = change.epoch
             self.catch_up(slot)
+        self._is_over(now)
         self._dispatch.feed(now)
 
     def catch_up(self, slot: Slot) -> bool:
@@ -127,7 +145,7 @@ class Definitions:
         registry = self._state.registry
         if slot.held == registry.epoch:
             return True
-        if slot.held and not slot.installing and slot.pid is not None:
+        if slot.held and not slot.installing and not slot.replacing:
             self._install(slot, registry.since(slot.held))
         return False
 
@@ -139,16 +157,14 @@ class Definitions:
 
     def installed(self, slot: Slot, epoch: int, now: float) -> bool:
         """Note that a worker holds an epoch; return whether it holds the one in force now."""
-        if epoch not in slot.installing:  # it was withdrawn meanwhile
-            return slot.held == self._state.registry.epoch
-        slot.installing.remove(epoch)
-        rollout = self._rollout
-        if rollout is not None and epoch == rollout.change.epoch:
-            slot.held = epoch
-            rollout.accept(slot.id)
-            self._decide(now)
-            return slot.held == self._state.registry.epoch
-        slot.held = epoch
+        if epoch in slot.installing:  # else it was withdrawn meanwhile
+            slot.installing.remove(epoch)
+            rollout = self._rollout
+            if rollout is not None and epoch == rollout.change.epoch:
+                rollout.accept(slot.id)
+                self._decide(now)
+            else:
+                slot.held = epoch
         return self.catch_up(slot)
 
     def refused(
@@ -165,36 +181,65 @@ class Definitions:
         reason : object
             Why, for whoever asked for the change; opaque here.
         """
-        if epoch not in slot.installing:
+        if epoch not in slot.installing or slot.replacing or slot.state is SlotState.STOPPED:
             return
         slot.installing.remove(epoch)
         rollout = self._rollout
         if rollout is not None and epoch == rollout.change.epoch:
             rollout.refuse(slot.id, reason)
             self._decide(now)
+        elif slot.held:
+            self._refused_late(slot, epoch, culprit, error)
+        elif rollout is None:
+            self._refused_at_start(slot, epoch, culprit, error, now)
+        else:
+            # Breaking a record makes an epoch of its own, which would pull the ground from under the change.
+            life = slot.life
+
+            def again(now: float) -> None:
+                if slot.life == life and slot.pid is not None and slot.state is not SlotState.STOPPED:
+                    self._refused_at_start(slot, epoch, culprit, error, now)
+
+            self._put_off.append(again)
+
+    def _refused_late(self, slot: Slot, epoch: int, culprit: str, error: ErrorInfo) -> None:
+        """Replace a worker that could not install what is in force: it was busy when that was decided."""
+        if epoch < self._state.registry.epoch and not slot.installing:
+            self.catch_up(slot)  # it may do better with what has come after
             return
-        if epoch < self._state.registry.epoch or rollout is not None:
-            # What it refused is not in force any more, or will not be for long.
-            if slot.held:
-                self.catch_up(slot)
-            else:
-                self.first_install(slot)
+        self._tell_refusal(slot, epoch, culprit, error)
+        self._replace(slot, "it could not install a definition that is in force")
+
+    def _refused_at_start(self, slot: Slot, epoch: int, culprit: str, error: ErrorInfo, now: float) -> None:
+        """Start without a definition that no worker can install, or give up this worker.
+
+        The definition was accepted while no worker could try it. It stays, as broken, and harms nobody.
+        """
+        registry = self._state.registry
+        if epoch < registry.epoch:
+            self.first_install(slot)
             return
+        self._tell_refusal(slot, epoch, culprit, error)
+        if culprit in registry.records and not self._is_held(culprit):
+            why = f"{error.name}: {error.message}"
+            registry.commit(registry.break_records([culprit], why))
+            for other in self._state.slots.values():
+                self.catch_up(other)
+            self.first_install(slot)
+            self._dispatch.feed(now)
+        else:
+            self._give_up_start(slot, "it could not install the definitions")
+
+    def _is_held(self, name: str) -> bool:
+        """Whether any worker holds the revision in force: then it is not the definition that is at fault."""
+        since = self._state.registry.changed_at(name)
+        return any(slot.held >= since for slot in self._state.slots.values())
+
+    def _tell_refusal(self, slot: Slot, epoch: int, culprit: str, error: ErrorInfo) -> None:
         details = {"epoch": epoch, "definition": culprit}
         self._state.emit(
             slot.id, "control_command_failed", "error", source="worker", error=error, details=details
         )
-        if slot.held:
-            self._replace(slot, "it could not install a definition that is in force")
-        elif culprit in self._state.registry.records:
-            # It was accepted while no worker could try it. It stays, as broken, and harms nobody.
-            why = f"{error.name}: {error.message}"
-            self._state.registry.commit(self._state.registry.break_records([culprit], why))
-            for other in self._state.slots.values():
-                self.catch_up(other)
-            self.first_install(slot)
-        else:
-            self._replace(slot, "it could not install the definitions")
 
     def lost(self, slot: Slot, by_itself: bool, now: float) -> None:
         """Note that a worker is gone; if it died while it installed, that is a refusal."""

@@ -1,4 +1,4 @@
-"""Which worker runs which call, and when: the queue, what is sent ahead, and what is taken back."""
+"""Which worker runs which call, and when: the queue, and what is sent ahead."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 
 from ..errors import (
     CallRefusedError,
-    CallTimeoutError,
     FunctionNotDefinedError,
     NotRunningError,
     NoWorkerError,
@@ -18,18 +17,18 @@ from ..errors import (
 )
 from ..options import did_you_mean
 from .calls import NO_OPTIONS, Call
-from .effects import SendRevoke
 from .lifecycle import LOST, SlotState
+from .limits import Limits
 from .registry import Kind, Record
 from .scheduler import Loads, depth
 from .slots import Slot
 from .state import State
 from .stats import FunctionStats
+from .stuck import Stuck
 
 __all__ = ["Dispatch"]
 
-_STUCK_S = 0.003
-"""A worker that has made no step for so long while another one idles has its waiting calls taken back."""
+_NOBODY = "no worker can run the call: every one is stopped or failed"
 
 
 class Dispatch:
@@ -52,13 +51,13 @@ class Dispatch:
 
     def __init__(self, state: State, replace: Callable[[Slot, str], None]) -> None:
         self._state = state
-        self._replace = replace
+        self._limits = Limits(state, replace, self._give_up)
+        self._stuck = Stuck(state, lambda slot: self._is_open(slot) and not slot.plain, self._weigh)
         self._queue: deque[Call] = deque()  # with calls that have ended: they are skipped
         self._loads = Loads()
         self.queued = 0
         self.in_flight = 0
-        self._ahead = 0  # slots with calls that wait behind another
-        self._watching = False  # whether a look for stuck workers is planned
+        self._ahead = 0  # slots where calls may wait behind another
 
     # -- a call begins ----------------------------------------------------------------------------------
 
@@ -106,6 +105,8 @@ class Dispatch:
         if options is not NO_OPTIONS and options.worker_id is not None:
             pinned = self._pinned(options.worker_id)
         if state.options.max_pending_calls_per_worker is not None and not self.has_room():
+            if not state.usable():
+                raise NoWorkerError(_NOBODY)
             raise SaturatedError(
                 f"{self.queued + self.in_flight} calls are pending, which is the limit of "
                 f"max_pending_calls_per_worker={state.options.max_pending_calls_per_worker}; "
@@ -114,27 +115,17 @@ class Dispatch:
         slot = self._choose(record, call, pinned)
         if slot is not None:
             self._send(slot, call, record, now)
-            if slot.plain > 1:
-                self._limit_waiting(call, record, now)  # it was sent, but behind another
-            return
-        if not state.usable():
-            raise NoWorkerError("no worker can run the call: every one is stopped or failed")
-        (self._queue if pinned is None else pinned.pinned).append(call)
-        self.queued += 1
-        self._limit_waiting(call, record, now)
-
-    def _limit_waiting(self, call: Call, record: Record, now: float) -> None:
-        wait_ms = call.options.queue_timeout_ms
-        if wait_ms is None:
-            wait_ms = record.options.queue_timeout_ms
-        if wait_ms is None:
-            wait_ms = self._state.options.queue_timeout_ms
-        if wait_ms is not None:
-            error = QueueTimeoutError(f"{call} waited for more than {wait_ms} ms, and did not run")
-            self._state.timers.at(now + wait_ms / 1000, lambda _: self._waited(call, error))
+        elif state.usable():
+            (self._queue if pinned is None else pinned.pinned).append(call)
+            self.queued += 1
+        else:
+            raise NoWorkerError(_NOBODY)
+        self._limits.on_waiting(call, record, now)
 
     def _lacks(self, name: str, missing: str) -> str:
         record = self._state.registry.records.get(missing)
+        if record is not None and missing == name:
+            return f"no worker could install {name}: {record.broken}"
         if record is not None and record.broken is not None:
             return f"{name} needs {missing!r}, which no worker could install: {record.broken}"
         return f"{name} needs {missing!r}, which is not defined"
@@ -183,6 +174,8 @@ class Dispatch:
         return (
             slot.state is SlotState.READY
             and slot.held == self._state.registry.epoch
+            # Else a coroutine of an epoch before would hold up the call in the worker: the two do not mix.
+            and (slot.epoch == slot.held or not slot.sent)
             and not slot.drains
             and not slot.replacing
         )
@@ -199,29 +192,21 @@ class Dispatch:
         call.record = record
         call.slot = slot
         call.began_s = 0.0
-        call.epoch = state.registry.epoch
+        call.epoch = slot.epoch = state.registry.epoch
         call.seq = seq = slot.next_seq
         slot.next_seq = seq + 1
         slot.sent[seq] = call
         self.in_flight += 1
         if not record.is_async:
             slot.plain += 1
-            if slot.plain == 2:
-                self._ahead += 1
             if self._depth(record, call) == 1:
                 slot.full = True
+        if not slot.ahead and slot.plain and len(slot.sent) > 1:
+            slot.ahead = True
+            self._ahead += 1
         self._weigh(slot)
         state.sends.append((slot, call))
-        timeout_ms = call.options.timeout_ms
-        if timeout_ms is None:
-            timeout_ms = record.options.timeout_ms
-        if timeout_ms is None:
-            timeout_ms = state.options.call_timeout_ms
-        if timeout_ms is not None:
-            life = slot.life
-            state.timers.at(
-                now + timeout_ms / 1000, lambda now: self._overdue(call, slot, life, seq, timeout_ms, now)
-            )
+        self._limits.on_running(call, record, slot, now)
 
     def _weigh(self, slot: Slot) -> None:
         """Enter how much a slot holds, or take it out where it takes no calls."""
@@ -241,9 +226,10 @@ class Dispatch:
         record = call.record
         assert record is not None
         stats = state.stats.get(record.key)
-        if stats is None:
+        if stats is None and state.registry.records.get(call.name) is record:
             stats = state.stats[record.key] = FunctionStats()
-        stats.add(ran_ns, call.items, ok)
+        if stats is not None:
+            stats.add(ran_ns, call.items, ok)
         self._leave(slot, record)
         if not record.is_async:
             slot.full = (
@@ -263,12 +249,15 @@ class Dispatch:
         return call if wanted else None
 
     def _leave(self, slot: Slot, record: Record) -> None:
-        """Take one call off a slot's books."""
+        """Take one call off a slot's books, after it was taken out of `sent`."""
         self.in_flight -= 1
         if not record.is_async:
             slot.plain -= 1
-            if slot.plain == 1:
-                self._ahead -= 1
+            if not slot.plain:
+                slot.full = False  # also where all that it held was taken back before it began
+        if slot.ahead and (not slot.plain or len(slot.sent) < 2):
+            slot.ahead = False
+            self._ahead -= 1
 
     def room_at(self, slot: Slot, now: float) -> None:
         """Give a slot that has room what is queued; look for stuck workers where it idles."""
@@ -277,8 +266,8 @@ class Dispatch:
             self._feed_pinned(slot, now)
         if self._queue:
             self._feed(now)
-        if self._ahead and not slot.plain and not self._watching:
-            self._watch(now)
+        if self._ahead and not slot.plain:
+            self._stuck.watch(now)
 
     def feed(self, now: float) -> None:
         """Weigh every slot anew, and send what can be sent."""
@@ -335,7 +324,7 @@ class Dispatch:
         self._state.finish(call, error)
         return None
 
-    # -- a call is late, stuck, or taken back -----------------------------------------------------------
+    # -- a call is taken back ---------------------------------------------------------------------------
 
     def began(self, slot: Slot, seq: int, since_s: float, now: float) -> None:
         """Note when a coroutine began, which the status page cannot tell of more than one."""
@@ -343,45 +332,9 @@ class Dispatch:
         if call is not None:
             call.began_s = since_s
 
-    def _began(self, slot: Slot, call: Call) -> float | None:
-        """Return when a call's first instruction ran, in seconds; None if it has not."""
-        if call.began_s:
-            return call.began_s
-        seq, since = self._state.running(slot.id)
-        return since if seq == call.seq and since else None
-
-    def _overdue(self, call: Call, slot: Slot, life: int, seq: int, timeout_ms: int, now: float) -> None:
-        if slot.life != life or slot.sent.get(seq) is not call or call.ended:
-            return
-        began = self._began(slot, call)
-        left = timeout_ms / 1000 - (now - began if began is not None else 0.0)
-        if left > 0:  # it waited behind others first: the time runs from its first instruction
-            self._state.timers.at(
-                now + left, lambda now: self._overdue(call, slot, life, seq, timeout_ms, now)
-            )
-            return
-        details = {"function": call.name, "timeout_ms": timeout_ms}
-        self._state.emit(
-            slot.id, "call_timed_out", "warn", correlation_id=call.correlation_id, details=details
-        )
-        slot.failed += 1
-        message = f"{call} ran for more than {timeout_ms} ms on worker {slot.id}, and was stopped"
-        self._state.finish(call, CallTimeoutError(message))
-        self._replace(slot, f"{call} ran out of time")
-
-    def _waited(self, call: Call, error: QueueTimeoutError) -> None:
-        slot = call.slot
-        if call.ended:
-            return
-        if slot is None:
-            self.queued -= 1
-            self._state.finish(call, error)
-        elif not self.has_begun(slot, call):
-            call.expired = error  # it ends with this once the worker has given it up
-            self._revoke(slot, [call.seq])
-
-    def _revoke(self, slot: Slot, seqs: Iterable[int]) -> None:
-        self._state.effects.append(SendRevoke(slot.id, slot.life, tuple(seqs)))
+    def has_begun(self, slot: Slot, call: Call) -> bool:
+        """Tell whether a worker has begun a call that it holds."""
+        return self._state.has_begun(slot, call)
 
     def given_up(self, slot: Slot, seqs: Iterable[int], now: float) -> None:
         """Note that a worker will not run these calls: they go back to the head of the queue."""
@@ -395,20 +348,21 @@ class Dispatch:
         self.room_at(slot, now)
 
     def queue_again(self, calls: Iterable[Call], now: float) -> None:
-        """Put calls that were sent and did not begin back to the head of the queue, in their order."""
+        """Put calls that were sent and did not end back to the head of the queue, in their order."""
         for call in reversed(list(calls)):
             slot, call.slot = call.slot, None
             if call.ended:
                 continue
-            if call.expired is not None:
+            pinned = slot if call.options.worker_id is not None else None
+            if call.expired is not None and not call.crashes:
                 self._state.finish(call, call.expired)
-                continue
-            self.queued += 1
-            if slot is not None and call.options.worker_id is not None:
-                slot.pinned.appendleft(call)
+            elif pinned is not None and (pinned.retired or pinned.state in LOST):
+                self._state.finish(call, _gone(call, pinned))
             else:
-                self._queue.appendleft(call)
+                self.queued += 1
+                (self._queue if pinned is None else pinned.pinned).appendleft(call)
         self._feed(now)
+        self.fail_if_lost()
 
     def cancel(self, call: Call) -> bool:
         """End a call that has not begun; return whether it is over without having run."""
@@ -417,46 +371,31 @@ class Dispatch:
         slot = call.slot
         if slot is None:
             self.queued -= 1
+            if self._queue and self._queue[0] is call:  # what waits behind it may fit where it did not
+                self._state.timers.at(0.0, self._feed)
         elif self.has_begun(slot, call):
             return False
         else:
-            self._revoke(slot, [call.seq])
+            self._state.revoke(slot, [call.seq])
         self._state.finish(call, None)
         return True
 
-    def has_begun(self, slot: Slot, call: Call) -> bool:
-        """Tell whether a worker has begun a call that it holds."""
-        return bool(call.began_s) or self._state.running(slot.id)[0] >= call.seq
-
-    def _watch(self, now: float) -> None:
-        """Plan a look: does a worker stand still on one call while others wait behind it?"""
-        self._watching = True
-        state = self._state
-        at = {s.id: state.running(s.id)[0] for s in state.slots.values() if s.plain > 1}
-        state.timers.at(now + _STUCK_S, lambda now: self._look(at, now))
-
-    def _look(self, at: dict[int, int], now: float) -> None:
-        self._watching = False
-        state = self._state
-        for slot in state.slots.values():
-            if slot.plain > 1 and at.get(slot.id) == (seq := state.running(slot.id)[0]):
-                behind = [number for number, call in slot.sent.items() if number > seq and not call.ended]
-                if behind:
-                    slot.full = True  # nothing more behind this one
-                    self._weigh(slot)
-                    self._revoke(slot, behind)
-        if self._ahead and any(self._is_open(slot) and not slot.plain for slot in state.slots.values()):
-            self._watch(now)
+    def _give_up(self, call: Call, error: QueueTimeoutError, now: float) -> None:
+        """End a call that is queued."""
+        self.queued -= 1
+        self._state.finish(call, error)
+        self._feed(now)
 
     # -- all of them ------------------------------------------------------------------------------------
 
     def lose(self, slot: Slot) -> list[Call]:
         """Take all calls off a slot whose process is gone, and return them in order."""
         calls = list(slot.sent.values())
-        for call in calls:
-            assert call.record is not None
-            self._leave(slot, call.record)
+        self.in_flight -= len(calls)
+        self._ahead -= slot.ahead
         slot.sent.clear()
+        slot.plain = 0
+        slot.ahead = slot.full = False
         self._loads.drop(slot.id)
         return calls
 
@@ -475,13 +414,23 @@ class Dispatch:
                 self.queued -= 1
                 self._state.finish(call, error(f"{call} {why}"))
 
+    def fail_if_lost(self) -> None:
+        """End every call that is queued, if no slot is left that could ever run one."""
+        if self.queued and not self._state.usable():
+            self.fail_queued(NoWorkerError, "was queued when the last worker was lost")
+
     def fail_pinned(self, slot: Slot) -> None:
         """End the calls that only this slot may run: it does not come back."""
         for call in slot.pinned:
             if not call.ended:
                 self.queued -= 1
-                self._state.finish(call, NoWorkerError(f"{call} was for worker {slot.id}, which is gone"))
+                self._state.finish(call, _gone(call, slot))
         slot.pinned.clear()
+
+    def forget(self) -> None:
+        """Begin anew: the pool has stopped."""
+        self._queue.clear()
+        self._stuck.forget()
 
     # -- for the invariants -----------------------------------------------------------------------------
 
@@ -489,6 +438,23 @@ class Dispatch:
         """Return what is queued, with calls that have ended and are not taken out yet."""
         return [*self._queue, *(call for slot in self._state.slots.values() for call in slot.pinned)]
 
+    def overlooked(self) -> Call | None:
+        """Return a call that waits although it is the first, and could be sent now."""
+        records = self._state.registry.records
+        for queue, slot in [(self._queue, None), *((s.pinned, s) for s in self._state.slots.values())]:
+            if queue and not queue[0].ended:
+                call = queue[0]
+                record = records.get(call.name)
+                if record is None or record.kind is not Kind.FUNCTION:
+                    return call
+                if self._fits(slot, record, call) if slot is not None else self._lightest(record, call):
+                    return call
+        return None
+
     def offered(self) -> list[int]:
         """Return the slots that calls may be given to."""
         return self._loads.slots()
+
+
+def _gone(call: Call, slot: Slot) -> NoWorkerError:
+    return NoWorkerError(f"{call} was for worker {slot.id}, which is gone")

@@ -158,19 +158,21 @@ class Registry:
         return Change(self._last_number, self.epoch, tuple(records), ())
 
     def missing(self, name: str) -> str | None:
-        """Return the first definition that the function `name` needs, itself or through others, and lacks."""
+        """Return the first definition that the function `name` needs, itself or through others, and lacks.
+
+        One that is broken is lacking, the function itself too.
+        """
         if name not in self._missing:
             self._missing[name] = self._find_missing(name)
         return self._missing[name]
 
     def _find_missing(self, name: str) -> str | None:
-        seen, ahead = {name}, [name]
-        while ahead:
-            for need in self.records[ahead.pop()].needs:
-                if need in seen:
-                    continue
-                if need not in self.records:
-                    return need
-                seen.add(need)
-                ahead.append(need)
+        seen = {name}
+        ahead = [name]
+        for needed in ahead:  # it grows while it is walked
+            record = self.records.get(needed)
+            if record is None or record.broken is not None:
+                return needed
+            ahead += [need for need in record.needs if need not in seen]
+            seen.update(record.needs)
         return None

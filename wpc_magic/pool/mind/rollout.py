@@ -22,6 +22,13 @@ class Rollout:
     free : iterable of int
         The slots that were asked and held no calls then.
 
+    Attributes
+    ----------
+    waiting : set of int
+        Those of them that have not answered.
+    holders : set of int
+        The slots, free or not, that hold the change beside what is in force.
+
     Examples
     --------
     >>> rollout = Rollout(Change(1, 0, (), ()), free=[1, 2])
@@ -34,6 +41,7 @@ class Rollout:
     def __init__(self, change: Change, free: Iterable[int]) -> None:
         self.change = change
         self.waiting = set(free)
+        self.holders: set[int] = set()
         self.done = False  # whether it is in force
         self.refused_by: int | None = None
         self.reason: object = None
@@ -51,6 +59,7 @@ class Rollout:
     def accept(self, slot: int) -> None:
         """Note that a worker has installed it."""
         self.waiting.discard(slot)
+        self.holders.add(slot)
 
     def refuse(self, slot: int, reason: object) -> None:
         """Note that a worker could not install it."""
@@ -60,3 +69,4 @@ class Rollout:
     def lose(self, slot: int) -> None:
         """Note that a worker is gone for a cause of its own: it will start with what is in force."""
         self.waiting.discard(slot)
+        self.holders.discard(slot)

@@ -35,8 +35,14 @@ class Slot:
         The number of the next call.
     plain : int
         How many of `sent` are not coroutines.
+    epoch : int
+        The epoch of `sent`.
     full : bool
         Whether it holds a call that no other may wait behind.
+    ahead : bool
+        Whether calls may wait there behind a plain one.
+    asked_back : int
+        Up to which number the calls that wait there have been asked back.
     pinned : deque
         Queued calls that no other slot may run.
     deaths : int
@@ -58,9 +64,12 @@ class Slot:
     """
 
     __slots__ = (
+        "ahead",
+        "asked_back",
         "deaths",
         "done",
         "drains",
+        "epoch",
         "failed",
         "full",
         "heard",
@@ -105,7 +114,10 @@ class Slot:
         self.sent: dict[int, Call] = {}
         self.next_seq = 1
         self.plain = 0
+        self.epoch = 0
         self.full = False
+        self.ahead = False
+        self.asked_back = 0
         self.ready_since = 0.0
         self.heard = 0.0
         self.replacing = ""

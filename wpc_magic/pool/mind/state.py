@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from ..options import PoolOptions
 from .calls import Call
-from .effects import Effect, Finish, Tell
+from .effects import Effect, Finish, SendRevoke, Tell
 from .events import ErrorInfo, EventRing, Severity, WorkerEvent
 from .lifecycle import LOST, Cause, move
 from .registry import Registry
@@ -107,6 +107,14 @@ class State:
     def usable(self) -> bool:
         """Whether any slot can run calls, now or later."""
         return any(slot.state not in LOST and not slot.retired for slot in self.slots.values())
+
+    def has_begun(self, slot: Slot, call: Call) -> bool:
+        """Tell whether a worker has begun a call that it holds; calls begin in the order of their numbers."""
+        return bool(call.began_s) or self.running(slot.id)[0] >= call.seq
+
+    def revoke(self, slot: Slot, seqs: Iterable[int]) -> None:
+        """Ask a worker to give up calls that have not begun."""
+        self.effects.append(SendRevoke(slot.id, slot.life, tuple(seqs)))
 
     def finish(self, call: Call, error: BaseException | None) -> None:
         """End a call without a value."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..errors import (
     NotRunningError,
-    NoWorkerError,
     OptionError,
     PoolStateError,
     PoolStoppedError,
@@ -38,7 +37,7 @@ class Supervisor:
     def __init__(self, state: State) -> None:
         self._state = state
         self.dispatch = Dispatch(state, self.replace)
-        self.definitions = Definitions(state, self.dispatch, self.replace)
+        self.definitions = Definitions(state, self.dispatch, self.replace, self._give_up_start)
         self._beating = 0  # which round of heartbeats is the current one
 
     # -- the pool as a whole ----------------------------------------------------------------------------
@@ -103,6 +102,7 @@ class Supervisor:
         ):
             state.phase = "stopped"
             state.timers.clear()
+            self.dispatch.forget()
             state.effects.append(End())
 
     def resize(self, count: int, now: float) -> None:
@@ -125,6 +125,7 @@ class Supervisor:
             self._drain(slot, now)
             if slot.pid is None and not slot.starting:
                 self._remove(slot)
+        self.dispatch.fail_if_lost()
         self._is_ready_now()
 
     def _must_run(self) -> None:
@@ -134,6 +135,7 @@ class Supervisor:
     def _remove(self, slot: Slot) -> None:
         if slot.state is not SlotState.STOPPED:
             self._state.move(slot, Cause.STOP)
+        slot.restart_at = 0.0  # its timer is still there, and another slot may get its number
         del self._state.slots[slot.id]
 
     # -- one worker -------------------------------------------------------------------------------------
@@ -188,7 +190,10 @@ class Supervisor:
             self._state.effects.append(Kill(slot.id, life))
 
     def replace(self, slot: Slot, why: str) -> None:
-        """End a slot's process by force, to fill the slot again at once; its budget of restarts stays."""
+        """End a slot's process by force, to fill the slot again at once; its budget of restarts stays.
+
+        A process that is being started yet is ended as soon as it is there.
+        """
         if not slot.replacing or slot.drains:
             slot.replacing = why
             slot.drains = False
@@ -206,13 +211,13 @@ class Supervisor:
         """Note that a process has been started; return False if nobody wants it any more."""
         state = self._state
         slot = state.slots.get(number)
-        if slot is None or slot.life != life:
+        if slot is None or slot.life != life or not slot.starting:
             return False
         slot.starting = False
         slot.pid = pid
         slot.heard = now
         state.emit(number, "worker_spawned", details={"pid": pid})
-        if state.phase == "stopping" or slot.retired:
+        if state.phase == "stopping" or slot.retired or slot.replacing:
             self._kill(slot, life)
             return True
         self.definitions.first_install(slot)
@@ -223,15 +228,18 @@ class Supervisor:
     def not_spawned(self, number: int, life: int, why: str, now: float) -> None:
         """Note that no process could be started."""
         slot = self._state.slots.get(number)
-        if slot is not None and slot.life == life:
+        if slot is not None and slot.life == life and slot.starting:
             slot.starting = False
             self._died(slot, None, why, now)
 
     def _too_slow(self, slot: Slot, life: int) -> None:
         if slot.life == life and slot.pid is not None and not slot.ready_since:
-            limit = self._state.options.start_timeout_ms
-            self._state.emit(slot.id, "worker_error", "error", details={"reason": f"not ready in {limit} ms"})
-            self._kill(slot, life)
+            self._give_up_start(slot, f"it was not ready in {self._state.options.start_timeout_ms} ms")
+
+    def _give_up_start(self, slot: Slot, why: str) -> None:
+        """End a process that does not become ready; that counts as a death."""
+        self._state.emit(slot.id, "worker_error", "error", details={"reason": why})
+        self._kill(slot, slot.life)
 
     def answered(self, slot: Slot, seq: int, ran_ns: int, ok: bool, now: float) -> Call | None:
         """Note the end of a call; see `Dispatch.answered`."""
@@ -249,7 +257,7 @@ class Supervisor:
     def installed(self, slot: Slot, epoch: int, now: float) -> None:
         """Note that a worker holds an epoch: a new one is ready with the first that is in force."""
         state = self._state
-        if not self.definitions.installed(slot, epoch, now):
+        if not self.definitions.installed(slot, epoch, now) or slot.replacing:
             return
         if not slot.ready_since and state.phase in ("starting", "running"):
             again = slot.state is SlotState.RESTARTING
@@ -289,34 +297,29 @@ class Supervisor:
         state = self._state
         begun = state.running(slot.id)[0] if slot.pid is not None else 0
         calls = self.dispatch.lose(slot)
-        why, asked, retired = slot.replacing, bool(slot.replacing), slot.retired
-        stable_s = state.options.restart_stable_after_ms / 1000
-        if slot.ready_since and now - slot.ready_since >= stable_s:
+        why, asked = slot.replacing, bool(slot.replacing)
+        going = state.phase == "stopping" or slot.retired
+        was_ready = bool(slot.ready_since)
+        if was_ready and now - slot.ready_since >= state.options.restart_stable_after_ms / 1000:
             slot.deaths = 0
-        was_ready, installing = bool(slot.ready_since), list(slot.installing)
-        going = state.phase == "stopping" or retired
+        failed_again = not was_ready and not asked and slot.state is SlotState.RESTARTING
         if not going:
             state.move(slot, Cause.DIES)
-        state.emit(
-            slot.id,
-            "worker_exited",
-            "info" if asked or going else "error",
-            details={
-                "exitcode": exitcode,
-                "reason": why or ("stopped" if going else report.partition("\n")[0]),
-            },
-        )
-        slot.installing = installing
+        reason = why or ("stopped" if going else report.partition("\n")[0])
+        details = {"exitcode": exitcode, "reason": reason}
+        state.emit(slot.id, "worker_exited", "info" if asked or going else "error", details=details)
+        if failed_again and not going:
+            details = {"attempt": slot.deaths, "reason": reason}
+            state.emit(slot.id, "worker_restart_failed", "error", details=details)
         self.definitions.lost(slot, not asked and not going, now)
         slot.empty()
-        if going:
-            if retired:
-                self._remove(slot)
-            self._stopped_if_empty()
-        else:
-            self._plan(slot, asked and was_ready, now)
         back = [call for call in calls if not self._ends_with(call, slot, begun, why, exitcode, report)]
-        self.dispatch.queue_again(back, now)
+        self.dispatch.queue_again(back, now)  # before it is known whether the slot comes back: that ends them
+        if not going:
+            self._plan(slot, asked, now)
+        elif slot.retired:
+            self._remove(slot)
+        self._stopped_if_empty()
         self._is_ready_now()
 
     def _ends_with(
@@ -357,9 +360,7 @@ class Supervisor:
             state.emit(slot.id, "worker_restart_exhausted", "error", details=details)
             state.move(slot, Cause.EXHAUSTED)
             self.dispatch.fail_pinned(slot)
-            if not state.usable():
-                why = "was queued when the last worker failed"
-                self.dispatch.fail_queued(NoWorkerError, why)
+            self.dispatch.fail_if_lost()
             return
         details = {"attempt": slot.deaths, "delay_ms": round(delay * 1000)}
         state.emit(slot.id, "worker_restart_scheduled", details=details)

@@ -1,7 +1,7 @@
 """Start-up of a worker: its descriptors, its signals, the watch over its parent.
 
-Run as ``python -P -c ... FD FD FD FD PID`` by `process`: the call channel, the control channel, the block
-channel, the status page, and the process that must be our parent.
+Run as ``python -P -c ...`` by `process`, with five descriptors (the three channels, the status page, the
+lifeline) and the process that must be our parent.
 
 Modules of Python with an underscore are used here and around it where the ones without load five times as
 much: ``import socket, signal, pickle, typing`` takes longer than an interpreter takes to start.
@@ -28,12 +28,23 @@ __all__ = ["main"]
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
-def _die_with(parent: int) -> None:
-    """Have the kernel end this process when the thread that started it ends; Linux only.
+def _die_with(parent: int, lifeline: int) -> None:
+    """Have the kernel end this process, and those that it has started, when the pool's process ends.
 
-    The end-of-file on the control channel does the same everywhere, but not while C code holds the GIL.
+    The end-of-file on the control channel does the same everywhere, but not while C code holds the GIL. The
+    lifeline is a pipe of which the pool has the other end; when that is closed, however that comes about,
+    Linux kills our whole group. A fork of the pool's process may hold it open, so there is a third way: the
+    signal for the death of the thread that has started us, which reaches us alone.
     """
     if sys.platform == "linux":
+        import fcntl
+
+        try:
+            fcntl.fcntl(lifeline, fcntl.F_SETSIG, _signal.SIGKILL)
+            fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+            fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+        except OSError:
+            pass  # a sandbox that does not know it
         import _ctypes  # `ctypes` is a layer over it that takes ten times as long to load
 
         prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
@@ -45,9 +56,9 @@ def _die_with(parent: int) -> None:
 def main() -> None:
     """Serve one pool until it lets go."""
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-    call_fd, control_fd, blocks_fd, page_fd, parent = map(int, sys.argv[1:6])
-    _die_with(parent)
-    for fd in (call_fd, control_fd, blocks_fd, page_fd):
+    call_fd, control_fd, blocks_fd, page_fd, lifeline, parent = map(int, sys.argv[1:7])
+    _die_with(parent, lifeline)
+    for fd in (call_fd, control_fd, blocks_fd, page_fd, lifeline):
         os.set_inheritable(fd, False)
     faulthandler.enable(file=2)
     del sys.argv[1:]

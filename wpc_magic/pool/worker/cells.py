@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from wpc_magic.pool.wire.protocol import Cell
 
-__all__ = ["PREFIX", "CellFinder", "load_cell", "show_source"]
+__all__ = ["PREFIX", "CellFinder", "load_cell", "show_source", "show_sources"]
 
 PREFIX = "wpc_cell_"
 """What the name of every such module begins with."""
@@ -30,6 +30,14 @@ def show_source(cell: Cell) -> None:
     lines = cell.source.splitlines(keepends=True)
     # An entry without a time is never checked against a file, so `linecache.checkcache` keeps it.
     linecache.cache[cell.filename] = (len(cell.source), None, lines, cell.filename)
+
+
+def show_sources() -> None:
+    """Let tracebacks find the lines of every cell that is here."""
+    for name, module in list(sys.modules.items()):
+        loader: Any = module.__loader__ if name.startswith(PREFIX) else None
+        if isinstance(loader, _Source):
+            show_source(loader.cell)
 
 
 def load_cell(cell: Cell, given: Mapping[str, Any]) -> ModuleType:
@@ -60,6 +68,7 @@ def load_cell(cell: Cell, given: Mapping[str, Any]) -> ModuleType:
         exec(code, module.__dict__)
     except BaseException:
         sys.modules.pop(cell.module, None)
+        show_source(cell)  # for the traceback: there is no module any more to ask for the lines
         raise
     return module
 
@@ -92,10 +101,10 @@ class _Source:
     """A loader that has only the source."""
 
     def __init__(self, cell: Cell) -> None:
-        self._cell = cell
+        self.cell = cell
 
     def get_source(self, name: str) -> str:
-        return self._cell.source
+        return self.cell.source
 
 
 class _Loaded:

@@ -106,3 +106,4 @@ class Exchange:
     def tidy(self) -> None:
         """Give back memory that has not been used for a while. Any thread may."""
         self.store.trim(_IDLE_S)
+        self._receiver.recycler.trim(_IDLE_S)

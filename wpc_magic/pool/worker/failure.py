@@ -12,6 +12,7 @@ from typing import Any
 from wpc_magic.pool.errors import RemoteError
 from wpc_magic.pool.wire.codec import decode, encode_whole
 from wpc_magic.pool.wire.protocol import Failure
+from wpc_magic.pool.worker.cells import show_sources
 
 __all__ = ["describe", "revive"]
 
@@ -86,6 +87,7 @@ def describe(error: BaseException, note: str = "", *, itself: bool = True) -> Fa
         Whether to pickle it, too.
     """
     _trim(error)
+    show_sources()
     stack = _text(lambda: "".join(traceback.format_exception(error)))
     pickled = _pickle(error) if itself else None
     return Failure(pickled, _text(_qualified, type(error)), _text(str, error), stack, note)

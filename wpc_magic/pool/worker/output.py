@@ -76,6 +76,8 @@ class Output:
     def flush(self) -> None:
         """Send everything, joined where neighbours belong together."""
         with self._lock:
+            if not self._gathered:
+                return
             gathered, self._gathered, self._size = self._gathered, [], 0
             start = 0
             while start < len(gathered):

@@ -83,7 +83,7 @@ class _Names(Mapping):  # type: ignore[type-arg]  # `typing` is not loaded here
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return what has that name, else the default."""
-        return self[name] if name in self else default
+        return self[name] if name in self else default  # noqa: SIM401  # it would call itself
 
     def __iter__(self) -> Iterator[str]:
         runtime, kind, _ = self._of

@@ -1,0 +1,140 @@
+"""One process for each contestant: what it starts, breaks, or prints stays with it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+
+from . import processes
+from .timing import Failed
+
+__all__ = ["ROOT", "Host"]
+
+ROOT = Path(__file__).parents[2]
+
+
+class Host:
+    """A contestant's process, as seen from the run.
+
+    Parameters
+    ----------
+    name : str
+        The contestant's module in `contestants`.
+    limit_s : float
+        How long an answer may take. Then the process and all that it has started are ended.
+    """
+
+    def __init__(self, name: str, limit_s: float) -> None:
+        self._limit_s = limit_s
+        # Closed by `close`. What a contestant prints must not spoil the table.
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._connection, theirs = Pipe()
+        # A session of its own: a Ctrl-C is for the run, which then ends the host.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, name, str(theirs.fileno())],
+            cwd=ROOT,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        theirs.close()
+        self.is_there = True
+        try:
+            self.version = self.ask("version")
+        except Failed:
+            self.close()
+            raise
+
+    def ask(self, what: str, *args: Any, limit_s: float | None = None) -> Any:
+        """Have the host do something, and return its answer.
+
+        Raises
+        ------
+        Failed
+            If it could not, or not in time; after the latter it is not there any more.
+        """
+        limit_s = self._limit_s if limit_s is None else limit_s
+        try:
+            self._connection.send((what, args))
+            if not self._connection.poll(limit_s):
+                self.close()
+                raise Failed(f"no answer within {limit_s:.0f} s")
+            good, answer = self._connection.recv()
+        except (OSError, EOFError):
+            self.close()
+            raise Failed("its process died") from None
+        if not good:
+            raise Failed(answer)
+        return answer
+
+    def close(self) -> None:
+        """End the host, and every process that it has started."""
+        if not self.is_there:
+            return
+        self.is_there = False
+        processes.end([*processes.descendants(self._process.pid), self._process.pid])
+        self._process.wait()
+        self._connection.close()
+        self._log.close()
+
+
+def _serve(name: str, connection: Connection) -> None:
+    contestant: Any = None
+
+    def answer(what: str, args: tuple[Any, ...]) -> Any:
+        nonlocal contestant
+        if what == "version":
+            module = importlib.import_module(f"{__package__}.contestants.{name}")
+            contestant = module.CONTESTANT()
+            return contestant.version()
+        if what == "open":
+            return contestant.open(*args)
+        if what == "close":
+            return contestant.close()
+        module_name, function, options = args
+        result = getattr(importlib.import_module(module_name), function)(contestant, **options)
+        if not isinstance(result, Mapping):
+            raise TypeError(f"{function} returned {result!r}")
+        return dict(result)
+
+    while True:
+        try:
+            what, args = connection.recv()
+        except EOFError:
+            break
+        try:
+            reply = True, answer(what, args)
+        except BaseException as error:
+            traceback.print_exc()
+            reply = False, _told(error)
+        connection.send(reply)
+    if contestant is not None:
+        with contextlib.suppress(Exception):
+            contestant.close()
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, Failed):
+        return str(error)
+    if isinstance(error, ImportError):
+        return f"cannot be imported: {error}"
+    lines = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]:.120}"
+
+
+if __name__ == "__main__":
+    # Its own name would be `__main__` in what is pickled by reference: only `Failed` is, from elsewhere.
+    _serve(sys.argv[1], Connection(int(sys.argv[2])))
+    sys.stdout.flush()
+    os._exit(0)  # whatever threads a contestant has left

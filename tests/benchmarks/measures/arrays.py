@@ -1,0 +1,114 @@
+"""Arrays of 64 MB: there and back, read here and there, read in full, written in full."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .. import work
+from ..bench import Measure
+from ..contestants import US
+from ..timing import Failed
+
+__all__ = ["MEASURES"]
+
+_ITEMS = 8 << 20  # 64 MB of float64
+_made: list[Any] = []
+
+
+def _array() -> Any:
+    import numpy
+
+    if not _made:
+        _made.append(numpy.arange(float(_ITEMS)))
+    return _made[0]
+
+
+def _timed(
+    call: Callable[[Any], Any], right: Callable[[Any, Any], bool], repeats: int, limit_s: float
+) -> float:
+    """Return the median time of calls with the array; its first number is another one each time.
+
+    Two calls are the warm-up, or one that takes longer than the limit; at least one counts.
+    """
+    array = _array()
+    times = []
+    end = time.perf_counter() + limit_s
+    for number in range(repeats + 2):
+        array[0] = number
+        began = time.perf_counter()
+        value = call(array)
+        took = time.perf_counter() - began
+        if not right(value, array):
+            raise Failed("wrong result with an array")
+        del value
+        late = time.perf_counter() > end
+        if number >= 2 or times or (number and late):
+            times.append(took)
+            if late:
+                break
+    return statistics.median(times)
+
+
+def arrays(contestant: Any, repeats: int, limit_s: float) -> dict[str, float]:
+    """Send the array as an argument, and have it back, or some of it read."""
+    import numpy
+
+    return _all(
+        contestant,
+        repeats,
+        limit_s,
+        {
+            "array.echo": (
+                work.echo,
+                lambda value, array: value is not array and numpy.array_equal(value, array),
+            ),
+            "array.sample": (work.sample, lambda value, array: value == work.sample(array)),
+        },
+    )
+
+
+def arrays_in_full(contestant: Any, repeats: int, limit_s: float) -> dict[str, float]:
+    """Send the array as an argument, and have all of it read, or written in place."""
+    return _all(
+        contestant,
+        repeats,
+        limit_s,
+        {
+            "array.total": (work.total, lambda value, array: value == work.total(array)),
+            "array.write": (
+                work.write,
+                # What the worker writes must not be seen here.
+                lambda value, array: value == (array[0] + 1, array[-1] + 1) and array[-1] == _ITEMS - 1,
+            ),
+        },
+    )
+
+
+_Case = tuple[Callable[..., Any], Callable[[Any, Any], bool]]
+
+
+def _all(contestant: Any, repeats: int, limit_s: float, cases: dict[str, _Case]) -> dict[str, float]:
+    return {
+        key: _timed(contestant.caller(function), right, repeats, limit_s)
+        for key, (function, right) in cases.items()
+    }
+
+
+_FULL = {"repeats": 10, "limit_s": 3.0}
+_QUICK = {"repeats": 5, "limit_s": 0.2}
+
+MEASURES = [
+    Measure("arrays", arrays, ["array.echo", "array.sample"], workers=1, full=_FULL, quick=_QUICK),
+    Measure(
+        "arrays-in-full",
+        arrays_in_full,
+        ["array.total", "array.write"],
+        who=["limit", US],
+        workers=1,
+        full=_FULL,
+        quick=_QUICK,
+    ),
+]

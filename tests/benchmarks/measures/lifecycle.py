@@ -1,0 +1,81 @@
+"""How workers come, come back, and do nothing."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from typing import Any
+
+from .. import processes, work
+from ..bench import Measure
+from ..contestants import US
+from ..timing import Failed
+
+__all__ = ["MEASURES"]
+
+_BACKOFF_S = 0.1
+
+
+def start(contestant: Any, workers: int) -> dict[str, float]:
+    """From nothing until every worker has answered. Who has never started does so once before: bytecode."""
+    if not contestant.workers:
+        contestant.start(1)
+        contestant.workers = 1
+    return {"start": contestant.start(workers)}
+
+
+def crash(contestant: Any, count: int) -> dict[str, float]:
+    """From the call that ends a worker until its slot has answered again, less the delay of the options."""
+    contestant.define(
+        restart_base_delay_ms=int(_BACKOFF_S * 1000),
+        restart_max_delay_ms=int(_BACKOFF_S * 1000),
+        restart_jitter_ms=0,
+        max_restarts_per_worker=1_000,
+    )
+    pool = contestant.pool
+    pool.start_workers(2)
+    leave = pool.call.leave.options(worker_id=1)
+    pid = pool.call.pid_after.options(worker_id=1)
+    times = []
+    before = pid(0).result()
+    for _ in range(count):
+        began = time.perf_counter()
+        failure = leave().exception()
+        after = pid(0).result()
+        times.append(time.perf_counter() - began - _BACKOFF_S)
+        if failure is None or after == before:
+            raise Failed(f"the worker did not die: {failure!r}")
+        before = after
+    contestant.close()
+    return {"crash": statistics.median(times)}
+
+
+def idle_memory(contestant: Any) -> dict[str, float]:
+    """What an idle worker has for itself alone, after its first calls."""
+    contestant.open(2)
+    contestant.pool.call.noop().result()
+    found = [processes.uss(pid) for pid in contestant.pids()]
+    contestant.close()
+    return {"uss": statistics.median(found)}
+
+
+def idle_cpu(contestant: Any, seconds: float) -> dict[str, float]:
+    """The processor time of an idle pool in all its processes, for 10 s; the caller sleeps meanwhile."""
+    contestant.open(2)
+    contestant.caller(work.noop)()
+    time.sleep(0.5)  # noqa: TID251 - what comes after the start is not idleness
+    pids = [os.getpid(), *processes.descendants()]
+    before = processes.cpu_s(pids)
+    time.sleep(seconds)  # noqa: TID251 - it is the measure
+    used = (processes.cpu_s(pids) - before) * 10 / seconds
+    contestant.close()
+    return {"idle": used}
+
+
+MEASURES = [
+    Measure("start", start, ["start"], full={"workers": 4}, quick={"workers": 4}),
+    Measure("crash", crash, ["crash"], who=[US], full={"count": 10}, quick={"count": 3}),
+    Measure("memory", idle_memory, ["uss"], who=[US]),
+    Measure("idle", idle_cpu, ["idle"], who=[US], full={"seconds": 10.0}, quick={"seconds": 2.0}, rounds=3),
+]

@@ -1,0 +1,216 @@
+"""The issue's table: what must be reached, what is dreamt of, and a verdict on each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from .contestants import PEERS, TITLES, US
+from .timing import Failed, Outcome, Spread, ratio
+
+__all__ = ["TARGETS", "Judged", "Results", "Target", "best_peer", "judge", "peer_ratio", "verdict"]
+
+Results = Mapping[str, Mapping[str, Outcome]]
+Verdict = Literal["dream", "met", "missed", "below the dream", "not measured", "for the record"]
+
+
+class NotRun(Failed):
+    """A measure was not asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One row.
+
+    Parameters
+    ----------
+    what : str
+        In words.
+    value : callable
+        Given the results, returns the spread, and what to say beside it.
+    must, dream : float or None
+        The bounds.
+    unit : str
+        What is written after a number.
+    at_most : bool
+        Whether less is better.
+    """
+
+    what: str
+    value: Callable[[Results], tuple[Spread, str]]
+    must: float | None = None
+    dream: float | None = None
+    unit: str = "×"
+    at_most: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """A row with what came out."""
+
+    target: Target
+    spread: Spread | None
+    verdict: Verdict
+    note: str
+
+
+def verdict(target: Target, value: float) -> Verdict:
+    """Return what is to be said of a value; a value on the bound reaches it."""
+    sign = 1 if target.at_most else -1
+    if target.dream is not None and sign * value <= sign * target.dream:
+        return "dream"
+    if target.must is None:
+        return "for the record" if target.dream is None else "below the dream"
+    return "met" if sign * value <= sign * target.must else "missed"
+
+
+def judge(results: Results) -> list[Judged]:
+    """Return the rows with their verdicts; what was not asked for is left out."""
+    judged = []
+    for target in TARGETS:
+        try:
+            spread, note = target.value(results)
+        except NotRun:
+            pass
+        except Failed as failure:
+            judged.append(Judged(target, None, "not measured", str(failure)))
+        else:
+            judged.append(Judged(target, spread, verdict(target, spread.median), note))
+    return judged
+
+
+def best_peer(results: Results, key: str) -> str:
+    """Return the peer with the smallest median.
+
+    Raises
+    ------
+    Failed
+        If none of them has one.
+    """
+    if key not in results:
+        raise NotRun(key)
+    of_key = results[key]
+    medians = {name: s.median for name in PEERS if name in of_key and (s := of_key[name].spread)}
+    if not medians:
+        raise Failed(f"no peer has a result in {key}")
+    return min(medians, key=medians.__getitem__)
+
+
+def _values(results: Results, key: str, name: str) -> list[float]:
+    outcome = results.get(key, {}).get(name)
+    if outcome is None:
+        raise NotRun(key)
+    if not outcome.values:
+        raise Failed(f"{TITLES[name]}: {outcome.error}")
+    return outcome.values
+
+
+def peer_ratio(results: Results, key: str, name: str) -> Spread:
+    """Return how many times longer a contestant takes than we do.
+
+    Raises
+    ------
+    Failed
+        If either has no result.
+    """
+    return ratio(_values(results, key, name), _values(results, key, US))
+
+
+def _peer(key: str, name: str) -> Callable[[Results], tuple[Spread, str]]:
+    return lambda results: (peer_ratio(results, key, name), "")
+
+
+def _times(key: str, below: str, name: str = US) -> Callable[[Results], tuple[Spread, str]]:
+    """Ours, divided by something else of ours, or of another contestant; the note tells both."""
+
+    def value(results: Results) -> tuple[Spread, str]:
+        above, under = _values(results, key, US), _values(results, below, name)
+        return ratio(above, under), f"{_time(Spread.of(above).median)} to {_time(Spread.of(under).median)}"
+
+    return value
+
+
+def _limit(key: str) -> Callable[[Results], tuple[Spread, str]]:
+    return _times(key, key, "limit")
+
+
+def _defined(workers: int, memory: str) -> Callable[[Results], tuple[Spread, str]]:
+    return _times(f"constant.{workers}.define", f"constant.{workers}.{memory}")
+
+
+def _plain(key: str, scale: float) -> Callable[[Results], tuple[Spread, str]]:
+    return lambda results: (Spread.of([each * scale for each in _values(results, key, US)]), "")
+
+
+def _rate(results: Results) -> tuple[Spread, str]:
+    calls = Spread.of(_values(results, "burst.calls", US)).median
+    return Spread.of([1 / each for each in _values(results, "burst", US)]), f"in bursts of {calls:,.0f}"
+
+
+def _burst(results: Results) -> tuple[Spread, str]:
+    calls = [Spread.of(_values(results, "burst.calls", name)).median for name in ("executor", US)]
+    note = "" if calls[0] == calls[1] else f"bursts of {calls[0]:,.0f} and {calls[1]:,.0f}"
+    return peer_ratio(results, "burst", "executor"), note
+
+
+def _best(key: str) -> Callable[[Results], tuple[Spread, str]]:
+    def value(results: Results) -> tuple[Spread, str]:
+        best = best_peer(results, key)
+        return peer_ratio(results, key, best), f"the best is {TITLES[best]}"
+
+    return value
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+_HUGE = "… against the same memcpy into huge pages, which shared memory has not"
+_START = "4 workers from start to first answer each, against `python -c pass` 4 times side by side"
+
+TARGETS: list[Target] = [
+    Target("blocking no-op call, 1 worker, against a bare Pipe ping-pong", _limit("call"), 1.7, 1.35),
+    Target("… with the worker on a core of its own", _limit("call.apart")),
+    Target("… with both on one core", _limit("call.together")),
+    Target("… faster than `ProcessPoolExecutor`", _peer("call", "executor"), 5, at_most=False),
+    Target("… faster than `Pool.apply`", _peer("call", "mp_pool"), 2.5, at_most=False),
+    Target("… faster than loky", _peer("call", "loky_pool"), 8, at_most=False),
+    Target("awaited no-op call against the blocking one", _times("awaited", "awaited.blocking"), 2, 1.5),
+    Target(
+        "burst of 20,000 no-op futures, 2 workers: faster than `ProcessPoolExecutor`",
+        _burst,
+        5,
+        at_most=False,
+    ),
+    Target("… calls a second", _rate, None, 65_000, "/s", at_most=False),
+    Target(
+        "`map` over 200,000 tiny items, 2 workers: faster than the best peer", _best("map"), 1, at_most=False
+    ),
+    Target("… faster than one process's plain loop", _peer("map", "limit"), None, 1, at_most=False),
+    Target("64 MB array there and back, against 2 × warm memcpy", _limit("array.echo"), 2.5, 1.5),
+    Target("… every 4,096th element summed, against warm memcpy", _limit("array.sample"), 2, 1.2),
+    Target("… summed in full, against an eager copy and the same work", _limit("array.total"), 1.2, 1),
+    Target("… written in full, against an eager copy and the same work", _limit("array.write"), 1.5, 1),
+    Target("constant of 256 MB on 4 workers: copies in all (PSS)", _plain("constant.4.copies", 1), 1.05),
+    Target("… defined, against one memcpy into untouched memory", _defined(4, "memcpy"), 1.5),
+    Target(_HUGE, _defined(4, "huge")),
+    Target("… on 8 workers: copies in all", _plain("constant.8.copies", 1), None, 1.05),
+    Target("… on 8 workers: defined, against untouched memory", _defined(8, "memcpy"), None, 1.5),
+    Target(
+        "redefinition until the new code has answered everywhere", _plain("redefinition", 1e3), 5, 1, "ms"
+    ),
+    Target("one 1 s call and 40 of 1 ms, 2 workers: the 40 done in", _plain("fairness", 1e3), 80, 50, "ms"),
+    Target(_START, _limit("start"), 3.5, 2),
+    Target("a crashed worker's slot serving again, beyond the backoff", _plain("crash", 1e3), 100, 10, "ms"),
+    Target("memory of an idle worker (USS)", _plain("uss", 2**-20), 12, 8, "MB"),
+    Target("pool of 2, idle for 10 s: processor time in all", _plain("idle", 1e3), 10, None, "ms"),
+    Target(
+        "latency with 1,000 registered functions, against 1", _times("functions.many", "functions.few"), 1.5
+    ),
+    Target("latency with 64 workers, against 2", _times("workers.many", "workers.few"), 1.5),
+    Target("latency with 100,000 queued calls, against 0", _times("queue.many", "queue.few"), 1.5),
+]

@@ -1,0 +1,173 @@
+"""Taking turns, and what is said of the numbers: pure but for the clock, which is an argument."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+__all__ = ["Failed", "Outcome", "Spread", "batch", "fitting_count", "ratio", "take_turns"]
+
+
+class Failed(Exception):
+    """A contestant could not do it; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """A median with its range.
+
+    Parameters
+    ----------
+    median, low, high : float
+        In whatever unit the values had.
+    count : int
+        How many values there were.
+    """
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Return the spread of at least one value."""
+        return cls(statistics.median(values), min(values), max(values), len(values))
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What one contestant has shown in one measure.
+
+    Parameters
+    ----------
+    values : list of float
+        One for each turn.
+    error : str or None
+        Why there are no more of them.
+    """
+
+    values: list[float] = dataclasses.field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def spread(self) -> Spread | None:
+        """The spread of the values; None: there is none."""
+        return Spread.of(self.values) if self.values else None
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> Spread:
+    """Return the spread of the ratios, turn by turn.
+
+    What slows the machine for a while slows neighbours in turn alike, so it leaves their ratio alone. Where
+    one has had fewer turns than the other, the medians are divided, and the range is that of the extremes.
+
+    Examples
+    --------
+    >>> ratio([2.0, 30.0, 2.2], [1.0, 10.0, 1.0]).median
+    2.2
+    """
+    if len(above) == len(below):
+        return Spread.of([a / b for a, b in zip(above, below, strict=True)])
+    a, b = Spread.of(above), Spread.of(below)
+    return Spread(a.median / b.median, a.low / b.high, a.high / b.low, min(a.count, b.count))
+
+
+def take_turns(
+    names: Iterable[str],
+    rounds: int,
+    turn: Callable[[str], Mapping[str, float]],
+    keys: Iterable[str],
+    *,
+    budget_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, dict[str, Outcome]]:
+    """Let each have its turn, A B C A B C, and return what came out.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Who, in order.
+    rounds : int
+        How many turns each has.
+    turn : callable
+        Given a name, returns a value for each key, or raises `Failed`: then that one has no more turns.
+    keys : iterable of str
+        What a turn measures.
+    budget_s : float
+        How long the turns of one may take in all. Who would exceed it has fewer turns, but at least one.
+    clock : callable
+        Seconds.
+
+    Returns
+    -------
+    dict
+        From the key to the name to the `Outcome`.
+    """
+    names = list(names)
+    outcomes = {key: {name: Outcome() for name in names} for key in keys}
+    spent = dict.fromkeys(names, 0.0)
+    out: set[str] = set()
+    for number in range(rounds):
+        for name in names:
+            if number and spent[name] * (number + 1) / number > budget_s:
+                out.add(name)
+            if name in out:
+                continue
+            began = clock()
+            try:
+                values = turn(name)
+            except Failed as failure:
+                out.add(name)
+                for of_key in outcomes.values():
+                    of_key[name].error = str(failure)
+                continue
+            spent[name] += clock() - began
+            for key, of_key in outcomes.items():
+                if key in values:
+                    of_key[name].values.append(values[key])
+    return outcomes
+
+
+def batch(call: Callable[[], object], expected: object, count: int, limit_s: float) -> float:
+    """Return the median time of a call, in seconds.
+
+    Parameters
+    ----------
+    call : callable
+        What is timed, one after another.
+    expected : object
+        What it must return each time.
+    count : int
+        How many times.
+    limit_s : float
+        When to stop even so; but not before 10 calls.
+
+    Raises
+    ------
+    Failed
+        If a value is not the expected one.
+    """
+    clock = time.perf_counter
+    times = []
+    end = clock() + limit_s
+    while len(times) < count and (len(times) < 10 or clock() < end):
+        began = clock()
+        value = call()
+        times.append(clock() - began)
+        if value != expected:
+            raise Failed(f"wrong result: {value!r:.60}, not {expected!r:.60}")
+    return statistics.median(times)
+
+
+def fitting_count(wanted: int, each_s: float, limit_s: float) -> int:
+    """Return how many of those that take `each_s` fit into the limit; as many as are wanted, at most.
+
+    Examples
+    --------
+    >>> fitting_count(20_000, 0.001, 5.0)
+    5000
+    """
+    return max(1, min(wanted, int(limit_s / max(each_s, 1e-9))))

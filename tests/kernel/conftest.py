@@ -1,0 +1,89 @@
+"""Real kernels: one for the tests of a file that leave it as it was, and one of its own for each that ends it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.kernel.kernels import Gate, Kernel
+
+# One call that waits at a gate, and one that tells where it runs.
+WAITS = """%%wpc_function
+import os
+
+def waits(gate, value=None):
+    print("at the gate", flush=True)
+    open(gate).read()
+    print("through the gate")
+    return value
+
+def where():
+    return os.getpid()
+"""
+
+
+@pytest.fixture(scope="module")
+def one_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    with closing(Kernel(tmp_path_factory.mktemp("kernel"))) as kernel:
+        yield kernel
+
+
+@pytest.fixture
+def kernel(one_kernel: Kernel) -> Iterator[Kernel]:
+    """The file's kernel, with the extension newly loaded; afterwards it has no worker and no variable."""
+    one_kernel.good("%load_ext wpc_magic")
+    yield one_kernel
+    one_kernel.run("%unload_ext wpc_magic")
+    one_kernel.run("%reset -f")
+    assert children(one_kernel.pid) == []
+
+
+@pytest.fixture
+def started(kernel: Kernel) -> Kernel:
+    kernel.good("%wpc_start -n 2")
+    return kernel
+
+
+@pytest.fixture
+def own_kernel(tmp_path: Path) -> Iterator[Kernel]:
+    """A kernel that the test may end."""
+    with closing(Kernel(tmp_path)) as kernel:
+        kernel.good("%load_ext wpc_magic")
+        yield kernel
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
+
+
+def children(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def pids_of_workers(kernel: Kernel) -> list[int]:
+    found: list[int] = kernel.evaluate("[worker.pid for worker in wpc.snapshot().workers]")
+    return found
+
+
+def descriptors(pid: int) -> Counter[str]:
+    """Return what a kernel's descriptors lead to, by kind: sockets and pipes have numbers for names.
+
+    Without event descriptors: the kernel's own output thread keeps one for each thread that has sent
+    something, and looks for the ended ones every ten seconds.
+    """
+    found: Counter[str] = Counter()
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            link = os.readlink(f"/proc/{pid}/fd/{number}")
+        except OSError:  # closed meanwhile
+            continue
+        found[link if link.startswith("anon_inode:") else link.partition(":[")[0]] += 1
+    del found["anon_inode:[eventfd]"]
+    return found

@@ -1,0 +1,237 @@
+"""The pool belongs to its kernel: whatever ends that ends the pool, and the stop button does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import leaks
+from tests.kernel.conftest import WAITS, pids_of_workers
+from tests.kernel.kernels import Cell, Gate, Kernel, Processes, members
+
+pytestmark = pytest.mark.kernel
+
+BUSY = """%%wpc_function
+import os, subprocess, threading
+
+def spins():
+    print("busy")
+    while True:
+        pass
+
+def holds_the_lock_of_the_interpreter():
+    print("busy")
+    sum(range(10 ** 15))
+
+def waits_with_a_child():
+    child = subprocess.Popen(["sleep", "1000"])
+    print("busy")
+    child.wait()
+
+def takes(array):
+    return array
+"""
+CALLS = """
+import numpy as np
+array = np.arange(2_000_000.0)
+calls = [wpc.call.spins(), wpc.call.holds_the_lock_of_the_interpreter(), wpc.call.waits_with_a_child()]
+calls += [wpc.call.takes(array) for _ in range(20)]
+"""
+
+
+def make_busy(kernel: Kernel) -> Processes:
+    """Have three workers work, calls wait, and a cell wait for them; return all of the kernel's processes."""
+    kernel.good("%wpc_start -n 3")
+    kernel.good(BUSY)
+    busy = kernel.good(CALLS)
+    kernel.begin("import concurrent.futures\nconcurrent.futures.wait(calls)")
+    kernel.until(lambda: busy.text.count("busy") == 3)
+    assert all(os.getsid(pid) == pid for pid in workers_of(kernel))
+    return Processes.under(kernel.pid)
+
+
+def workers_of(kernel: Kernel) -> list[int]:
+    """Return the worker processes, also while the kernel is busy; each leads a session."""
+    return [child.pid for child in psutil.Process(kernel.pid).children()]
+
+
+def assert_nothing_is_left(
+    kernel: Kernel, processes: Processes, sessions: set[int], shared: set[str]
+) -> None:
+    processes.wait_until_ended()
+    assert members(sessions) == []
+    assert [path.name for path in kernel.temporary.iterdir() if path.name.startswith("wpc")] == []
+    assert set(os.listdir("/dev/shm")) - shared == set()
+
+
+def graceful_restart(kernel: Kernel) -> None:
+    kernel.restart()
+
+
+def graceful_shutdown(kernel: Kernel) -> None:
+    kernel.manager.shutdown_kernel(now=False)
+
+
+def shutdown_now(kernel: Kernel) -> None:
+    kernel.manager.shutdown_kernel(now=True)
+
+
+def restart_now(kernel: Kernel) -> None:
+    kernel.manager.restart_kernel(now=True)
+
+
+def sigkill_of_the_kernel_alone(kernel: Kernel) -> None:
+    kernel.kill()
+
+
+ENDS = [graceful_restart, graceful_shutdown, shutdown_now, restart_now, sigkill_of_the_kernel_alone]
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
+def test_nothing_of_a_busy_pool_is_left_after(own_kernel: Kernel, end: Callable[[Kernel], None]) -> None:
+    shared = set(os.listdir("/dev/shm"))
+    with make_busy(own_kernel) as processes:
+        sessions = processes.sessions
+        end(own_kernel)
+        assert_nothing_is_left(own_kernel, processes, sessions, shared)
+
+
+@pytest.mark.parametrize("code", ["import os; os._exit(1)", "import ctypes; ctypes.string_at(0)", "exit()"])
+def test_nothing_is_left_when_the_kernel_ends_by_itself(own_kernel: Kernel, code: str) -> None:
+    own_kernel.good("%wpc_start -n 2")
+    own_kernel.good(WAITS)
+    shared = set(os.listdir("/dev/shm"))
+    with Processes.under(own_kernel.pid) as processes, Processes([own_kernel.pid]) as kernel:
+        assert len(processes.pids) == 2
+        sessions = processes.sessions
+        own_kernel.begin(code)
+        kernel.wait_until_ended()
+        assert_nothing_is_left(own_kernel, processes, sessions, shared)
+
+
+def test_a_kernel_that_is_killed_while_it_starts_workers_leaves_none(own_kernel: Kernel) -> None:
+    marked = leaks.take().processes
+    own_kernel.begin("%wpc_start -n 8")
+    own_kernel.until(lambda: workers_of(own_kernel) or own_kernel.client.get_iopub_msg(timeout=0.01))
+    with Processes.under(own_kernel.pid) as processes:
+        own_kernel.kill()
+        processes.wait_until_ended()
+    left = [process for process in leaks.take().processes - marked if process.pid != own_kernel.pid]
+    for process in left:  # those that were started between the two lines above
+        process.wait(timeout=30)
+
+
+def test_a_restarted_kernel_has_a_pool_of_its_own(own_kernel: Kernel) -> None:
+    own_kernel.good("%wpc_start -n 1")
+    own_kernel.good(WAITS)
+    own_kernel.restart()
+    own_kernel.good("%load_ext wpc_magic")
+    assert own_kernel.good("%wpc_functions").value.startswith("No function is registered")
+    own_kernel.good(WAITS)
+    own_kernel.good("%wpc_start -n 1")
+    assert own_kernel.evaluate("%wpc_call where()") == pids_of_workers(own_kernel)[0]
+
+
+# -- the stop button ------------------------------------------------------------------------------------
+
+
+def at_the_gate(kernel: Kernel, code: str) -> Cell:
+    """Begin a cell, and return it when its call waits at the gate."""
+    cell = kernel.begin(code)
+    kernel.until(lambda: "at the gate" in cell.text)
+    return cell
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "%wpc_call waits({gate!r})",
+        "%wpc_map waits([{gate!r}])",
+        "wpc.call.waits({gate!r}).result()",
+        "list(wpc.map('waits', [{gate!r}]))",
+        "await wpc.call.waits({gate!r})",
+        "import concurrent.futures; concurrent.futures.wait([wpc.call.waits({gate!r})])",
+    ],
+)
+def test_the_stop_button_ends_the_cell_and_no_worker(started: Kernel, gate: Gate, code: str) -> None:
+    started.good(WAITS)
+    before = pids_of_workers(started)
+    cell = at_the_gate(started, code.format(gate=str(gate.path)))
+    started.interrupt()
+    started.wait(cell)
+    assert cell.error_name in ("KeyboardInterrupt", "CancelledError")
+    assert pids_of_workers(started) == before
+    assert started.evaluate("%wpc_call where()") in before  # by the other worker
+    gate.open()
+    each = "[future.result() for future in wpc.broadcast('where').values()]"
+    assert started.evaluate(each) == before
+
+
+def test_the_stop_button_in_a_magic_shows_one_word(started: Kernel, gate: Gate) -> None:
+    started.good(WAITS)
+    cell = at_the_gate(started, f"%wpc_call waits({str(gate.path)!r})")
+    started.interrupt()
+    assert started.wait(cell).error == "KeyboardInterrupt"
+    gate.open()
+
+
+def test_a_stopped_start_leaves_a_pool_that_can_be_used(started: Kernel) -> None:
+    started.good("%wpc_stop")
+    cell = started.begin("print('begins', flush=True)\n%wpc_start -n 4")
+    started.until(lambda: "begins" in cell.text)
+    started.interrupt()
+    started.wait(cell)
+    started.good("%wpc_start -n 2")
+    started.good(WAITS)
+    assert started.evaluate("%wpc_call where()") in pids_of_workers(started)
+
+
+# -- as nbval and nbclient do ---------------------------------------------------------------------------
+
+
+def test_cells_that_are_not_in_the_history_work(own_kernel: Kernel) -> None:
+    shown: list[Cell] = []
+    for code in (
+        "%wpc_start -n 2",
+        "%%wpc_function\ndef twice(x):\n    print('twice', x)\n    return 2 * x\n",
+        "@wpc.function\ndef thrice(x):\n    return 3 * x\n",
+        "%wpc_call twice(4)",
+        "wpc.call.thrice(4).result()",
+        "await wpc.call.twice(5)",
+    ):
+        shown.append(own_kernel.run(code, store_history=False))
+        assert not shown[-1].error, shown[-1].error
+    assert [cell.value for cell in shown[3:]] == ["8", "12", "10"]
+    assert [cell.text for cell in shown[3:]] == ["twice 4\n", "", "twice 5\n"]
+    with Processes.under(own_kernel.pid) as processes:
+        sessions = processes.sessions
+        shutdown_now(own_kernel)
+        processes.wait_until_ended()
+        assert members(sessions) == []
+
+
+def test_a_stopped_pool_holds_nothing_in_the_kernel(started: Kernel) -> None:
+    held = (
+        "import os, threading\n"
+        "[t.name for t in threading.enumerate() if t.name.startswith('wpc-')], "
+        "[line.split()[-2:] for line in open('/proc/self/maps') if 'memfd' in line], "
+        "[link for n in os.listdir('/proc/self/fd') if os.path.islink(f'/proc/self/fd/{n}') "
+        "and 'memfd' in (link := os.readlink(f'/proc/self/fd/{n}'))]"
+    )
+    started.good("%wpc_dep numpy as np")
+    started.good("%%wpc_function\ndef total(array):\n    return float(array.sum())\n")
+    started.good("import numpy as np\nbig = np.ones(3_000_000)")
+    assert started.evaluate("%wpc_map total([big] * 6)") == [3e6] * 6
+    started.good("%unload_ext wpc_magic")
+    started.good("del big")
+    assert started.evaluate(held) == ([], [], [])
+
+
+def test_no_temporary_file_is_made(started: Kernel, one_kernel: Kernel) -> None:
+    started.good(WAITS)
+    started.good("%wpc_call where()")
+    assert [path.name for path in Path(one_kernel.temporary).rglob("wpc*")] == []

@@ -1,0 +1,345 @@
+"""A random walk over the mind: anything may happen at any moment, and no promise is broken.
+
+After every step `World.apply` tests the numbered invariants of `Core`. The workers of the harness refuse to
+begin a call without its epoch, and the ledger refuses a second end. What else is promised is tested here.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.pool.mind.harness import FOREVER_S, FakeWorker, World
+from wpc_magic.pool.errors import (
+    CallRefusedError,
+    CallTimeoutError,
+    NotRunningError,
+    OptionError,
+    PoolStateError,
+    PoolStoppedError,
+    QueueTimeoutError,
+    WorkerCrashedError,
+    WorkerReplacedError,
+)
+from wpc_magic.pool.mind.registry import Kind
+
+NAMES = ("quick", "slow", "wait", "wait_too")  # the last two are coroutines
+RAN_S = {"quick": 1e-5, "slow": 1.0, "wait": 0.5, "wait_too": 1e-4}
+THINGS = ("np", "SEED")
+
+positions = st.integers(0, 30)  # which of those there are, counted round
+
+
+class Walk(RuleBasedStateMachine):
+    """The pool, its workers, and whoever uses it."""
+
+    world: World
+
+    @initialize(
+        count=st.integers(1, 3),
+        restarts=st.integers(0, 4),
+        stable_s=st.sampled_from([1, 60]),
+        call_timeout_ms=st.sampled_from([None, None, 3000]),
+        queue_timeout_ms=st.sampled_from([None, None, 4000]),
+        most=st.sampled_from([None, None, 4]),
+    )
+    def begin(self, count, restarts, stable_s, call_timeout_ms, queue_timeout_ms, most):
+        self.world = World(
+            max_restarts_per_worker=restarts,
+            restart_stable_after_ms=stable_s * 1000,
+            call_timeout_ms=call_timeout_ms,
+            queue_timeout_ms=queue_timeout_ms,
+            max_pending_calls_per_worker=most,
+        )
+        for name in NAMES:
+            self.world.propose(self._function(name, ()))
+        self.world.start(count)
+
+    def _function(self, name, needs, **options):
+        return self.world.record(name, is_async=name.startswith("wait"), needs=needs, **options)
+
+    def _worker(self, position):
+        workers = list(self.world.workers.values())
+        return workers[position % len(workers)]
+
+    @property
+    def _state(self):
+        return self.world.core.state
+
+    @property
+    def _phase(self):
+        return self._state.phase
+
+    # -- whoever uses it --------------------------------------------------------------------------------
+
+    @rule(
+        name=st.sampled_from([*NAMES, "quick"]),
+        times=st.sampled_from([1, 1, 1, 2, 5]),
+        items=st.sampled_from([0, 0, 0, 3]),
+        worker_id=st.sampled_from([None, None, None, 1, 2, 4]),
+        retries=st.sampled_from([0, 0, 0, 1, 2]),
+        timeout_ms=st.sampled_from([None, None, None, 500]),
+        queue_timeout_ms=st.sampled_from([None, None, None, 100]),
+    )
+    def call(self, name, times, **options):
+        for _ in range(times):
+            try:
+                self.world.submit(name, **options)
+            except (CallRefusedError, NotRunningError, OptionError):
+                assert not self._state.sends, "a refused call is as if it had never been made"
+                self.world.apply()
+
+    @precondition(lambda self: self._running_calls())
+    @rule(position=positions)
+    def cancel_one(self, position):
+        calls = self._running_calls()
+        call = calls[position % len(calls)]
+        if self.world.cancel(call):
+            assert self.world.ended[call.id] is None
+
+    def _running_calls(self):
+        world = self.world
+        return [call for call in world.calls.values() if call.id not in world.ended]
+
+    @rule(
+        names=st.sets(st.sampled_from(NAMES), min_size=1, max_size=2),
+        needs=st.sets(st.sampled_from(THINGS), max_size=1),
+        retries=st.sampled_from([0, 0, 1]),
+        poison=st.sampled_from([None, None, None, {1}, {2, 3}, set(range(20))]),
+    )
+    def define(self, names, needs, retries, poison):
+        if self.world.rollout is None or self.world.rollout.over:
+            for name in names:
+                self.world.poison[name] = poison or set()
+            records = [self._function(name, tuple(sorted(needs)), retries=retries) for name in sorted(names)]
+            self.world.propose(*records)
+
+    @rule(name=st.sampled_from(THINGS), poison=st.sampled_from([None, None, None, {1}, set(range(20))]))
+    def define_thing(self, name, poison):
+        if self.world.rollout is None or self.world.rollout.over:
+            self.world.poison[name] = poison or set()
+            self.world.propose(self.world.record(name, Kind.CONSTANT))
+
+    @rule(name=st.sampled_from([*NAMES, *THINGS]))
+    def undefine(self, name):
+        if (self.world.rollout is None or self.world.rollout.over) and name in self._state.registry.records:
+            self.world.propose(removed=(name,))
+
+    @precondition(lambda self: self.world.rollout is not None and not self.world.rollout.over)
+    @rule()
+    def leave_the_definition(self):
+        self.world.withdraw()
+        assert self.world.rollout.over
+
+    @precondition(lambda self: self._phase != "stopped")
+    @rule(count=st.integers(1, 5))
+    def resize(self, count):
+        try:
+            self.world.resize(count)
+        except NotRunningError:
+            assert self._phase == "stopping"
+
+    @precondition(lambda self: self._phase != "stopped")
+    @rule(number=st.integers(1, 4), drain=st.booleans())
+    def restart(self, number, drain):
+        try:
+            life = self.world.restart(number, drain)
+        except (OptionError, NotRunningError):
+            return
+        assert life <= self.world.slot(number).life
+
+    @precondition(lambda self: self._phase != "stopped")
+    @rule(really=st.sampled_from([False, False, False, True]))
+    def stop(self, really):
+        if really:
+            self.world.stop()
+            assert not self._running_calls()
+
+    @precondition(lambda self: self._phase != "running")
+    @rule(count=st.integers(1, 3))
+    def start(self, count):
+        try:
+            self.world.start(count)
+        except PoolStateError:
+            assert self._phase != "stopped"
+
+    # -- the machine ------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.world.spawns)
+    @rule(position=positions, fails=st.sampled_from([False, False, False, False, True]))
+    def spawn(self, position, fails):
+        spawns = self.world.spawns
+        self.world.spawn(spawns[position % len(spawns)], "no memory" if fails else "")
+
+    @precondition(lambda self: self.world.workers)
+    @rule(position=positions)
+    def die(self, position):
+        self.world.die(self._worker(position).slot.id)
+
+    @precondition(lambda self: any(w.killed or w.leaving for w in self.world.workers.values()))
+    @rule()
+    def end_as_told(self):
+        for worker in list(self.world.workers.values()):
+            if worker.killed or worker.leaving:
+                self.world.die(worker.slot.id)
+
+    @rule(seconds=st.sampled_from([0.001, 0.004, 0.004, 0.1, 0.6, 3.0, 11.0]))
+    def pass_time(self, seconds):
+        self.world.advance(seconds)
+
+    @precondition(lambda self: self.world.workers)
+    @rule(position=positions)
+    def hang_or_go_on(self, position):
+        worker = self._worker(position)
+        worker.hangs = not worker.hangs
+
+    @precondition(lambda self: self.world.workers)
+    @rule(data=st.data())
+    def repeat_old_news(self, data):
+        """Tell what no process of now could tell: it must change nothing."""
+        world = self.world
+        worker = self._worker(data.draw(positions))
+        slot, life = worker.slot, worker.life
+        before = (slot.state, slot.life, dict(slot.sent), slot.held, list(slot.installing))
+        supervisor = world.core.supervisor
+        supervisor.died(slot.id, life - 1, -9, "was killed", world.now)
+        supervisor.spawned(slot.id, life - 1, 1, world.now)
+        supervisor.spawned(slot.id, life, 1, world.now)
+        supervisor.not_spawned(slot.id, life, "no memory", world.now)
+        assert supervisor.answered(slot, 10_000, 1, True, world.now) is None
+        supervisor.given_up(slot, (10_000,), world.now)
+        supervisor.installed(slot, 10_000, world.now)
+        assert before == (slot.state, slot.life, slot.sent, slot.held, slot.installing)
+        world.apply()
+
+    # -- the workers ------------------------------------------------------------------------------------
+
+    def _some(self, position, able) -> FakeWorker | None:
+        workers = [w for w in self.world.workers.values() if not w.killed and not w.hangs and able(w)]
+        return workers[position % len(workers)] if workers else None
+
+    @precondition(lambda self: any(w.can_step for w in self.world.workers.values()))
+    @rule(position=positions, times=st.sampled_from([1, 3, 20]))
+    def step(self, position, times):
+        worker = self._some(position, lambda w: w.can_step)
+        while worker is not None and worker.can_step and times:
+            worker.step()
+            times -= 1
+
+    @precondition(lambda self: any(w.orders for w in self.world.workers.values()))
+    @rule(position=positions)
+    def obey(self, position):
+        worker = self._some(position, lambda w: w.orders)
+        if worker is not None:
+            worker.obey()
+
+    @precondition(lambda self: any(w.running for w in self.world.workers.values()))
+    @rule(position=positions, which=positions, ok=st.sampled_from([True, True, False]))
+    def answer(self, position, which, ok):
+        worker = self._some(position, lambda w: w.running)
+        if worker is not None:
+            seq = sorted(worker.running)[which % len(worker.running)]
+            worker.answer(seq, ok, RAN_S[worker.running[seq].name])
+
+    @precondition(lambda self: any(w.out for w in self.world.workers.values()))
+    @rule(position=positions, times=st.sampled_from([1, 3, 20]))
+    def read(self, position, times):
+        worker = self._some(position, lambda w: w.out)
+        while worker is not None and worker.out and times:
+            self.world.read(worker)
+            times -= 1
+
+    @precondition(lambda self: any(w.said for w in self.world.workers.values()))
+    @rule(position=positions)
+    def hear(self, position):
+        worker = self._some(position, lambda w: w.said)
+        if worker is not None:
+            self.world.hear(worker)
+
+    @rule(answers=st.booleans())
+    def let_all_go_on(self, answers):
+        if answers:
+            self._answer_all()
+        else:
+            self.world.run()
+
+    def _answer_all(self):
+        while True:
+            self.world.run()
+            runs = [w for w in self.world.workers.values() if w.running and not w.hangs and not w.killed]
+            if not runs:
+                return
+            seq = min(runs[0].running)
+            runs[0].answer(seq, True, RAN_S[runs[0].running[seq].name])
+
+    # -- what is promised -------------------------------------------------------------------------------
+
+    @invariant()
+    def all_is_well(self):
+        world = self.world
+        world.core.snapshot("wpc", world.now, {})
+        world.core.health()
+        for number, times in world.runs.items():
+            call = world.calls[number]
+            assert times <= 1 + call.crashes, f"{call} ran {times} times"
+        for number, outcome in world.ended.items():
+            if isinstance(outcome, WorkerCrashedError | WorkerReplacedError):
+                assert world.runs[number], "a call that never began is not lost with its worker"
+            elif outcome is True or outcome is False or type(outcome) is CallTimeoutError:
+                assert world.runs[number]
+            elif isinstance(outcome, QueueTimeoutError):
+                assert not world.runs[number]
+
+    def teardown(self):
+        if not hasattr(self, "world"):
+            return
+        world = self.world
+        for worker in world.workers.values():
+            worker.hangs = False
+        if len(world.calls) % 2:
+            world.stop()
+            self._answer_all()
+            world.advance(FOREVER_S)
+            self._answer_all()
+            assert world.over
+            assert self._phase == "stopped"
+            assert not world.workers
+        else:
+            self._run_out()
+        assert sorted(world.ended) == sorted(world.calls), "every call has ended"
+        if not any(isinstance(outcome, PoolStoppedError) for outcome in world.ended.values()):
+            assert world.core.dispatch.queued == 0
+        assert not self._running_calls()
+
+    def _run_out(self):
+        """Let everything come to rest: what may end ends by itself."""
+        world = self.world
+        for _ in range(50):
+            self._answer_all()
+            world.advance(1.0)
+        self._answer_all()
+        assert world.rollout is None or world.rollout.over
+        assert world.core.is_settled()
+        assert self._phase in ("running", "stopped")
+        for slot in self._state.slots.values():
+            assert slot.state.value in ("ready", "failed", "stopped")
+            if slot.state.value == "ready":
+                assert slot.held == self._state.registry.epoch
+                assert not slot.sent
+                assert not slot.full
+
+
+TestWalk = Walk.TestCase
+TestWalk.settings = settings(
+    max_examples=int(os.environ.get("WALK_EXAMPLES", "150")),
+    stateful_step_count=int(os.environ.get("WALK_STEPS", "60")),
+    derandomize="WALK_EXAMPLES" not in os.environ,
+    database=None,
+    deadline=None,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate, Phase.shrink],
+)

@@ -1,0 +1,241 @@
+"""What functions print reaches the pool's sink, tagged, and before their results."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from wpc_magic.pool import WorkerProcedureCall
+from wpc_magic.pool.texts import OutputText
+
+FUNCTIONS = """
+def says(*words, end="\\n"):
+    print(*words, end=end)
+    return words
+
+
+def complains(text):
+    import sys
+    print(text, file=sys.stderr)
+
+
+def writes(text):
+    import os
+    os.write(1, text.encode())
+
+
+def writes_error(text):
+    import os
+    os.write(2, text.encode())
+
+
+def echoes(text):
+    import subprocess
+    subprocess.run(["echo", text], check=True)
+
+
+def says_and_fails(text):
+    print(text)
+    raise ValueError(text)
+
+
+def says_in_a_thread(text):
+    import threading
+    thread = threading.Thread(target=print, args=(text,))
+    thread.start()
+    thread.join()
+
+
+async def says_twice(text):
+    import asyncio
+    print(text, 1)
+    await asyncio.sleep(0)
+    print(text, 2)
+
+
+def says_and_dies(text):
+    import os
+    print(text)
+    os._exit(1)
+
+
+def says_then_waits(text, door):
+    print(text)
+    held(door)
+
+
+def stream():
+    import sys
+    return sys.stdout.isatty(), sys.stdout.encoding, sys.stdout.fileno(), sys.stdout.writable()
+"""
+
+
+class Sink:
+    """Keeps what it is given, and says when something has come."""
+
+    def __init__(self) -> None:
+        self.texts: list[OutputText] = []
+        self._came = threading.Condition()
+
+    def __call__(self, output: OutputText) -> None:
+        with self._came:
+            self.texts.append(output)
+            self._came.notify_all()
+
+    def text(self, stream: str = "stdout") -> str:
+        return "".join(each.text for each in self.texts if each.stream == stream)
+
+    def wait(self, text: str, stream: str = "stdout") -> None:
+        with self._came:
+            assert self._came.wait_for(lambda: text in self.text(stream), 60)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def functions(pool: WorkerProcedureCall) -> None:
+    pool.define_worker_functions(FUNCTIONS)
+
+
+@pytest.fixture
+def sink(pool: WorkerProcedureCall) -> Iterator[Sink]:
+    pool.output_sink = sink = Sink()
+    yield sink
+    pool.output_sink = None
+    pool.origin = None
+
+
+def test_text_is_there_before_the_result_is(pool: WorkerProcedureCall, sink: Sink) -> None:
+    for n in range(100):
+        pool.call.says(n).result()
+        assert sink.text().endswith(f"{n}\n")
+    assert sink.text() == "".join(f"{n}\n" for n in range(100))
+
+
+def test_text_is_tagged_with_its_call_its_worker_and_its_origin(pool: WorkerProcedureCall, sink: Sink) -> None:
+    pool.origin = cell = object()
+    future = pool.call.says.options(worker_id=2)("hello")
+    pool.origin = "another cell"
+    other = pool.call.says.options(worker_id=1)("there")
+    future.result(), other.result()
+    assert OutputText("hello\n", cell, "stdout", 2, future.call_id) in sink.texts
+    assert OutputText("there\n", "another cell", "stdout", 1, other.call_id) in sink.texts
+
+
+def test_standard_error_is_told_apart(pool: WorkerProcedureCall, sink: Sink) -> None:
+    pool.call.complains("oh no").result()
+    assert sink.text("stderr") == "oh no\n"
+    assert sink.text() == ""
+
+
+def test_text_of_a_call_that_fails_is_there_before_its_error(pool: WorkerProcedureCall, sink: Sink) -> None:
+    assert pool.call.says_and_fails("first this").exception() is not None
+    assert sink.text() == "first this\n"
+
+
+def test_text_without_a_line_end_comes_as_well(pool: WorkerProcedureCall, sink: Sink) -> None:
+    pool.call.says("a", end="").result()
+    pool.call.says("b", end="").result()
+    assert sorted(sink.text()) == ["a", "b"]
+
+
+def test_text_comes_while_the_function_still_runs(pool: WorkerProcedureCall, sink: Sink, door: Any) -> None:
+    future = pool.call.says_then_waits("so far", door.path)
+    visit = door.wait()
+    sink.wait("so far\n")
+    assert not future.done()
+    visit.let_go()
+    future.result()
+
+
+def test_what_c_code_and_other_programs_write_comes_too(pool: WorkerProcedureCall, sink: Sink) -> None:
+    future = pool.call.writes("from C\n")
+    future.result()
+    sink.wait("from C\n")
+    pool.call.writes_error("badly\n").result()
+    sink.wait("badly\n", "stderr")
+    pool.call.echoes("from a program").result()
+    sink.wait("from a program\n")
+
+
+def test_what_c_code_writes_belongs_to_the_call_that_runs(
+    pool: WorkerProcedureCall, sink: Sink, door: Any
+) -> None:
+    pool.origin = "the cell"
+    pool.define_worker_function(worker_func="def writes_then_waits(door):\n    writes('raw')\n    held(door)")
+    future = pool.call.writes_then_waits(door.path)
+    visit = door.wait()
+    sink.wait("raw")
+    assert sink.texts[-1].origin == "the cell"
+    assert sink.texts[-1].call_id == future.call_id
+    visit.let_go()
+    future.result()
+
+
+def test_text_of_a_thread_belongs_to_the_call_that_runs(pool: WorkerProcedureCall, sink: Sink) -> None:
+    future = pool.call.says_in_a_thread("aside")
+    future.result()
+    assert [(each.text, each.call_id) for each in sink.texts] == [("aside\n", future.call_id)]
+
+
+def test_coroutines_that_interleave_keep_their_texts_apart(pool: WorkerProcedureCall, sink: Sink) -> None:
+    futures = {n: pool.call.says_twice(n) for n in range(20)}
+    for future in futures.values():
+        future.result()
+    for n, future in futures.items():
+        own = "".join(each.text for each in sink.texts if each.call_id == future.call_id)
+        assert own == f"{n} 1\n{n} 2\n"
+
+
+def test_text_of_threads_that_wait_at_the_same_time_is_complete(pool: WorkerProcedureCall, sink: Sink) -> None:
+    def many(start: int) -> None:
+        for n in range(start, start + 100):
+            pool.call.says(n).result()
+            assert f"{n}\n" in sink.text()
+
+    threads = [threading.Thread(target=many, args=(start,)) for start in (1000, 2000, 3000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(sink.text().split()) == 300
+
+
+def test_much_text_comes_complete_and_in_order(pool: WorkerProcedureCall, sink: Sink) -> None:
+    pool.define_worker_function(
+        worker_func="def much():\n    for n in range(20_000): print(n)\n    print('x' * 1_000_000)"
+    )
+    pool.call.much().result()
+    assert sink.text() == "".join(f"{n}\n" for n in range(20_000)) + "x" * 1_000_000 + "\n"
+
+
+def test_a_sink_that_raises_breaks_no_call(pool: WorkerProcedureCall) -> None:
+    def breaks(output: OutputText) -> None:
+        raise RuntimeError
+
+    pool.output_sink = breaks
+    try:
+        assert pool.call.says("a").result() == ("a",)
+    finally:
+        pool.output_sink = None
+
+
+def test_without_a_sink_it_goes_where_this_process_prints(
+    pool: WorkerProcedureCall, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pool.output_sink is None
+    pool.call.says("hello").result()
+    pool.call.complains("oh no").result()
+    assert capsys.readouterr() == ("hello\n", "oh no\n")
+
+
+def test_text_of_a_worker_that_dies_is_there_before_the_error(make_pool: Any) -> None:
+    pool = make_pool(1, FUNCTIONS)
+    pool.output_sink = sink = Sink()
+    pool.call.says_and_dies("last words").exception()
+    assert sink.text() == "last words\n"
+
+
+def test_the_streams_of_a_worker_are_as_those_of_a_program(pool: WorkerProcedureCall) -> None:
+    assert pool.call.stream().result() == (False, "utf-8", 1, True)
