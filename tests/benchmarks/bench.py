@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .contestants import NAMES, RESTLESS
+from .contestants import NAMES, RESTLESS, US
 from .hosts import Host
 from .timing import Failed, Outcome, take_turns
 
@@ -26,7 +26,7 @@ class Settings:
     rounds : int
         How many turns each has.
     budget_s : float
-        How long the turns of one contestant in one measure may take; the slow ones have fewer.
+        How long the turns of one peer in one measure may take; the slow ones have fewer.
     limit_s : float
         When a turn is given up.
     """
@@ -38,7 +38,7 @@ class Settings:
 
 
 FULL = Settings(quick=False, rounds=5, budget_s=60.0, limit_s=180.0)
-QUICK = Settings(quick=True, rounds=3, budget_s=4.0, limit_s=40.0)
+QUICK = Settings(quick=True, rounds=3, budget_s=2.0, limit_s=40.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +115,7 @@ class Bench:
                 lambda name, measure=measure: self._turn(name, measure),
                 measure.keys,
                 budget_s=self.settings.budget_s,
+                never_fewer={"limit", US},
             )
             _say(f"{measure.name}: {time.monotonic() - began:.1f} s")
         self.close_pools()

@@ -91,6 +91,14 @@ def test_the_slow_have_fewer_turns_but_at_least_one():
     assert {name: len(o.values) for name, o in outcomes["key"].items()} == {"A": 5, "B": 2, "C": 1}
 
 
+def test_who_is_to_have_all_turns_has_them_however_slow():
+    turn = {"key": 1.0}
+    outcomes = take_turns(
+        "AB", 3, lambda name: turn, ["key"], budget_s=0.5, never_fewer="A", clock=itertools.count().__next__
+    )
+    assert {name: len(o.values) for name, o in outcomes["key"].items()} == {"A": 3, "B": 1}
+
+
 # -- numbers ------------------------------------------------------------------------------------------------
 
 
@@ -214,7 +222,7 @@ def test_json_gives_the_same_results_back():
     assert data["targets"][0]["verdict"] == "dream"
 
 
-@pytest.mark.leaves("matplotlib keeps the fonts open that it has read")
+@pytest.mark.leaves(reason="matplotlib keeps the fonts open that it has read")
 def test_the_plot_shows_everybody_also_those_that_failed(tmp_path):
     pytest.importorskip("matplotlib")
     found = results(wpc=1e-5, limit=8e-6, executor=6e-5, mp_pool="it broke")

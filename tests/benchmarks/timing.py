@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 __all__ = ["Failed", "Outcome", "Spread", "batch", "fitting_count", "ratio", "take_turns"]
 
@@ -82,6 +82,7 @@ def take_turns(
     keys: Iterable[str],
     *,
     budget_s: float,
+    never_fewer: Collection[str] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, dict[str, Outcome]]:
     """Let each have its turn, A B C A B C, and return what came out.
@@ -98,6 +99,8 @@ def take_turns(
         What a turn measures.
     budget_s : float
         How long the turns of one may take in all. Who would exceed it has fewer turns, but at least one.
+    never_fewer : collection of str
+        For whom that does not hold.
     clock : callable
         Seconds.
 
@@ -112,7 +115,8 @@ def take_turns(
     out: set[str] = set()
     for number in range(rounds):
         for name in names:
-            if number and spent[name] * (number + 1) / number > budget_s:
+            slow = number and spent[name] * (number + 1) / number > budget_s
+            if slow and name not in never_fewer:
                 out.add(name)
             if name in out:
                 continue

@@ -1,4 +1,4 @@
-"""Real kernels: one for the tests of a file that leave it as it was, and one of its own for each that ends it."""
+"""Real kernels: one for the tests of a file that leave it as it was, one of its own for each that ends it."""
 
 from __future__ import annotations
 

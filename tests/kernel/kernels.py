@@ -236,14 +236,16 @@ class Processes:
 
 
 def members(sessions: Iterable[int]) -> list[str]:
-    """Return the processes that are in one of the sessions, zombies too."""
+    """Return the processes that are in one of the sessions; also zombies, but not those that are init's."""
     wanted, found = set(sessions), []
-    for process in psutil.process_iter(["pid", "cmdline", "status"]):
+    for process in psutil.process_iter(["cmdline", "status", "ppid"]):
+        about = process.info
         try:
-            if os.getsid(process.pid) in wanted:
-                found.append(f"{process.pid} {process.info['status']} {process.info['cmdline']}")
+            member = os.getsid(process.pid) in wanted
         except ProcessLookupError:
-            pass
+            continue
+        if member and (about["status"], about["ppid"]) != (psutil.STATUS_ZOMBIE, 1):
+            found.append(f"{process.pid} {about['status']} {about['cmdline']}")
     return found
 
 

@@ -42,6 +42,7 @@ def test_the_first_notebook_cell_by_cell(kernel: Kernel) -> None:
 
 
 def test_the_example_of_the_original_line_by_line(kernel: Kernel) -> None:
+    kernel.good("%wpc_start -n 2")
     kernel.good("%wpc_const SERVICE_PREFIX 'api-v1'")
     kernel.good("%wpc_dep os.path as path_dep")
     kernel.good(
@@ -84,8 +85,8 @@ def test_an_unknown_name_in_a_function_cell_is_told_with_the_line_to_type(kernel
     kernel.good("limit = 3")
     shown = kernel.run("%%wpc_function\ndef f(n):\n    return np.clip(n, 0, limit)\n")
     assert shown.stream("stderr") == (
-        "UsageError: f uses 'np' (line 2), which the workers don't have. Type: %wpc_dep numpy as np\n"
-        "f uses 'limit' (line 2), which the workers don't have. Type: %wpc_const limit\n"
+        "UsageError: f uses 'limit' (line 2), which the workers don't have. Type: %wpc_const limit\n"
+        "f uses 'np' (line 2), which the workers don't have. Type: %wpc_dep numpy as np\n"
     )
 
 
@@ -140,7 +141,7 @@ def test_help_is_there_for_every_magic(kernel: Kernel) -> None:
     )
     assert len(magics) == 13
     for name in magics:
-        assert f"    %{name}" in kernel.ask(f"%{name}?")
+        assert f"\n%{name}" in kernel.ask(f"%{name}?").replace("    ", "")
     assert "--here" in kernel.ask("%%wpc_function?")
     assert "--call-timeout-ms VALUE" in kernel.ask("%wpc_start?")
 

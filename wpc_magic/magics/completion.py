@@ -99,7 +99,8 @@ class Completer:
         positional = options.positional
         if positional is None:
             return unused
-        code = positional.count == "code" and not {"-d", "--delete"} & set(words)
+        removes = bool({"-d", "--delete"} & set(words))
+        code = positional.count == "code" and not removes
         if code and positional.completes == "dependency":
             line = _import_line(before + fragment)
             modules: list[str] = module_completion(line)  # type: ignore[no-untyped-call]
@@ -109,7 +110,7 @@ class Completer:
         # What becomes a constant is a variable so far.
         variables = code and positional.completes == "constant"
         names = self._variables() if variables else self._names(positional.completes)
-        return names if fragment else [*names, *unused]
+        return names if fragment or removes else [*names, *unused]
 
     def _variables(self) -> list[str]:
         """Return the notebook's variables that hold values."""

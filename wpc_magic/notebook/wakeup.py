@@ -1,8 +1,8 @@
 """The stop button while a cell awaits: SIGINT wakes the event loop.
 
-At the stop button a kernel gets SIGINT, and its handler asks the event loop to cancel the cell. But a loop
-in which nothing else happens sleeps on, and the request waits until the call that is awaited has ended by itself.
-A signal's byte on a descriptor that the loop reads wakes it at once; see `signal.set_wakeup_fd`.
+At the stop button a kernel gets SIGINT, and its handler asks the event loop to cancel the cell. But a loop in
+which nothing else happens sleeps on: the request waits until the call that is awaited has ended by itself. A
+signal's byte on a descriptor that the loop reads wakes it at once; see `signal.set_wakeup_fd`.
 """
 
 from __future__ import annotations

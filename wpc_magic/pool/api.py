@@ -191,6 +191,8 @@ class WorkerProcedureCall:
 
     def _begin_start(self, count: int | None, options: dict[str, Any]) -> None:
         self._driver.check()
+        if sys.platform == "win32":
+            raise StartError("worker processes need Linux or macOS; on Windows, run Python in WSL")
         number = _count("count", count) if count is not None else usable_cores()
         self.configure(**options)
         self._driver.start(number, self._surroundings(number))

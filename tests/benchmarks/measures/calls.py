@@ -16,7 +16,7 @@ from ..timing import Failed, batch, fitting_count
 __all__ = ["ONE_WORKER", "OWN", "TWO_WORKERS", "warm_up"]
 
 
-def warm_up(call: Any, count: int = 100, limit_s: float = 0.2) -> None:
+def warm_up(call: Any, count: int = 100, limit_s: float = 0.1) -> None:
     """Make calls that do not count."""
     batch(call, None, count, limit_s)
 
@@ -117,7 +117,7 @@ ONE_WORKER = [
         ["call", "call.apart", "call.together"],
         workers=1,
         full={"count": 5_000, "limit_s": 3.0},
-        quick={"count": 1_000, "limit_s": 0.2},
+        quick={"count": 500, "limit_s": 0.2},
     )
 ]
 TWO_WORKERS = [
@@ -128,7 +128,7 @@ TWO_WORKERS = [
         who=[name for name in NAMES if name != "limit"],
         workers=2,
         full={"count": 20_000, "limit_s": 8.0},
-        quick={"count": 20_000, "limit_s": 0.5},
+        quick={"count": 20_000, "limit_s": 0.3},
     )
 ]
 OWN = [

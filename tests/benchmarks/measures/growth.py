@@ -91,7 +91,7 @@ def _measure(name: str, run: Any, many: int) -> Measure:
         [f"{run.__name__}.few", f"{run.__name__}.many"],
         who=[US],
         full={"many": many, "count": 2_000},
-        quick={"many": many, "count": 500},
+        quick={"many": many, "count": 300},
         rounds=3,
     )
 

@@ -77,5 +77,5 @@ MEASURES = [
     Measure("start", start, ["start"], full={"workers": 4}, quick={"workers": 4}),
     Measure("crash", crash, ["crash"], who=[US], full={"count": 10}, quick={"count": 3}),
     Measure("memory", idle_memory, ["uss"], who=[US]),
-    Measure("idle", idle_cpu, ["idle"], who=[US], full={"seconds": 10.0}, quick={"seconds": 2.0}, rounds=3),
+    Measure("idle", idle_cpu, ["idle"], who=[US], full={"seconds": 10.0}, quick={"seconds": 1.5}, rounds=3),
 ]

@@ -400,3 +400,16 @@ def test_a_cell_that_is_loaded_again_after_it_was_undefined_is_the_same_module()
     runtime.install(protocol.Install(3, 2, (record._replace(key=2),), ()))
     runtime.activate(3)
     assert runtime.function(2)() is first
+
+
+def test_a_cell_that_looks_up_a_name_as_it_is_loaded_finds_what_comes_with_it(worker):
+    functions = worker.functions("a = wpc_import('m')\ndef f(x): return a.sqrt(x)", "f")
+    worker.install(*functions, dependency("m", "math"))
+    assert worker.call("f", 4) == 2.0
+
+
+def test_a_cell_that_calls_a_registered_function_as_it_is_loaded_comes_after_it(worker):
+    user = worker.functions("seven = helper() + 1\ndef f(): return seven", "f", needs=("helper",))
+    helper = worker.functions("def helper(): return 6", "helper")
+    worker.install(*user, *helper)
+    assert worker.call("f") == 7

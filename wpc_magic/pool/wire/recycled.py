@@ -1,7 +1,7 @@
 """Private memory that is used again when nobody looks at it any more.
 
-Memory that a process has touched before can be written several times as fast as new memory, of which each page
-has to be had by a fault.
+Memory that a process has touched before can be written several times as fast as new memory, of which each
+page has to be had by a fault.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ def show_source(cell: Cell) -> None:
     """Let tracebacks find the lines of the cell, also where they have no module to ask."""
     import linecache
 
-    lines = cell.source.splitlines(keepends=True)
+    # As the compiler counts them: `splitlines` would also end one at a form feed.
+    lines = [line + "\n" for line in cell.source.split("\n")]
     # An entry without a time is never checked against a file, so `linecache.checkcache` keeps it.
     linecache.cache[cell.filename] = (len(cell.source), None, lines, cell.filename)
 

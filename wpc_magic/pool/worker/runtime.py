@@ -141,6 +141,7 @@ class Runtime:
         self.functions: dict[int, Callable[..., Any]] = {}
         self.context = Context(self)
         self._epochs: dict[int, dict[str, Bound]] = {0: {}}
+        self._names_now: dict[str, Bound] = {}  # of the active epoch
         self._homes: dict[str, _Home] = {}
         self._reloads: dict[str, int] = {}
         self._given: dict[str, Any] = {
@@ -168,14 +169,17 @@ class Runtime:
         for name in message.removed:
             names.pop(name, None)
         homes = set(self._homes)
+        self._names_now = names  # for the lines of a cell that run while it is loaded
         try:
-            for record in sorted(message.records, key=lambda record: _ORDER[type(record)]):
+            for record in _in_order(message.records):
                 self.installing = record.name
                 names[record.name] = self._hold(record, names)
         except BaseException:
             for name in set(self._homes) - homes:
                 self._drop_home(name)
             raise
+        finally:
+            self._names_now = self._epochs.get(self.active, {})
         self._epochs[message.epoch] = names
         self.functions.update(_functions(names))
 
@@ -198,7 +202,7 @@ class Runtime:
         if epoch not in self._epochs:
             raise RequirementMissingError(f"epoch {epoch} of the definitions is not here")
         self.active = epoch
-        names = self._epochs[epoch]
+        names = self._names_now = self._epochs[epoch]
         for home in self._homes.values():
             home.fill(names)
         old = [number for number in self._epochs if number < epoch]
@@ -236,7 +240,7 @@ class Runtime:
         RequirementMissingError
             If there is none; the text names those that there are.
         """
-        bound = self._epochs[self.active].get(name)
+        bound = self._names_now.get(name)
         if bound is None or type(bound.record) is not kind:
             known = ", ".join(sorted(self.names(kind))) or "none"
             raise RequirementMissingError(f"no {word} {name!r} is registered (registered: {known})")
@@ -244,7 +248,7 @@ class Runtime:
 
     def names(self, kind: type) -> list[str]:
         """Return the names of one kind in the active epoch."""
-        return [name for name, bound in self._epochs[self.active].items() if type(bound.record) is kind]
+        return [name for name, bound in self._names_now.items() if type(bound.record) is kind]
 
     # -- how it is done ---------------------------------------------------------------------------------
 
@@ -346,4 +350,21 @@ def _reach(thing: Any, path: str) -> Any:
     return thing
 
 
-_ORDER = {Dependency: 0, Constant: 1, Function: 2}  # what a cell's own lines need comes before it
+def _in_order(records: Sequence[Any]) -> list[Any]:
+    """Return records so that what a cell's own lines need comes before it; in a circle, as they come."""
+    functions = {record.name: record for record in records if isinstance(record, Function)}
+    ordered = [record for record in records if isinstance(record, Dependency)]
+    ordered += [record for record in records if isinstance(record, Constant)]
+    seen: set[str] = set()
+
+    def visit(record: Function) -> None:
+        if record.name not in seen:
+            seen.add(record.name)
+            for need in record.cell.needs if record.cell is not None else record.needs:
+                if need in functions:
+                    visit(functions[need])
+            ordered.append(record)
+
+    for record in functions.values():
+        visit(record)
+    return ordered
