@@ -20,6 +20,7 @@ help:  ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(VENV)/installed-demo  ## run the quick start and show what came out
+	@echo "running notebooks/01-quickstart.ipynb ..."
 	@$(PY) notebooks/run.py notebooks/01-quickstart.ipynb build/01-quickstart.ipynb
 
 lab: $(VENV)/installed-demo  ## open the quick start in JupyterLab
@@ -46,11 +47,13 @@ chromium:
 	@if [ -n "$(CHROMIUM)" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	elif [ -n "$$CI" ]; then echo "CI leaves nothing out, and there is no Chromium for the browser tests"; exit 1; \
 	else echo "Chromium is not installed, so the browser tests are left out. To run them: sudo apt-get install chromium"; fi
 
 # One stamp for each extra of pyproject.toml that has been installed.
 $(VENV)/installed-%: pyproject.toml $(PY)
-	$(PY) -m pip install --quiet --editable '.[$*]'
+	@echo "installing wpc_magic and what \"make $(MAKECMDGOALS)\" needs into $(VENV) ..."
+	@$(PY) -m pip install --quiet --editable '.[$*]'
 	@touch $@
 
 $(PY):

@@ -2,7 +2,7 @@
 
     python notebooks/run.py INPUT.ipynb OUTPUT.ipynb
 
-The results are the outputs of the cells tagged ``results``.
+The results are the outputs of the cells tagged ``results``. The same is saved as a web page beside the output.
 """
 
 import sys
@@ -11,9 +11,12 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellControlSignal, DeadKernelError
+from nbconvert import HTMLExporter
 
 CELL_TIMEOUT_S = 120
+# A kernel warns that it talks over a port without encryption; this one is for this machine alone.
+QUIET = ["--IPKernelApp.log_level=40"]
 
 
 def texts(cell: nbformat.NotebookNode) -> Iterator[str]:
@@ -25,24 +28,32 @@ def texts(cell: nbformat.NotebookNode) -> Iterator[str]:
             yield output.data["text/plain"].rstrip()
 
 
+def save(notebook: nbformat.NotebookNode, target: Path) -> Path:
+    """Save a notebook, and the page beside it; return where the page is."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, target)
+    page = target.with_suffix(".html")
+    page.write_text(HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
+    return page
+
+
 def main(source: Path, target: Path) -> int:
     notebook = nbformat.read(source, as_version=4)
-    where = {"metadata": {"path": str(source.parent)}}
-    client = NotebookClient(notebook, timeout=CELL_TIMEOUT_S, resources=where)
+    where = {"metadata": {"path": str(source.parent), "name": source.stem}}
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT_S, resources=where, extra_arguments=QUIET)
     failure = None
     try:
         client.execute()
-    except CellExecutionError as error:
+    except (CellControlSignal, DeadKernelError) as error:  # what came out is saved all the same
         failure = error
-    target.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, target)
+    page = save(notebook, target)
 
     for cell in notebook.cells:
         if "results" in cell.metadata.get("tags", []):
             print(*texts(cell), sep="\n")
     if failure is not None:
         print(f"{source} failed:\n{failure}", file=sys.stderr)
-    print(f"The notebook with all its outputs: {target}")
+    print(f"\nThe notebook with all its outputs: {target}\nThe same as a page:                 {page}")
     return 0 if failure is None else 1
 
 

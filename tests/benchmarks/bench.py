@@ -38,7 +38,7 @@ class Settings:
 
 
 FULL = Settings(quick=False, rounds=5, budget_s=60.0, limit_s=180.0)
-QUICK = Settings(quick=True, rounds=3, budget_s=2.0, limit_s=40.0)
+QUICK = Settings(quick=True, rounds=3, budget_s=1.5, limit_s=40.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,10 +123,10 @@ class Bench:
     def _turn(self, name: str, measure: Measure) -> dict[str, float]:
         host = self._host(name)
         options = measure.quick if self.settings.quick else measure.full
-        if measure.workers is not None and self._opened.get(name) != measure.workers:
-            host.ask("open", measure.workers)
-            self._opened[name] = measure.workers
         try:
+            if measure.workers is not None and self._opened.get(name) != measure.workers:
+                host.ask("open", measure.workers)
+                self._opened[name] = measure.workers
             return host.ask("run", measure.run.__module__, measure.run.__name__, dict(options))
         except Failed as failure:
             _say(f"  {name} failed in {measure.name}: {failure}")

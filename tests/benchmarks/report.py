@@ -178,6 +178,7 @@ def _comparison(comparison: Comparison, results: Results) -> str:
         low, high = number(spread.low * comparison.scale), number(spread.high * comparison.scale)
         rounds = max(len(each.values) for each in of_key.values())
         fewer = f" n={spread.count}" if spread.count < rounds else ""
+        fewer += _scaled(results, comparison.key, name)
         failed = f", then failed: {outcome.error}" if outcome.error else ""
         rows.append(
             [
@@ -189,6 +190,18 @@ def _comparison(comparison: Comparison, results: Results) -> str:
             ]
         )
     return _table([comparison.title, "median", "range", "× the limit", "× the best peer"], rows)
+
+
+_COUNTS = {"burst": ("burst.calls", "calls", 20_000), "map": ("map.items", "items", 200_000)}
+
+
+def _scaled(results: Results, key: str, name: str) -> str:
+    """Say of how many calls or items a number is, if the whole would have taken too long."""
+    count_key, what, wanted = _COUNTS.get(key, ("", "", 0))
+    outcome = results.get(count_key, {}).get(name)
+    if outcome is None or outcome.spread is None or outcome.spread.median >= wanted:
+        return ""
+    return f" from {outcome.spread.median:,.0f} {what}"
 
 
 def _against(outcome: Outcome, other: Outcome | None) -> str:

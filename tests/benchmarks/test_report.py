@@ -208,6 +208,14 @@ def test_the_table_says_who_had_fewer_turns():
     assert "| multiprocessing.Pool | 20 µs | 20–20 n=1 |" in report.markdown(found, ABOUT)
 
 
+def test_the_table_says_whose_numbers_are_of_fewer_calls_or_items():
+    found = {"map": results(wpc=0.1, mpire_pool=1.0)["call"]}
+    found["map.items"] = {"wpc": Outcome([200_000.0]), "mpire_pool": Outcome([20_000.0])}
+    text = report.markdown(found, ABOUT)
+    assert "| mpire | 1,000 ms | 900–1,100 from 20,000 items |" in text
+    assert "from 200,000" not in text
+
+
 def test_each_line_of_a_table_has_as_many_cells_as_its_head():
     text = report.markdown(results(wpc=1e-5, limit=1e-5, mp_pool=2e-5, loky_pool="a | b"), ABOUT)
     tables = itertools.groupby(text.splitlines(), key=lambda line: line.startswith("|"))

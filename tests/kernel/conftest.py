@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from jupyter_core.utils import ensure_event_loop
 
 from tests.kernel.kernels import Gate, Kernel
 
@@ -26,6 +27,13 @@ def waits(gate, value=None):
 def where():
     return os.getpid()
 """
+
+
+@pytest.fixture(scope="package", autouse=True)
+def event_loop_of_jupyter_client() -> Iterator[None]:
+    """Make the loop that jupyter_client would make at its first question, and keep, in some test."""
+    with closing(ensure_event_loop()):
+        yield
 
 
 @pytest.fixture(scope="module")

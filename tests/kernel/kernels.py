@@ -236,15 +236,15 @@ class Processes:
 
 
 def members(sessions: Iterable[int]) -> list[str]:
-    """Return the processes that are in one of the sessions; also zombies, but not those that are init's."""
+    """Return the processes that are in one of the sessions; zombies, whose parent is dead, are init's."""
     wanted, found = set(sessions), []
-    for process in psutil.process_iter(["cmdline", "status", "ppid"]):
+    for process in psutil.process_iter(["cmdline", "status"]):
         about = process.info
         try:
             member = os.getsid(process.pid) in wanted
         except ProcessLookupError:
             continue
-        if member and (about["status"], about["ppid"]) != (psutil.STATUS_ZOMBIE, 1):
+        if member and about["status"] != psutil.STATUS_ZOMBIE:
             found.append(f"{process.pid} {about['status']} {about['cmdline']}")
     return found
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from IPython.core.async_helpers import get_asyncio_loop
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
@@ -38,7 +39,9 @@ def one_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InteractiveS
         # Without history, whose thread and file would stay.
         config = Config({"HistoryManager": {"enabled": False}})
         shell = InteractiveShell.instance(config=config)
-    yield shell
+    # The loop that IPython would make for the first cell that awaits, and keep.
+    with contextlib.closing(get_asyncio_loop()):
+        yield shell
     shell.atexit_operations()
     atexit.unregister(shell.atexit_operations)
     InteractiveShell.clear_instance()

@@ -143,7 +143,11 @@ def test_a_container_that_holds_itself_is_a_constant(pool: WorkerProcedureCall) 
     assert pool.call.loops().result() == (True, 1)
 
 
-def test_arrays_and_tables_are_constants(pool: WorkerProcedureCall) -> None:
+def test_arrays_and_tables_are_constants(make_pool: Any) -> None:
+    pool = make_pool(0)
+    pool.define_worker_constant(name="K", value=None)
+    pool.define_worker_functions(FUNCTIONS)
+    pool.start_workers(2)
     array = np.arange(100_000.0)
     pool.define_worker_constant(name="K", value=array)
     for future in pool.broadcast("get").values():
@@ -155,8 +159,11 @@ def test_arrays_and_tables_are_constants(pool: WorkerProcedureCall) -> None:
         pd.testing.assert_frame_equal(future.result(), table)
 
 
-def test_a_large_array_cannot_be_written_to_by_a_function(pool: WorkerProcedureCall) -> None:
+def test_a_large_array_cannot_be_written_to_by_a_function(make_pool: Any) -> None:
+    pool = make_pool(0)
     pool.define_worker_constant(name="K", value=np.zeros(100_000))
+    pool.define_worker_functions(FUNCTIONS)
+    pool.start_workers(2)
     for future in pool.broadcast("attempt", "K[0] = 1").values():
         assert future.result() == "ValueError: assignment destination is read-only"
 

@@ -39,9 +39,10 @@ def changes(x):
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def functions(pool: WorkerProcedureCall) -> None:
-    pool.define_worker_functions(FUNCTIONS)
+@pytest.fixture
+def pool(make_pool: Any) -> WorkerProcedureCall:
+    """A pool for each test: it keeps its shared memory warm until it stops, and then nothing of it is left."""
+    return make_pool(2, FUNCTIONS)
 
 
 def test_64_mb_go_there_and_back_with_several_in_flight_both_ways(pool: WorkerProcedureCall) -> None:

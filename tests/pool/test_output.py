@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -200,6 +201,50 @@ def test_text_of_threads_that_wait_at_the_same_time_is_complete(pool: WorkerProc
     for thread in threads:
         thread.join()
     assert len(sink.text().split()) == 300
+
+
+def test_a_result_waits_for_its_text_while_another_thread_is_busy_with_the_sink(
+    pool: WorkerProcedureCall,
+) -> None:
+    # one thread:      result of "first": sink(first) ......held at the gate...... sink(second)
+    # another thread:              result of "second": its text is taken along ................ returns
+    told: list[str] = []
+    at_gate, gate = threading.Event(), threading.Event()
+
+    def slow(output: OutputText) -> None:
+        if output.text == "first\n":
+            at_gate.set()
+            assert gate.wait(60)
+        told.append(output.text)
+
+    pool.output_sink = slow
+    try:
+        one = threading.Thread(target=pool.call.says("first").result)
+        one.start()
+        assert at_gate.wait(60)
+        future = pool.call.says("second")
+        other = threading.Thread(target=lambda: told.append(f"{future.result()}"))
+        concurrent.futures.wait([future])
+        other.start()
+        gate.set()
+        one.join(), other.join()
+    finally:
+        pool.output_sink = None
+    assert told == ["first\n", "second\n", "('second',)"]
+
+
+def test_a_sink_may_call_and_wait(pool: WorkerProcedureCall) -> None:
+    told: list[Any] = []
+
+    def asks(output: OutputText) -> None:
+        told.append((output.text, pool.call.stream().result()[1]))
+
+    pool.output_sink = asks
+    try:
+        pool.call.says("hello").result()
+    finally:
+        pool.output_sink = None
+    assert told == [("hello\n", "utf-8")]
 
 
 def test_much_text_comes_complete_and_in_order(pool: WorkerProcedureCall, sink: Sink) -> None:

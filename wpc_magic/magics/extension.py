@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from typing import TYPE_CHECKING, Any
 
 from wpc_magic.notebook.output import NotebookOutput
 from wpc_magic.notebook.tracebacks import PlainErrors
+from wpc_magic.notebook.wakeup import WakeOnSignal
 
 from .completion import Completer
 from .magics import WpcMagics
@@ -23,6 +25,9 @@ __all__ = ["Extension", "load", "unload"]
 # Attributes of the shell; they outlive a reload of these modules.
 _LOADED = "_wpc_magic_extension"
 _KEPT = "_wpc_magic_kept"
+
+# A kernel that takes more than 2.5 s to end is ended by force, and cannot end what functions have started.
+_AT_EXIT_MS = 500
 
 
 def make_pool(**options: Any) -> WorkerProcedureCall:
@@ -85,6 +90,7 @@ class Extension:
         )
         self.output = NotebookOutput(shell)
         self._errors = PlainErrors(shell)
+        self._wakeup = WakeOnSignal()
         self.magics.session, self.magics.settle = self.session, self.output.flush
         self._matcher = Completer(self.magics).matcher
         self._name = ""
@@ -99,6 +105,7 @@ class Extension:
         self.magics.observe(self._rename, "pool_name")
         self.pool.output_sink = self.output
         self._errors.put_in()
+        atexit.register(self._at_exit)
         self._begin_cell()  # the cell that loads us has begun already
         self._take_name(self.magics.pool_name)
 
@@ -118,6 +125,8 @@ class Extension:
         self.pool.origin = None
         self.output.close()
         self._errors.take_out()
+        self._wakeup.take_out()
+        atexit.unregister(self._at_exit)
         self.magics.unobserve(self._rename, "pool_name")
         shell.events.unregister("pre_run_cell", self._begin_cell)
         shell.events.unregister("post_run_cell", self._end_cell)
@@ -133,9 +142,16 @@ class Extension:
 
     def _begin_cell(self, *_: object) -> None:
         self.pool.origin = self.output.begin_cell()
+        if getattr(self._shell, "kernel", None) is not None:
+            self._wakeup.put_in()  # here, since a kernel that loads us as it starts has no loop yet
 
     def _end_cell(self, *_: object) -> None:
         self.output.end_cell()
+
+    def _at_exit(self) -> None:
+        """Stop the pool, and be quick: nobody waits for its calls any more."""
+        self.pool.configure(stop_timeout_ms=min(_AT_EXIT_MS, self.pool.options.stop_timeout_ms))
+        self.pool.stop_workers()
 
     # -- the pool's name in the notebook ----------------------------------------------------------------
 

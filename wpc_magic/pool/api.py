@@ -658,7 +658,13 @@ class WorkerProcedureCall:
             body, buffers = encode((args, kwargs), name in self._streaming)
         except Exception as error:
             raise self._not_sent(name, error) from error
-        return self._submit(name, body, buffers, 0, options)
+        if buffers:
+            return self._submit(name, body, buffers, 0, options)
+        driver = self._driver
+        call = Call(next(self._ids), name, body, options=options, origin=self.origin)
+        future = call.future = CallFuture(call, driver)
+        driver.submit(call)
+        return future
 
     def submit_chunk(self, name: str, items: list[tuple[Any, ...]], options: CallOptions) -> CallFuture:
         """Make one call that runs the function for each item; its value is `(values, failure)`."""

@@ -45,7 +45,7 @@ from .errors import NestedCallError, RequirementMissingError, StartError
 from .futures import CallFuture
 from .gates import Gates
 from .inbox import Inbox, crash_report, settle
-from .interrupts import Interrupts
+from .interrupts import Interrupts, free, hold
 from .link import Link
 from .mind import effects
 from .mind.calls import Call
@@ -118,6 +118,7 @@ class Driver:
         self.name = name
         self.lock = threading.Lock()
         self.core = Core(options, stamp=_now_as_text, dice=random.random, running=self._running)
+        self._state, self._dispatch = self.core.state, self.core.dispatch
         self.texts = Texts()
         self.listeners: dict[int, Callable[[Any], object]] = {}
         self.surroundings = Surroundings({}, "", [])
@@ -305,18 +306,22 @@ class Driver:
 
     def submit(self, call: Call) -> None:
         """Make a call; see `Dispatch.submit` for what it raises."""
-        if self.core.state.options.saturation == "wait":
+        if self._state.options.saturation == "wait":
             self._submit_when_there_is_room(call)
             return
-        with Interrupts():
+        # Written out, since this is the way of every call: see `Interrupts`.
+        handler = hold()
+        try:
             self.lock.acquire()
             try:
                 if self._foreign:
                     self.check()
-                self.core.dispatch.submit(call, time.monotonic())
+                self._dispatch.submit(call, time.monotonic())
                 self._apply()
             finally:
                 self.lock.release()
+        finally:
+            free(handler)
 
     def _submit_when_there_is_room(self, call: Call) -> None:
 
@@ -397,7 +402,7 @@ class Driver:
             self._tidy_at = now + _TIDY_S
             short = psutil.virtual_memory().percent > _SHORT_OF_MEMORY
             self.store.trim(0.0 if short else _IDLE_S)
-        due = self.core.state.timers.next_due
+        due = self._state.timers.next_due
         waits = [] if due is None else [max(0.0, due - now)]
         again = self._watch.revisit()
         if again is not None:
@@ -483,7 +488,7 @@ class Driver:
 
     def _apply(self) -> None:
         """Do what the mind wants done. Under the lock."""
-        state = self.core.state
+        state = self._state
         while state.sends or state.effects:
             if state.sends:
                 self._outbox.send_calls()
@@ -491,8 +496,10 @@ class Driver:
                 doing, state.effects = state.effects, []
                 for effect in doing:
                     self._do(effect)
-        self._watch.wake_by(state.timers.next_due)
-        if self.gates:
+        due = state.timers.due
+        if due and due[0][0] < self._watch.sleeps_until:
+            self._watch.wake_by(due[0][0])
+        if self.gates.closed:
             self.gates.open()
 
     def _do(self, effect: effects.Effect) -> None:

@@ -14,6 +14,7 @@ from .wire.codec import decode
 from .worker.failure import revive
 
 if TYPE_CHECKING:
+    from .link import Link
     from .mind.calls import Call
 
 __all__ = ["CallFuture", "Waiting"]
@@ -73,6 +74,7 @@ class CallFuture(Future[Any]):
         self._outcome: tuple[bool, Any] | None = None
         self._traceback: Any = None  # of the exception, as it came
         self.loops: list[tuple[Any, Any]] = _NONE  # event loops, and their futures, that wait for it
+        self.expected_at: Link | None = None  # where its maker may wait without asking
         self.wakes: list[Callable[[], object]] = _NONE  # of threads that wait for it
 
     @property
@@ -218,8 +220,8 @@ class CallFuture(Future[Any]):
         return None if ok else outcome
 
     def _wait(self, timeout: float | None) -> tuple[bool, Any]:
-        if not self.ended:
-            self._driver.wait(self, timeout)
+        if self._outcome is None:
+            self._driver.wait(self, timeout)  # also where it has ended: what it printed is shown first
             if not self.ended:
                 raise TimeoutError(f"{self.call} has not ended after {timeout} s; it goes on")
         outcome = self._outcome

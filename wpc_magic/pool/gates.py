@@ -24,19 +24,21 @@ class Gates:
         Under which things change.
     applied : callable
         Called under the lock when what was waited for holds: to do what the question may have brought about.
+
+    Attributes
+    ----------
+    closed : list
+        The gates.
     """
 
     def __init__(self, lock: threading.Lock, applied: Callable[[], object]) -> None:
         self.lock = lock
         self._applied = applied
-        self._gates: list[Any] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._gates)
+        self.closed: list[Any] = []
 
     def open(self) -> None:
         """Have everybody ask again: something has changed. Under the lock."""
-        gates, self._gates = self._gates, []
+        gates, self.closed = self.closed, []
         for gate in gates:
             gate.release()
 
@@ -64,7 +66,7 @@ class Gates:
                         return True
                     gate = allocate_lock()
                     gate.acquire()
-                    self._gates.append(gate)
+                    self.closed.append(gate)
                 if not interrupts.wait(gate.acquire, True, time_left(deadline)):
                     return False
 
@@ -79,7 +81,7 @@ class Gates:
                     self._applied()
                     return
                 gate = _LoopGate(loop)
-                self._gates.append(gate)
+                self.closed.append(gate)
             await gate.opened
 
 

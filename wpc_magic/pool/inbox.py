@@ -16,6 +16,7 @@ from .wire import protocol
 from .wire.channel import BadFrame
 from .wire.codec import decode
 from .wire.placed import Placed
+from .wire.protocol import ERROR, VALUE
 
 __all__ = ["Inbox", "crash_report", "settle"]
 
@@ -53,9 +54,10 @@ class Inbox:
             self.lose(link)
             return False
         now = time.monotonic()
-        answered = self._core.supervisor.answered
+        slot, supervisor = link.slot, self._core.supervisor
+        answered = supervisor.dispatch.answered
         for kind, _, target, seq, body, sent in frames:
-            if kind == protocol.VALUE or kind == protocol.ERROR:
+            if kind == VALUE or kind == ERROR:
                 buffers: Any = sent
                 if buffers and isinstance(buffers, Placed):
                     try:
@@ -63,11 +65,13 @@ class Inbox:
                     except OSError as error:
                         self._malformed(link, str(error))
                         return False
-                call = answered(link.slot, seq, target, kind == protocol.VALUE, now)
+                call = answered(slot, seq, target, kind == VALUE, now)
+                if slot.drains:
+                    supervisor.leave_if_empty(slot, now)
                 if call is not None:
-                    if kind == protocol.ERROR:
+                    if kind == ERROR:
                         self._tell_failure(link, call, body)
-                    settle(call, (kind, body, buffers, link.slot.id))
+                    settle(call, (kind, body, buffers, slot.id))
             elif kind == protocol.BEGAN:
                 self._core.dispatch.began(link.slot, seq, target / 1e9, now)
             elif kind == protocol.RELEASE:

@@ -15,84 +15,104 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-__all__ = ["Interrupts"]
+__all__ = ["Interrupts", "free", "hold"]
 
 _SIGINT = int(_signal.SIGINT)
 _main = threading.main_thread().ident
 
 
+_noted = False  # whether a signal came that is held back
+
+
+def hold() -> Any:
+    """Hold SIGINT back from now on; return what `free` takes. In other threads than the main one, nothing."""
+    if get_ident() != _main:
+        return None
+    handler = _signal.getsignal(_SIGINT)
+    if handler is not None:  # else it was set by C code, and could not be put back
+        _signal.signal(_SIGINT, _note)
+    return handler
+
+
+def free(handler: Any) -> None:
+    """Let SIGINT through again, and act on one that came meanwhile.
+
+    Parameters
+    ----------
+    handler : object
+        What `hold` returned.
+    """
+    if handler is not None:
+        _signal.signal(_SIGINT, handler)
+        if _noted and handler is not _note:  # else it is held back further out, too
+            _act(handler)
+
+
+def _note(signum: int, frame: FrameType | None) -> None:
+    global _noted
+    _noted = True
+
+
+def _act(handler: Any) -> None:
+    """Do what the signal that was held back asks for."""
+    global _noted
+    _noted = False
+    if callable(handler):
+        handler(_SIGINT, None)
+    elif handler == _signal.SIG_DFL:
+        _signal.raise_signal(_SIGINT)
+
+
 class Interrupts:
-    """A context in which SIGINT is held back; in other threads than the main one it does nothing.
+    """A context in which SIGINT is held back; `hold` and `free` in a form that cannot be forgotten.
 
     Examples
     --------
     >>> import signal
     >>> try:
-    ...     with Interrupts() as interrupts:
+    ...     with Interrupts():
     ...         signal.raise_signal(signal.SIGINT)
-    ...         print("still here:", interrupts.noted)
+    ...         print("still here")
     ... except KeyboardInterrupt:
     ...     print("and now it is raised")
-    still here: True
+    still here
     and now it is raised
     """
 
-    __slots__ = ("_handler", "_holds", "noted")
+    __slots__ = ("_handler",)
 
     def __init__(self) -> None:
         self._handler: Any = None
-        self._holds = False
-        self.noted = False
 
     def __enter__(self) -> Interrupts:
-        if get_ident() == _main:
-            handler = _signal.getsignal(_SIGINT)
-            if handler is not None:  # else it was set by C code, and could not be put back
-                self._handler = handler
-                self._holds = True
-                _signal.signal(_SIGINT, self._note)
+        self._handler = hold()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._holds:
-            _signal.signal(_SIGINT, self._handler)
-            if self.noted:
-                self._act()
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.noted = True
-
-    def _act(self) -> None:
-        """Do what the signal that was held back asks for."""
-        self.noted = False
-        handler = self._handler
-        if callable(handler):
-            handler(_SIGINT, None)
-        elif handler == _signal.SIG_DFL:
-            _signal.raise_signal(_SIGINT)
+        free(self._handler)
 
     def wait(self, blocking: Callable[..., Any], *args: Any) -> Any:
         """Call something that waits, with the real handler in force.
 
         What it raises, it must raise before anything has happened; ``poll`` is such a thing.
         """
-        if not self._holds:
+        if self._handler is None:
             return blocking(*args)
         try:
-            _signal.signal(_SIGINT, self._handler)
-            if self.noted:
-                self._act()
+            free(self._handler)
             return blocking(*args)
         finally:
-            self._hold_again()
+            _hold_again()
 
-    def _hold_again(self) -> None:
-        while True:  # a signal may come before the first of these calls has been made
-            try:
-                _signal.signal(_SIGINT, self._note)
-                return
-            except BaseException:
-                self.noted = True
+
+def _hold_again() -> None:
+    global _noted
+    while True:  # a signal may come before the first of these calls has been made
+        try:
+            _signal.signal(_SIGINT, _note)
+            return
+        except BaseException:
+            _noted = True
 
 
 def _in_fork() -> None:

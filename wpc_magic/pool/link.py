@@ -38,12 +38,17 @@ class Link:
         Shared memory, to it and from it.
     owner : CallFuture or None
         What the thread waits for that reads the call channel now.
+    expected : dict
+        The future, if any, for which its maker is expected to come and wait here. Whoever takes it out, in
+        one step, decides: that thread, and it may wait; or another one, and it may not.
     loops : dict
         Event loops that read the call channel now, and how many futures wait for it there.
     watched : bool
         Whether the driver's thread reads the call channel.
     call_mask, control_mask : int
         What the selector has been told of the channels.
+    left : bool
+        Whether the driver's thread leaves it alone for a while.
     touched, seen : int
         How often somebody has waited here; and how often when the driver's thread looked last.
     lost : bool
@@ -61,8 +66,9 @@ class Link:
         self.receiver = Receiver(process.blocks)
         self.control = Channel(process.control)
         self.owner: CallFuture | None = None
+        self.expected: dict[CallFuture, CallFuture] = {}
         self.loops: dict[Any, int] = {}
-        self.watched = False
+        self.watched = self.left = False
         self.call_mask = self.control_mask = 0
         self.touched = self.seen = 0
         self.lost = self.dead = False
@@ -74,6 +80,23 @@ class Link:
         self.poller = select.poll()
         self.poller.register(self.call_fd, select.POLLIN)
         self.poller.register(self._wake_in, select.POLLIN)
+
+    def expect(self, future: CallFuture) -> None:
+        """Let who made a call wait here without asking again. Under the driver's lock."""
+        self.owner = future
+        future.wake_by(self.wake)
+        future.expected_at = self
+        self.expected[future] = future
+
+    def expect_not(self) -> None:
+        """Expect nobody any more. Under the driver's lock."""
+        try:
+            future, _ = self.expected.popitem()
+        except KeyError:
+            return
+        future.expected_at = None
+        future.wake_not_by(self.wake)
+        self.owner = None
 
     def running(self) -> tuple[int, float]:
         """Return what the status page says: the call begun last, and since when in seconds (0: not yet)."""

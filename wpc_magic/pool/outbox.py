@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .futures import CallFuture
 from .link import Link
 from .mind import effects
 from .mind.calls import Call
@@ -41,32 +42,36 @@ class Outbox:
     def send_calls(self) -> None:
         """Send the calls that the mind has given to workers."""
         state = self._core.state
-        sends, state.sends = state.sends, []
-        if len(sends) == 1:
-            slot, call = sends[0]
+        if len(state.sends) == 1:
+            slot, call = state.sends.pop()
             link = self._links[slot.id]
-            self._send(link, _call_frame(link, call), call.future.is_awaited)
+            self._send(link, _call_frame(link, call), call.future)
             return
+        sends, state.sends = state.sends, []
         joined: dict[int, list[Any]] = {}
         for slot, call in sends:
             joined.setdefault(slot.id, []).extend(_call_frame(self._links[slot.id], call))
         for number, pieces in joined.items():
             if sum(map(len, pieces)) <= _JOINED:
                 pieces = [b"".join(pieces)]
-            self._send(self._links[number], pieces, True)
+            self._send(self._links[number], pieces)
 
-    def _send(self, link: Link, pieces: list[Any], awaited: bool) -> None:
+    def _send(self, link: Link, pieces: list[Any], maker: CallFuture | None = None) -> None:
         if link.dead:
             return
+        if link.expected:
+            link.expect_not()  # with two calls there, somebody has to look
         if not link.call.send(pieces):
             self._watch.call(link, link.watched)
         if link.watched or link.owner is not None or link.loops:
             return
         # Who makes a call most likely comes and waits for it here. Where that is not so, somebody must look.
-        if awaited or len(link.slot.sent) > 1 or self._core.dispatch.queued:
+        if maker is None or len(link.slot.sent) > 1 or self._core.dispatch.queued or maker.is_awaited:
             self._watch.take_back(link)
         else:
-            self._watch.leave(link)
+            link.expect(maker)
+            if not link.left:
+                self._watch.leave(link)
 
     def order(self, link: Link, effect: effects.Effect) -> None:
         """Do an effect that concerns one worker."""
@@ -82,7 +87,7 @@ class Outbox:
                     if record.block is not None:
                         # A constant's memory; where it cannot be passed, the worker refuses the definition.
                         link.sender.send(record.block, record.wire.buffers.lease)
-                self._send(link, self._encoded[1], True)
+                self._send(link, self._encoded[1])
             case effects.SendForget(_, _, epoch):
                 self.tell(link, protocol.Forget(epoch))
             case effects.SendRevoke(_, _, seqs):
@@ -90,7 +95,7 @@ class Outbox:
             case effects.SendPing():
                 self._control(link, protocol.Ping(0))
                 if link.receiver.has_news:
-                    self._send(link, _news_frame(link), True)
+                    self._send(link, _news_frame(link))
             case effects.SendLeave(_, _, interrupt):
                 if interrupt:
                     self._control(link, protocol.Leave())
@@ -98,7 +103,7 @@ class Outbox:
 
     def tell(self, link: Link, message: protocol.ToWorker) -> None:
         """Send a message to the worker's main thread."""
-        self._send(link, _message_frame(message), True)
+        self._send(link, _message_frame(message))
 
     def _control(self, link: Link, message: protocol.ToWorker) -> None:
         if not link.dead and not link.control.send(_message_frame(message)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -50,29 +51,42 @@ class Texts:
     ----------
     sink : callable
         Takes each text, in the thread that has read it; never under the driver's lock.
+    waiting : deque
+        What the sink has not been given yet.
     """
 
     def __init__(self) -> None:
         self.sink: Callable[[OutputText], object] = write_out
-        self._waiting: deque[OutputText] = deque()
+        self.waiting: deque[OutputText] = deque()
         self._delivering = threading.Lock()
+        self._by = 0  # the thread that gives texts to the sink now
 
     def add(self, text: OutputText) -> None:
         """Take a text; nothing is done with it yet."""
-        self._waiting.append(text)
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+        self.waiting.append(text)
 
     def deliver(self) -> None:
         """Give all texts to the sink; if another thread is about it, that one takes ours along."""
-        while self._waiting and self._delivering.acquire(blocking=False):
+        while self.waiting and self._delivering.acquire(blocking=False):
             try:
-                while self._waiting:
-                    text = self._waiting.popleft()
-                    try:
-                        self.sink(text)
-                    except Exception:  # a display must not break a call
-                        pass
+                self._give()
             finally:
                 self._delivering.release()
+
+    def finish(self) -> None:
+        """Return when the sink has been given all texts, by whichever thread."""
+        if (self.waiting or self._by) and self._by != get_ident():  # else the sink itself waits for a call
+            with self._delivering:
+                self._give()
+
+    def _give(self) -> None:
+        self._by = get_ident()
+        try:
+            while self.waiting:
+                text = self.waiting.popleft()
+                try:
+                    self.sink(text)
+                except Exception:  # a display must not break a call
+                    pass
+        finally:
+            self._by = 0

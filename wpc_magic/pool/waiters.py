@@ -11,7 +11,7 @@ from typing import Any
 from .futures import CallFuture
 from .gates import time_left
 from .inbox import Inbox
-from .interrupts import Interrupts
+from .interrupts import Interrupts, free, hold
 from .link import Link
 from .texts import Texts
 from .watch import Watch
@@ -67,6 +67,11 @@ class Waiters:
             How long, in seconds.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        link = future.expected_at
+        if link is not None:
+            future.expected_at = None
+            if link.expected.pop(future, None) is not None and self._wait_as_expected(future, link, deadline):
+                return
         with Interrupts() as interrupts:
             while True:
                 with self._lock:
@@ -88,14 +93,53 @@ class Waiters:
                         self._release(link, future)
                 if not in_time:
                     break
-            if self._texts:
+            if future.ended:
+                self._texts.finish()  # what it printed is shown before its value is returned
+
+    def _wait_as_expected(self, future: CallFuture, link: Link, deadline: float | None) -> bool:
+        """Wait at a channel that is this thread's since the call was made; return whether that was all.
+
+        What is between the sending of a call and this `poll` delays every call, so it is next to nothing:
+        nothing is claimed, and no handler is swapped, since there is nothing yet that an interrupt could tear.
+        """
+        left = time_left(deadline)
+        try:
+            ready = link.poller.poll(None if left < 0 else left * 1000)
+        except BaseException:
+            with Interrupts(), self._lock:
+                self._release(link, future)
+            raise
+        handler = hold()
+        try:
+            self._lock.acquire()
+            try:
+                if ready:
+                    self._take(future, link, ready)
+                self._release(link, future)
+            finally:
+                self._lock.release()
+            if self._texts.waiting:
                 self._texts.deliver()
+        finally:
+            free(handler)
+        return not ready or future.ended
+
+    def _take(self, future: CallFuture, link: Link, ready: list[tuple[int, int]]) -> None:
+        """Read what has come to a channel at which this thread waits. Under the lock."""
+        if len(ready) > 1 or ready[0][0] != link.call_fd:
+            link.clear_wake()
+        future.wake_not_by(link.wake)  # who is awake need not be woken by itself
+        self._inbox.read_call(link)
+        self._apply()
 
     def _claim(self, future: CallFuture) -> Link | None:
         """Let a thread read the channel of the worker that has its call; None: another one does."""
         slot = future.call.slot
         link = self._links.get(slot.id) if slot is not None else None
-        if link is None or link.owner is not None or link.dead:
+        if link is None or link.dead:
+            return None
+        link.expect_not()
+        if link.owner is not None and not link.owner.ended:
             return None
         link.owner = future
         self._watch.take_over(link)
@@ -103,12 +147,16 @@ class Waiters:
         return link
 
     def _release(self, link: Link, future: CallFuture) -> None:
+        if link.owner is not future:  # it ended, and another thread was quick
+            return
         link.owner = None
         future.wake_not_by(link.wake)
         if link.dead:
             self.close(link)
         elif link.slot.sent:
             self._watch.take_back(link)
+        elif link.left and not link.watched:
+            link.touched += 1
         else:
             self._watch.leave(link)
 
@@ -122,16 +170,12 @@ class Waiters:
                 return future.ended
             lock.acquire()
             try:
-                if len(ready) > 1 or ready[0][0] != link.call_fd:
-                    link.clear_wake()
-                future.wake_not_by(link.wake)  # who is awake need not be woken by itself
-                self._inbox.read_call(link)
-                self._apply()
+                self._take(future, link, ready)
                 if not future.ended:
                     future.wake_by(link.wake)
             finally:
                 lock.release()
-            if self._texts:
+            if self._texts.waiting:
                 self._texts.deliver()
             if future.ended or link.dead or future.call.slot is not link.slot:
                 return True
@@ -151,6 +195,7 @@ class Waiters:
             if link is None or link.dead or link.lost or not hasattr(loop, "add_reader"):
                 self._watch.ask_for_all()
             else:
+                link.expect_not()
                 if not link.loops.get(loop):
                     loop.add_reader(link.call_fd, self._on_readable, link)
                 link.loops[loop] = link.loops.get(loop, 0) + 1
@@ -165,7 +210,7 @@ class Waiters:
                 link.touched += 1
                 self._inbox.read_call(link)
                 self._apply()
-            if self._texts:
+            if self._texts.waiting:
                 self._texts.deliver()
 
     def _leave_loop(self, link: Link, loop: Any) -> None:

@@ -65,7 +65,8 @@ class Watch:
             fds, self._wake_in, self._wake_out = (self._wake_in, self._wake_out), -1, -1
             for fd in fds:
                 os.close(fd)
-            self._left.clear()
+            for link in list(self._left):
+                self._not_left(link)
 
     def sleep(self, seconds: float | None) -> None:
         """Wait until something is ready, and handle it. In the driver's thread, without the lock."""
@@ -149,7 +150,7 @@ class Watch:
             if mask:
                 self._select(channel, mask, 0, lambda: None)
         link.call_mask = link.control_mask = 0
-        self._left.discard(link)
+        self._not_left(link)
 
     def drop_pipe(self, fd: int) -> None:
         """Watch a pipe no more."""
@@ -175,19 +176,29 @@ class Watch:
     def take_over(self, link: Link) -> None:
         """Note that somebody else reads a call channel now."""
         link.touched += 1
-        self._left.discard(link)
+        self._not_left(link)
         self.call(link, False)
 
     def leave(self, link: Link) -> None:
         """Watch a channel later, if nobody has come back to wait at it by then."""
+        link.touched += 1
+        if link.watched:
+            self.call(link, False)
+        if link.left:
+            return
+        link.left = True
         self._left.add(link)
         if not self._ticking:
             self._ticking = True
             self.wake()
 
+    def _not_left(self, link: Link) -> None:
+        link.left = False
+        self._left.discard(link)
+
     def take_back(self, link: Link) -> None:
         """Watch a channel now."""
-        self._left.discard(link)
+        self._not_left(link)
         self.call(link, True)
 
     def ask_for_all(self) -> None:
@@ -199,6 +210,7 @@ class Watch:
         """Take back what nobody has come back to; return when to look again, in seconds."""
         for link in list(self._left):
             if self._look_again or link.touched == link.seen:
+                link.expect_not()
                 self.take_back(link)
             link.seen = link.touched
         self._look_again = False

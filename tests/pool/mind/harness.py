@@ -102,6 +102,8 @@ class FakeWorker:
             self.out.append(("refused", change.epoch, ""))
         elif culprits and self.slot.id in self.world.poison[culprits[0]]:
             self.out.append(("refused", change.epoch, culprits[0]))
+        elif self.slot.id in self.world.poison.get("", ()):  # for a reason that it cannot name
+            self.out.append(("refused", change.epoch, ""))
         else:
             names = dict(self.epochs[change.base])
             for name in change.removed:
@@ -148,6 +150,8 @@ class World:
         By the number of a call: how often its function has begun.
     began : list
         Calls, and the slots that they began at, in order.
+    sent : list
+        Calls in the order in which they were sent.
     """
 
     def __init__(self, count: int = 0, **options: Any) -> None:
@@ -164,6 +168,7 @@ class World:
         self.ended: dict[int, Any] = {}
         self.runs: Counter[int] = Counter()
         self.began: list[tuple[int, int]] = []
+        self.sent: list[int] = []
         self.events: list[WorkerEvent] = []
         self.without_base = 0
         self.rollout: Rollout | None = None
@@ -192,6 +197,7 @@ class World:
                 worker = self.workers[slot.id]
                 assert worker.life == slot.life
                 assert call.slot is slot
+                self.sent.append(call.id)
                 worker.inbox.append(("call", call, call.seq, call.epoch, call.record))
             doing, state.effects = state.effects, []
             for effect in doing:
@@ -385,6 +391,14 @@ class World:
         """Let every process start, read, obey and be read, until all wait for calls to end."""
         while self._one_round():
             pass
+
+    def live(self, seconds: float) -> None:
+        """Let that time pass, and everything go on meanwhile."""
+        target = self.now + seconds
+        while self.now < target:
+            self.run()
+            self.advance(min(0.5, target - self.now))
+        self.run()
 
     def _one_round(self) -> bool:
         if self.spawns:

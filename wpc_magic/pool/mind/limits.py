@@ -77,9 +77,10 @@ class Limits:
         def look(now: float) -> None:
             if slot.life == life and slot.sent.get(seq) is call and not call.ended:
                 began = self._began(slot, call)
-                left = timeout_ms / 1000 - (now - began if began is not None else 0.0)
-                if left > 0:  # it waited behind others first
-                    self._look_after(call, slot, timeout_ms, now + left)
+                # One sum, which comes out the same the next time: a difference may never come down to zero.
+                due = (now if began is None else began) + timeout_ms / 1000
+                if due > now:  # it waited behind others first
+                    self._look_after(call, slot, timeout_ms, due)
                 else:
                     self._stop(call, slot, timeout_ms)
 

@@ -175,9 +175,10 @@ class Supervisor:
         """Give a slot no more calls, and end its process with the last that it has."""
         slot.drains = True
         self.dispatch.close(slot)
-        self._leave_if_empty(slot, now)
+        self.leave_if_empty(slot, now)
 
-    def _leave_if_empty(self, slot: Slot, now: float) -> None:
+    def leave_if_empty(self, slot: Slot, now: float) -> None:
+        """Have a process that takes no more calls end, once its last has ended."""
         if slot.drains and not slot.sent and slot.pid is not None and not slot.replacing:
             slot.replacing = "it was asked to restart"
             self._state.effects.append(SendLeave(slot.id, slot.life, False))
@@ -245,14 +246,14 @@ class Supervisor:
         """Note the end of a call; see `Dispatch.answered`."""
         call = self.dispatch.answered(slot, seq, ran_ns, ok, now)
         if slot.drains:
-            self._leave_if_empty(slot, now)
+            self.leave_if_empty(slot, now)
         return call
 
     def given_up(self, slot: Slot, seqs: tuple[int, ...], now: float) -> None:
         """Note that calls were taken back; see `Dispatch.given_up`."""
         self.dispatch.given_up(slot, seqs, now)
         if slot.drains:
-            self._leave_if_empty(slot, now)
+            self.leave_if_empty(slot, now)
 
     def installed(self, slot: Slot, epoch: int, now: float) -> None:
         """Note that a worker holds an epoch: a new one is ready with the first that is in force."""

@@ -11,6 +11,11 @@ __all__ = ["Timers"]
 class Timers:
     """Actions by the moment at which they are due.
 
+    Attributes
+    ----------
+    due : list
+        A heap of (moment, number, action).
+
     An action that is not wanted any more is not taken out: it looks for itself whether it still applies.
 
     Examples
@@ -22,27 +27,27 @@ class Timers:
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Callable[[float], object]]] = []
+        self.due: list[tuple[float, int, Callable[[float], object]]] = []
         self._count = 0
 
     def at(self, due: float, action: Callable[[float], object]) -> None:
         """Have `action` called with the time at about `due`, in seconds."""
         self._count += 1
-        heapq.heappush(self._heap, (due, self._count, action))
+        heapq.heappush(self.due, (due, self._count, action))
 
     @property
     def next_due(self) -> float | None:
         """The moment of the next action; None: there is none."""
-        return self._heap[0][0] if self._heap else None
+        return self.due[0][0] if self.due else None
 
     def run(self, now: float) -> None:
         """Call what is due by `now`; what an action adds is for the next time."""
         due = []
-        while self._heap and self._heap[0][0] <= now:
-            due.append(heapq.heappop(self._heap)[2])
+        while self.due and self.due[0][0] <= now:
+            due.append(heapq.heappop(self.due)[2])
         for action in due:
             action(now)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._heap.clear()
+        self.due.clear()

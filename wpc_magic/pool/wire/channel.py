@@ -133,6 +133,10 @@ class Reader:
         if not data:
             self.eof = True
             return []
+        if not self._tail and len(data) >= _SIZE:  # most often: one small frame, and all of it
+            kind, flags, count, epoch, target, seq, size = HEADER.unpack_from(data)
+            if size == len(data) - _SIZE and not (flags or count) and 1 <= kind <= _KINDS:
+                return [(kind, epoch, target, seq, data[_SIZE:], ())]
         return self._parse(self._tail + data if self._tail else data)
 
     def _parse(self, data: bytes) -> list[Frame]:

@@ -98,11 +98,12 @@ def encode(value: object, streaming: bool = False) -> tuple[bytes, list[memoryvi
             pieces = write_pieces(value, keep_apart)
             body, large = pieces.body, pieces.large
             own = [body, *(piece for _, piece in large if len(piece) < _MOST_SEARCHED)]
+            if not any(b"__main__" in text for text in own):
+                return _apart(body, large, buffers)
         else:
-            body, large = dumps(value, 5, buffer_callback=keep_apart), []
-            own = [body]
-        if not any(b"__main__" in text for text in own):
-            return _apart(body, large, buffers)
+            body = dumps(value, 5, buffer_callback=keep_apart)
+            if b"__main__" not in body:
+                return (body, buffers) if len(body) < APART else _apart(body, [], buffers)
     except Exception:
         pass  # cloudpickle decides, and its error is the better one
     buffers.clear()

@@ -1,0 +1,641 @@
+"""The life of the workers: started, watched, replaced, ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.pool.mind.harness import World
+from wpc_magic.pool.errors import (
+    NotRunningError,
+    OptionError,
+    PoolStateError,
+    PoolStoppedError,
+    WorkerReplacedError,
+)
+from wpc_magic.pool.mind import effects
+
+
+def make(count=1, **options):
+    world = World(count, **options)
+    world.define("f")
+    world.define("quick")
+    world.define("wait", is_async=True)
+    world.learn("quick")
+    world.names()
+    return world
+
+
+def crash(world, number=1):
+    """Have a worker die, and come back if it may."""
+    world.die(number)
+    world.live(world.core.state.options.restart_max_delay_ms / 1000)
+
+
+# -- starting ---------------------------------------------------------------------------------------------
+
+
+def test_all_workers_are_started_at_once():
+    world = World()
+    world.start(3)
+    assert [spawn.slot for spawn in world.spawns] == [1, 2, 3]
+    assert world.core.state.phase == "starting"
+    assert not world.core.is_settled()
+    world.run()
+    assert world.core.state.phase == "running"
+    assert world.core.is_settled()
+
+
+def test_a_start_is_told_in_this_order():
+    world = World()
+    world.start(1)
+    world.run()
+    assert world.names() == ["health(starting)", "worker_spawned", "worker_ready", "health(ready)"]
+
+
+def test_a_pool_that_runs_cannot_be_started():
+    world = World(1)
+    with pytest.raises(PoolStateError, match="the workers are running already"):
+        world.start(1)
+    world.stop()
+    with pytest.raises(PoolStateError, match="the workers are stopping already"):
+        world.start(1)
+
+
+def test_a_worker_is_ready_only_when_it_holds_the_definitions():
+    world = World()
+    world.propose(world.record("f"))
+    world.start(1)
+    worker = world.spawn()
+    assert world.states() == ["starting"]
+    worker.step()
+    world.read(worker)
+    assert world.states() == ["ready"]
+
+
+def test_a_worker_that_does_not_become_ready_in_time_is_ended_and_that_counts():
+    world = World(start_timeout_ms=3000)
+    world.start(1)
+    world.spawn().hangs = True
+    world.advance(3.1)
+    assert world.workers[1].killed
+    assert "worker_error" in world.names()
+    world.run()
+    assert world.slot(1).deaths == 1
+    assert world.states() == ["restarting"]
+    assert world.core.state.phase == "running", "the start is over, for better or worse"
+    world.live(1.0)
+    assert world.states() == ["ready"]
+
+
+def test_a_worker_that_is_ready_in_time_is_left_alone_later():
+    world = World(1, start_timeout_ms=3000)
+    world.live(10.0)
+    assert world.states() == ["ready"]
+    assert world.slot(1).life == 1
+
+
+def test_a_process_that_cannot_be_started_is_tried_again_until_the_budget_is_spent():
+    world = World(max_restarts_per_worker=2)
+    world.start(1)
+    for _ in range(3):
+        world.spawn(why="no memory")
+        world.advance(1.0)
+    assert world.spawns == []
+    assert world.states() == ["failed"]
+    assert world.names() == [
+        "health(starting)",
+        "health(restarting)",
+        "worker_exited",
+        "worker_restart_scheduled",
+        "worker_exited",
+        "worker_restart_failed",
+        "worker_restart_scheduled",
+        "worker_exited",
+        "worker_restart_failed",
+        "worker_restart_exhausted",
+        "health(failed)",
+    ]
+    assert world.core.is_settled()
+
+
+# -- a crash ----------------------------------------------------------------------------------------------
+
+
+def test_a_crash_is_told_in_the_order_of_the_original():
+    world = make(1)
+    world.die(1, -11, "was killed by SIGSEGV")
+    world.live(0.2)
+    assert world.names() == [
+        "health(restarting)",
+        "worker_exited",
+        "worker_restart_scheduled",
+        "worker_spawned",
+        "worker_ready",
+        "health(ready)",
+        "worker_restart_completed",
+    ]
+
+
+def test_the_events_of_a_crash_say_how_it_died_and_when_it_comes_back():
+    world = make(1)
+    world.die(1, -11, "was killed by SIGSEGV\n\nThe last that it wrote ...")
+    world.live(0.2)
+    told = {event.event_name: event for event in world.events}
+    assert told["worker_exited"].details == {"exitcode": -11, "reason": "was killed by SIGSEGV"}
+    assert told["worker_exited"].severity == "error"
+    assert told["worker_restart_scheduled"].details == {"attempt": 1, "delay_ms": 100}
+    assert told["worker_restart_completed"].details == {"attempt": 1}
+
+
+def test_event_numbers_only_rise():
+    world = make(2)
+    crash(world)
+    numbers = [event.event_id for event in world.core.state.events.latest()]
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_the_delay_grows_with_each_death_in_a_row():
+    world = make(1)
+    for delay_s in (0.1, 0.2, 0.4):
+        world.die(1)
+        assert world.slot(1).restart_at - world.now == pytest.approx(delay_s)
+        world.advance(delay_s - 0.01)
+        assert not world.spawns
+        world.advance(0.02)
+        world.run()
+        assert world.states() == ["ready"]
+
+
+def test_the_dice_lengthen_the_delay_by_at_most_the_jitter():
+    world = make(1, restart_jitter_ms=100)
+    world.dice = 0.5
+    world.die(1)
+    assert world.slot(1).restart_at - world.now == pytest.approx(0.15)
+
+
+def test_deaths_in_a_row_use_up_the_budget_and_restarting_brings_the_worker_back():
+    world = make(1)
+    for _ in range(3):
+        crash(world)
+    world.names()
+    world.die(1)
+    assert world.names() == [
+        "health(restarting)",
+        "worker_exited",
+        "worker_restart_exhausted",
+        "health(failed)",
+    ]
+    world.live(60.0)
+    assert world.states() == ["failed"]
+    world.names()
+    world.restart(1)
+    world.run()
+    assert world.names() == [
+        "health(restarting)",
+        "worker_spawned",
+        "worker_ready",
+        "health(ready)",
+        "worker_restart_completed",
+    ]
+    world.answer_all([world.submit("f")])
+    assert world.slot(1).deaths == 0
+
+
+def test_old_deaths_are_forgotten_after_a_stable_time():
+    world = make(1, restart_stable_after_ms=5000)
+    for _ in range(10):
+        world.die(1)
+        assert world.slot(1).deaths == 1
+        world.live(0.2)
+        world.live(5.0)
+    assert world.states() == ["ready"]
+
+
+def test_a_death_before_the_stable_time_is_not_forgotten():
+    world = make(1, restart_stable_after_ms=5000)
+    world.die(1)
+    world.live(4.0)
+    world.die(1)
+    assert world.slot(1).deaths == 2
+
+
+def test_nothing_is_restarted_where_that_is_switched_off():
+    world = make(2, restart_on_failure=False)
+    world.die(1)
+    world.live(10.0)
+    assert world.states() == ["failed", "ready"]
+
+
+def test_the_death_of_a_worker_that_starts_again_is_told_as_a_failed_restart():
+    world = make(1)
+    world.die(1)
+    world.advance(0.2)
+    world.spawn()
+    world.names()
+    world.die(1)
+    assert world.names() == ["worker_exited", "worker_restart_failed", "worker_restart_scheduled"]
+    assert world.slot(1).deaths == 2
+
+
+def test_news_of_an_earlier_process_changes_nothing():
+    world = make(1)
+    life = world.slot(1).life
+    crash(world)
+    world.names()
+    supervisor = world.core.supervisor
+    supervisor.died(1, life, -9, "was killed", world.now)
+    supervisor.not_spawned(1, life, "no memory", world.now)
+    assert not supervisor.spawned(1, life, 7, world.now)
+    assert not supervisor.spawned(1, life + 1, 7, world.now), "it has been started already"
+    assert not supervisor.spawned(99, 1, 7, world.now)
+    assert world.core.slot(1, life) is None
+    assert world.core.slot(1, life + 1) is world.slot(1)
+    world.apply()
+    assert world.names() == []
+
+
+# -- restarting on request --------------------------------------------------------------------------------
+
+
+def test_a_restart_ends_the_call_that_runs_and_does_not_count_as_a_death():
+    world = make(1)
+    calls = [world.submit("quick") for _ in range(3)]
+    world.workers[1].step()
+    life = world.restart(1)
+    assert world.submit("quick").slot is None, "it takes no calls on its way out"
+    world.answer_all(ran_s=1e-5)
+    with pytest.raises(WorkerReplacedError, match="ended with worker 1: it was asked to restart"):
+        raise world.ended[calls[0].id]
+    assert all(world.ended[call.id] is True for call in calls[1:])
+    assert (world.slot(1).life, world.slot(1).deaths, world.slot(1).restarts) == (life + 1, 0, 1)
+
+
+def test_a_restart_with_drain_loses_no_call():
+    world = make(2)
+    calls = [world.submit("quick") for _ in range(6)]
+    world.restart(1, drain=True)
+    world.restart(2, drain=True)
+    later = world.submit("quick")
+    assert world.where(later) is None
+    assert not world.core.is_settled()
+    world.answer_all(ran_s=1e-5)
+    assert all(world.ended[call.id] is True for call in [*calls, later])
+    assert [slot.life for slot in world.core.state.slots.values()] == [2, 2]
+    assert world.core.is_settled()
+
+
+def test_a_worker_that_drains_and_does_not_leave_is_ended_by_force():
+    world = make(1, stop_timeout_ms=1000)
+    call = world.submit("f")
+    world.run()
+    world.restart(1, drain=True)
+    world.answer(call)
+    world.workers[1].hangs = True
+    world.advance(1.1)
+    assert world.workers[1].killed
+    world.run()
+    assert world.slot(1).life == 2
+
+
+def test_a_restart_without_drain_overrules_one_with():
+    world = make(1)
+    call = world.submit("f")
+    world.run()
+    world.restart(1, drain=True)
+    world.restart(1)
+    world.run()
+    assert isinstance(world.ended[call.id], WorkerReplacedError)
+    assert world.states() == ["ready"]
+
+
+def test_a_worker_that_waits_for_its_restart_is_started_at_once():
+    world = make(1)
+    world.die(1)
+    world.restart(1)
+    assert [spawn.slot for spawn in world.spawns] == [1]
+    world.live(1.0)
+    assert world.slot(1).life == 2, "the timer of the delay starts no other"
+
+
+@pytest.mark.parametrize("drain", [False, True])
+@pytest.mark.parametrize("spawned", [False, True])
+def test_a_worker_that_starts_can_be_restarted_and_is_of_use_afterwards(spawned, drain):
+    world = World(max_restarts_per_worker=0)
+    world.propose(world.record("f"))
+    world.start(1)
+    if spawned:
+        world.spawn()
+    life = world.restart(1, drain)
+    world.run()
+    assert world.slot(1).life == life + 1
+    assert world.states() == ["ready"]
+    assert world.core.is_settled()
+    world.answer_all([world.submit("f")])
+    assert world.slot(1).deaths == 0
+
+
+def test_there_is_no_restarting_of_what_is_not_there():
+    world = make(2)
+    with pytest.raises(OptionError, match="there is no worker 3; there are 1, 2"):
+        world.restart(3)
+    world.stop()
+    with pytest.raises(NotRunningError, match="the workers are stopping"):
+        world.restart(1)
+
+
+# -- more and fewer ---------------------------------------------------------------------------------------
+
+
+def test_new_slots_are_filled_and_take_calls():
+    world = make(1)
+    world.resize(3)
+    world.run()
+    calls = [world.submit("f") for _ in range(3)]
+    assert sorted(world.where(call) for call in calls) == [1, 2, 3]
+
+
+def test_the_highest_slots_go_when_their_last_call_has_ended():
+    world = make(3)
+    calls = [world.submit("f") for _ in range(3)]
+    world.run()
+    world.resize(1)
+    assert [state.worker_id for state in world.core.health()] == [1]
+    assert not world.core.is_settled()
+    more = world.submit("f")
+    assert world.where(more) is None
+    world.answer_all()
+    assert all(world.ended[call.id] is True for call in [*calls, more])
+    assert list(world.core.state.slots) == [1]
+    assert world.core.is_settled()
+
+
+def test_a_slot_that_goes_is_not_filled_again_when_its_worker_dies():
+    world = make(2)
+    world.submit("f", worker_id=2)
+    world.run()
+    world.resize(1)
+    world.die(2)
+    world.live(10.0)
+    assert list(world.core.state.slots) == [1]
+
+
+def test_slots_that_are_being_filled_go_too():
+    world = make(1)
+    world.resize(3)
+    world.spawn()
+    world.resize(1)
+    world.run()
+    assert list(world.core.state.slots) == [1]
+    assert list(world.workers) == [1]
+
+
+def test_the_number_of_a_slot_that_waited_for_its_restart_can_be_used_again():
+    world = make(2)
+    world.die(2)
+    world.resize(1)
+    world.resize(2)
+    world.live(10.0)
+    assert sorted(world.workers) == [1, 2]
+    assert world.states() == ["ready", "ready"]
+
+
+def test_a_slot_on_its_way_out_keeps_its_number_to_itself():
+    world = make(2)
+    call = world.submit("f", worker_id=2)
+    world.run()
+    world.resize(1)
+    world.resize(2)
+    world.run()
+    assert sorted(world.core.state.slots) == [1, 2, 3]
+    world.answer(call)
+    world.run()
+    assert sorted(world.core.state.slots) == [1, 3]
+
+
+def test_a_stopped_pool_cannot_be_resized():
+    with pytest.raises(NotRunningError, match="the workers are stopped"):
+        World().resize(2)
+
+
+# -- signs of life ----------------------------------------------------------------------------------------
+
+
+def test_every_worker_is_asked_for_a_sign_of_life():
+    world = make(2, heartbeat_interval_ms=500)
+    world.run()
+    world.advance(0.5)
+    for worker in world.workers.values():
+        assert [type(order) for order in worker.orders] == [effects.SendPing]
+
+
+def test_a_silent_worker_is_degraded_gets_no_calls_and_is_ready_again_when_it_answers():
+    world = make(2, unresponsive_after_ms=1500)
+    world.workers[1].hangs = True
+    world.live(4.0)
+    assert world.names() == ["health(degraded)"]
+    calls = [world.submit("f") for _ in range(2)]
+    assert [world.where(call) for call in calls] == [2, None]
+    world.workers[1].hangs = False
+    world.run()
+    assert world.names() == ["health(ready)"]
+    assert [world.where(call) for call in calls] == [2, 1]
+
+
+def test_a_worker_that_runs_a_long_call_and_answers_pings_stays_ready():
+    world = make(1)
+    world.submit("f")
+    world.live(60.0)
+    assert world.states() == ["ready"]
+    assert world.names() == []
+
+
+def test_a_degraded_worker_that_dies_comes_back():
+    world = make(1, unresponsive_after_ms=1500)
+    world.workers[1].hangs = True
+    world.live(4.0)
+    crash(world)
+    assert world.states() == ["ready"]
+
+
+def test_heartbeats_are_not_doubled_by_a_stop_and_a_start():
+    world = make(1)
+    world.stop()
+    world.run()
+    world.start(1)
+    world.run()
+    world.advance(1.0)
+    assert len(world.workers[1].orders) == 1
+
+
+# -- stopping ---------------------------------------------------------------------------------------------
+
+
+def test_a_stop_asks_first_and_is_over_when_the_last_process_is_gone():
+    world = make(2)
+    world.stop()
+    assert not any(worker.killed for worker in world.workers.values())
+    world.workers[1].obey()
+    world.die(1, 0, "left")
+    assert not world.over
+    world.run()
+    assert world.over
+    assert world.core.state.phase == "stopped"
+
+
+def test_a_stop_is_told_once_for_each_worker():
+    world = make(2)
+    world.stop()
+    world.run()
+    assert world.names(1) == ["health(stopped)", "worker_exited"]
+    assert {event.severity for event in world.core.state.events.latest()[-2:]} == {"info"}
+
+
+def test_workers_that_do_not_leave_are_ended_before_the_time_is_over():
+    world = make(2, stop_timeout_ms=2000)
+    for worker in world.workers.values():
+        worker.hangs = True
+    world.stop()
+    world.advance(1.0)
+    assert not any(worker.killed for worker in world.workers.values())
+    world.advance(0.5)
+    assert all(worker.killed for worker in world.workers.values())
+
+
+def test_stopping_twice_or_when_stopped_is_nothing():
+    world = make(1)
+    world.stop()
+    world.stop()
+    world.run()
+    world.stop()
+    assert world.names().count("worker_exited") == 1
+
+
+def test_a_pool_that_was_stopped_starts_anew():
+    world = make(3)
+    world.stop()
+    world.run()
+    world.start(1)
+    world.run()
+    world.answer_all([world.submit("f")])
+    assert world.states() == ["ready"]
+
+
+def _starting(world):
+    world.resize(4)
+    world.spawn()
+
+
+def _restarting(world):
+    world.die(1)
+
+
+def _draining(world):
+    world.submit("f", worker_id=1)
+    world.run()
+    world.restart(1, drain=True)
+
+
+def _shrinking(world):
+    for _ in range(3):
+        world.submit("f")
+    world.run()
+    world.resize(1)
+
+
+def _defining(world):
+    world.propose(world.record("f"))
+
+
+def _taking_back(world):
+    for _ in range(9):
+        world.submit("quick")
+    world.workers[1].step()
+    world.cancel(world.submit("quick"))
+
+
+def _timing_out(world):
+    world.submit("f", timeout_ms=10)
+    world.run()
+    world.advance(0.1)
+
+
+def _degraded(world):
+    world.workers[1].hangs = True
+    world.live(10.0)
+
+
+def _all_of_it(world):
+    for way in (_defining, _taking_back, _restarting, _starting, _shrinking):
+        way(world)
+
+
+@pytest.mark.parametrize(
+    "under_way",
+    [
+        _starting,
+        _restarting,
+        _draining,
+        _shrinking,
+        _defining,
+        _taking_back,
+        _timing_out,
+        _degraded,
+        _all_of_it,
+    ],
+)
+def test_a_stop_ends_everything_whatever_is_under_way(under_way):
+    world = make(3)
+    under_way(world)
+    world.stop()
+    assert sorted(world.ended) == sorted(world.calls)
+    world.advance(3.0)
+    world.run()
+    assert world.over
+    assert not world.workers
+    assert world.core.state.timers.next_due is None
+    assert world.rollout is None or world.rollout.over
+    world.start(2)
+    world.run()
+    world.answer_all([world.submit("f")])
+
+
+def test_a_worker_that_comes_up_after_the_stop_is_ended_at_once():
+    world = World()
+    world.start(2)
+    world.stop()
+    assert not world.over
+    for _ in range(2):
+        world.spawn()
+    assert all(worker.killed for worker in world.workers.values())
+    world.run()
+    assert world.over
+
+
+def test_a_process_that_cannot_be_started_does_not_hold_up_the_stop():
+    world = World()
+    world.start(1)
+    world.stop()
+    world.spawn(why="no memory")
+    assert world.over
+
+
+def test_a_stop_says_so_to_calls_that_ran_and_to_those_that_waited():
+    world = make(1)
+    running, queued = world.submit("f"), world.submit("f")
+    world.run()
+    world.stop()
+    with pytest.raises(PoolStoppedError, match="had not ended on worker 1 when the pool was stopped"):
+        raise world.ended[running.id]
+    with pytest.raises(PoolStoppedError, match="was queued when the pool was stopped"):
+        raise world.ended[queued.id]
+
+
+def test_an_answer_after_the_stop_comes_to_nobody():
+    world = make(1)
+    call = world.submit("f")
+    world.run()
+    world.stop()
+    world.workers[1].answer(call.seq)
+    world.run()
+    assert isinstance(world.ended[call.id], PoolStoppedError)
