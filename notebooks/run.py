@@ -2,7 +2,7 @@
 
     python notebooks/run.py INPUT.ipynb OUTPUT.ipynb
 
-The results are the outputs of the cells tagged ``results``. The same is saved as a web page beside the output.
+The results are the outputs of the cells tagged ``results``. A web page of the same is saved beside OUTPUT.
 """
 
 import sys

@@ -92,6 +92,7 @@ def descriptors(pid: int) -> Counter[str]:
             link = os.readlink(f"/proc/{pid}/fd/{number}")
         except OSError:  # closed meanwhile
             continue
-        found[link if link.startswith("anon_inode:") else link.partition(":[")[0]] += 1
+        if not link.startswith("/") or link.startswith("/memfd:"):  # and not the history's files
+            found[link if link.startswith("anon_inode:") else link.partition(":[")[0]] += 1
     del found["anon_inode:[eventfd]"]
     return found

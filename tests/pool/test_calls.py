@@ -443,7 +443,9 @@ def test_what_was_queued_when_its_function_is_undefined_ends_with_that(make_pool
 
 
 def test_a_misspelled_function_is_named_with_the_nearest(pool: WorkerProcedureCall) -> None:
-    with pytest.raises(FunctionNotDefinedError, match=r"no function 'gather' is defined. Did you mean 'gathers'\?"):
+    with pytest.raises(
+        FunctionNotDefinedError, match=r"no function 'gather' is defined. Did you mean 'gathers'\?"
+    ):
         pool.call.gather(1)
 
 
@@ -583,7 +585,9 @@ def test_a_saturated_pool_refuses_and_has_room_again(make_pool: Any, door: Any) 
     assert future.result() == 2
 
 
-def test_a_saturated_pool_that_shall_wait_takes_the_call_when_there_is_room(make_pool: Any, door: Any) -> None:
+def test_a_saturated_pool_that_shall_wait_takes_the_call_when_there_is_room(
+    make_pool: Any, door: Any
+) -> None:
     pool = make_pool(1, max_pending_calls_per_worker=1, saturation="wait")
     pool.call.held(door.path, "first")
     visit = door.wait()

@@ -107,7 +107,9 @@ def test_03_a_definition_that_fails_leaves_the_old_one_in_force_and_breaks_no_la
     assert [future.result() for future in pool.broadcast("double", 2).values()] == ["new", "new"]
 
 
-def test_04_a_failed_restart_leaves_no_half_installed_worker(make_pool: Any, folder: Path, listen: Any) -> None:
+def test_04_a_failed_restart_leaves_no_half_installed_worker(
+    make_pool: Any, folder: Path, listen: Any
+) -> None:
     pool = make_pool(1, start_timeout_ms=300, max_restarts_per_worker=2)
     fifo = folder / "fifo"
     pool.define_worker_functions(
@@ -248,22 +250,20 @@ def test_12_a_stop_reports_stopped_once_and_a_time_out_has_its_event(
 
 
 def test_13_the_context_takes_no_parameter_of_the_function(make_pool: Any) -> None:
-    pool = make_pool(
-        1, "def f(a, b='own', *rest, **more):\n    return a, b, rest, more, context.worker_id"
-    )
+    pool = make_pool(1, "def f(a, b='own', *rest, **more):\n    return a, b, rest, more, context.worker_id")
     assert pool.call.f(1).result() == (1, "own", (), {}, 1)
 
 
 def test_14_needs_are_found_by_the_rules_of_the_language(make_pool: Any) -> None:
     pool = make_pool(0)
     info = pool.define_worker_function(
-        worker_func='''
+        worker_func="""
 def f():
     "wpc_import('in_a_docstring')"
     # wpc_constant('IN_A_COMMENT')
     text = "wpc_import('in_a_text')"
     return wpc_import('real'), context.constants.K, wpc_constant("com" + "puted")
-'''
+"""
     )
     assert info.requires == ("K", "real")
 

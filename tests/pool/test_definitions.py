@@ -214,7 +214,9 @@ except FileExistsError:
 def version():
     return 2
 """.format(path=str(folder / "first"))
-    with pytest.raises(InstallError, match=r"worker [12] could not install version: OSError: the second one") as caught:
+    with pytest.raises(
+        InstallError, match=r"worker [12] could not install version: OSError: the second one"
+    ) as caught:
         pool.define_worker_functions(refuses)
     assert isinstance(caught.value.__cause__, OSError)
     assert "In the worker:" in str(caught.value)
@@ -580,7 +582,9 @@ def test_an_importable_function_runs_as_the_one_of_its_module(pool: WorkerProced
 def test_a_text_with_several_functions_has_a_method_of_its_own(pool: WorkerProcedureCall) -> None:
     with pytest.raises(DefinitionError, match="define_worker_functions"):
         pool.define_worker_function(worker_func="def a(): pass\ndef b(): pass")
-    infos = pool.define_worker_functions("def a(): return 1\ndef b(): return 2\ndef _c(): return 3", names=["b"])
+    infos = pool.define_worker_functions(
+        "def a(): return 1\ndef b(): return 2\ndef _c(): return 3", names=["b"]
+    )
     assert [info.name for info in infos] == ["b"]
 
 
@@ -632,7 +636,10 @@ def test_the_lists_are_sorted_by_name_and_tell_signature_and_needs(make_pool: An
     assert [info.name for info in pool.get_worker_constants()] == ["ALPHA", "MID", "ZETA"]
     assert [info.alias for info in pool.get_worker_dependencies()] == ["alpha_m", "mid_m", "zeta_m"]
     assert not hasattr(pool.get_worker_constants()[0], "value")
-    assert (pool.get_worker_constants()[0].type_name, pool.get_worker_constants()[0].nbytes > 0) == ("str", True)
+    assert (pool.get_worker_constants()[0].type_name, pool.get_worker_constants()[0].nbytes > 0) == (
+        "str",
+        True,
+    )
 
 
 def test_installed_counts_follow_the_workers(make_pool: Any) -> None:

@@ -154,7 +154,9 @@ def test_a_call_that_runs_is_running_and_cannot_be_cancelled(pool: WorkerProcedu
     assert not future.cancel()
 
 
-def test_a_queued_call_can_be_cancelled_and_never_runs(pool: WorkerProcedureCall, door: Any, folder: Any) -> None:
+def test_a_queued_call_can_be_cancelled_and_never_runs(
+    pool: WorkerProcedureCall, door: Any, folder: Any
+) -> None:
     held = [pool.call.held(door.path) for _ in range(2)]
     visits = [door.wait(), door.wait()]
     future = pool.call.double(1)
@@ -264,9 +266,7 @@ def test_callbacks_are_called_in_their_order_and_one_that_raises_harms_no_other(
 def test_a_callback_may_call_and_wait(pool: WorkerProcedureCall) -> None:
     told: queue.SimpleQueue[int] = queue.SimpleQueue()
     for n in range(50):
-        pool.call.double(n).add_done_callback(
-            lambda each: told.put(pool.call.double(each.result()).result())
-        )
+        pool.call.double(n).add_done_callback(lambda each: told.put(pool.call.double(each.result()).result()))
     assert sorted(told.get(timeout=60) for _ in range(50)) == [4 * n for n in range(50)]
 
 

@@ -8,9 +8,12 @@ too.
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -245,15 +248,20 @@ os.rmdir(folder) if not os.listdir(folder) else (os.unlink(folder + "/door"), os
 
 
 def test_an_interrupt_ends_the_waiting_and_not_the_call() -> None:
-    done = run(ALONE.replace("WAIT", "future.result()").replace("EXPECT", "visit.let_go(); print(future.result())"))
+    done = run(
+        ALONE.replace("WAIT", "future.result()").replace("EXPECT", "visit.let_go(); print(future.result())")
+    )
     assert (done.stdout, done.stderr) == ("interrupted\nended\n", "")
 
 
 def test_an_interrupt_ends_waiting_for_room_and_the_call_is_not_made() -> None:
-    program = ALONE.replace("WorkerProcedureCall()", "WorkerProcedureCall(max_pending_calls_per_worker=1, saturation='wait')")
+    program = ALONE.replace(
+        "WorkerProcedureCall()", "WorkerProcedureCall(max_pending_calls_per_worker=1, saturation='wait')"
+    )
     done = run(
         program.replace("WAIT", "pool.call.held(door.path)").replace(
-            "EXPECT", "visit.let_go(); print(future.result(), pool.snapshot().in_flight, pool.snapshot().queued)"
+            "EXPECT",
+            "visit.let_go(); print(future.result(), pool.snapshot().in_flight, pool.snapshot().queued)",
         )
     )
     assert (done.stdout, done.stderr) == ("interrupted\nended 0 0\n", "")
@@ -261,31 +269,27 @@ def test_an_interrupt_ends_waiting_for_room_and_the_call_is_not_made() -> None:
 
 def test_an_interrupt_while_a_definition_is_under_way_leaves_the_old_one() -> None:
     program = ALONE.replace(
-        "future = pool.call.held", "pool.define_worker_function(worker_func='def f(): return 1')\nfuture = pool.call.held"
+        "future = pool.call.held",
+        "pool.define_worker_function(worker_func='def f(): return 1')\nfuture = pool.call.held",
     ).replace("visit = door.wait()", "visit = door.wait(); visit.let_go(); future.result()")
     slow = (
         "pool.define_worker_functions('import socket\\nway = socket.socket(socket.AF_UNIX)\\n"
         "way.connect(' + repr(door.path) + ')\\nway.recv(1)\\ndef f(): return 2')"
     )
-    done = run(
-        program.replace("WAIT", slow).replace("EXPECT", "door.close(); print(pool.call.f().result())")
-    )
+    done = run(program.replace("WAIT", slow).replace("EXPECT", "door.close(); print(pool.call.f().result())"))
     assert (done.stdout, done.stderr) == ("interrupted\n1\n", "")
 
 
 def test_calls_of_other_threads_go_on_while_the_main_one_is_interrupted(
     pool: WorkerProcedureCall, door: Any
 ) -> None:
-    import concurrent.futures
-    import signal
-
     pool.define_worker_function(worker_func="def double(x): return 2 * x")
     future = pool.call.held(door.path, "ended")
     visit = door.wait()
 
     def work() -> list[int]:
         found = [pool.call.double(n).result() for n in range(300)]
-        signal.raise_signal(signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         return found
 
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
@@ -298,9 +302,6 @@ def test_calls_of_other_threads_go_on_while_the_main_one_is_interrupted(
 
 
 def test_a_handler_of_the_users_own_is_called_and_stays(pool: WorkerProcedureCall, door: Any) -> None:
-    import signal
-    import threading
-
     called = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: called.set())
     try:
@@ -308,7 +309,7 @@ def test_a_handler_of_the_users_own_is_called_and_stays(pool: WorkerProcedureCal
         visit = door.wait()
 
         def later() -> None:
-            signal.raise_signal(signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             called.wait(60)
             visit.let_go()
 

@@ -242,7 +242,9 @@ def test_the_events_of_a_crash_come_in_the_originals_order(make_pool: Any, liste
 
 def test_a_crash_says_how_the_worker_died(make_pool: Any) -> None:
     pool = make_pool(2, FUNCTIONS)
-    with pytest.raises(WorkerCrashedError, match=r"dies #\d+ ended with worker 1, which exited with code 7") as caught:
+    with pytest.raises(
+        WorkerCrashedError, match=r"dies #\d+ ended with worker 1, which exited with code 7"
+    ) as caught:
         pool.call.dies.options(worker_id=1)(7).result()
     assert (caught.value.worker_id, caught.value.exitcode) == (1, 7)
     with pytest.raises(WorkerCrashedError, match="was killed by SIGSEGV") as caught:
@@ -259,7 +261,9 @@ def test_a_worker_that_is_killed_from_outside_costs_one_call(make_pool: Any, doo
     visit = door.wait()
     others = [pool.call.double(n) for n in range(50)]
     os.kill(visit.pid, signal.SIGKILL)
-    with pytest.raises(WorkerCrashedError, match="SIGKILL .by somebody, or by the system because memory ran out"):
+    with pytest.raises(
+        WorkerCrashedError, match="SIGKILL .by somebody, or by the system because memory ran out"
+    ):
         future.result()
     assert [each.result() for each in others] == [2 * n for n in range(50)]
     pool.wait_until_ready()
@@ -546,7 +550,9 @@ def test_stopping_an_idle_pool_ends_every_process(make_pool: Any, listen: Any) -
     pool.stop_workers()
 
 
-def test_stopping_a_busy_pool_ends_the_work_softly_and_tells_every_call(make_pool: Any, door: Any, folder: Path) -> None:
+def test_stopping_a_busy_pool_ends_the_work_softly_and_tells_every_call(
+    make_pool: Any, door: Any, folder: Path
+) -> None:
     pool = make_pool(
         2,
         FUNCTIONS
@@ -720,7 +726,9 @@ def test_a_program_that_forgets_to_stop_ends_cleanly(end: str) -> None:
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
 def test_workers_end_with_a_program_that_is_killed_while_they_are_busy(how: str) -> None:
-    program = PROGRAM + f"[pool.call.waits() for _ in range(3)]\nos.kill(os.getpid(), __import__('signal').{how})"
+    program = (
+        PROGRAM + f"[pool.call.waits() for _ in range(3)]\nos.kill(os.getpid(), __import__('signal').{how})"
+    )
     done = run(program)
     assert done.returncode == -getattr(signal, how)
     for pid in map(int, done.stdout.split()):

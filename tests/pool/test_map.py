@@ -79,9 +79,9 @@ def test_results_come_as_they_are_there(pool: WorkerProcedureCall) -> None:
 
 def test_what_is_ready_comes_before_an_item_that_is_not(pool: WorkerProcedureCall, door: Any) -> None:
     pool.define_worker_function(
-        worker_func=pool.call.held.source.replace("def held(door, value=None)", "def stop_at(value, door)").replace(
-            "import os, socket", "import os, socket\n    if value != 0: return value"
-        )
+        worker_func=pool.call.held.source.replace(
+            "def held(door, value=None)", "def stop_at(value, door)"
+        ).replace("import os, socket", "import os, socket\n    if value != 0: return value")
     )
     results = pool.map("stop_at", range(50), itertools.repeat(door.path), ordered=False, chunk_size=1)
     visit = door.wait()

@@ -103,7 +103,9 @@ def test_the_originals_example_works_line_by_line() -> None:
 
         # // Hash Drift Check Pattern
         # const remote_hash = remote_functions.find((f) => f.name === 'WPCFunction1')?.function_hash_sha1;
-        remote_hash = next(f for f in remote_function_information if f.name == "WPCFunction1").function_hash_sha1
+        remote_hash = next(
+            f for f in remote_function_information if f.name == "WPCFunction1"
+        ).function_hash_sha1
         source = textwrap.dedent(inspect.getsource(worker_func1)).strip()
         assert remote_hash == hashlib.sha1(source.encode()).hexdigest()
 

@@ -114,7 +114,9 @@ def test_text_is_there_before_the_result_is(pool: WorkerProcedureCall, sink: Sin
     assert sink.text() == "".join(f"{n}\n" for n in range(100))
 
 
-def test_text_is_tagged_with_its_call_its_worker_and_its_origin(pool: WorkerProcedureCall, sink: Sink) -> None:
+def test_text_is_tagged_with_its_call_its_worker_and_its_origin(
+    pool: WorkerProcedureCall, sink: Sink
+) -> None:
     pool.origin = cell = object()
     future = pool.call.says.options(worker_id=2)("hello")
     pool.origin = "another cell"
@@ -189,7 +191,9 @@ def test_coroutines_that_interleave_keep_their_texts_apart(pool: WorkerProcedure
         assert own == f"{n} 1\n{n} 2\n"
 
 
-def test_text_of_threads_that_wait_at_the_same_time_is_complete(pool: WorkerProcedureCall, sink: Sink) -> None:
+def test_text_of_threads_that_wait_at_the_same_time_is_complete(
+    pool: WorkerProcedureCall, sink: Sink
+) -> None:
     def many(start: int) -> None:
         for n in range(start, start + 100):
             pool.call.says(n).result()

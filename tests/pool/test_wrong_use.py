@@ -20,7 +20,12 @@ POSITIVE = (
     "unresponsive_after_ms",
     "event_history",
 )
-POSITIVE_OR_NONE = ("call_timeout_ms", "queue_timeout_ms", "max_pending_calls_per_worker", "threads_per_worker")
+POSITIVE_OR_NONE = (
+    "call_timeout_ms",
+    "queue_timeout_ms",
+    "max_pending_calls_per_worker",
+    "threads_per_worker",
+)
 ZERO_OR_MORE = ("max_restarts_per_worker", "restart_jitter_ms")
 
 
@@ -59,7 +64,9 @@ def test_options_of_other_kinds_say_what_they_take() -> None:
 
 
 def test_an_unknown_option_is_named_with_the_nearest_and_all_there_are() -> None:
-    with pytest.raises(OptionError, match=r"unknown option 'call_timeout'. Did you mean 'call_timeout_ms'\?") as caught:
+    with pytest.raises(
+        OptionError, match=r"unknown option 'call_timeout'. Did you mean 'call_timeout_ms'\?"
+    ) as caught:
         WorkerProcedureCall(call_timeout=1)
     for name in (*POSITIVE, *POSITIVE_OR_NONE, *ZERO_OR_MORE, "restart_on_failure", "saturation"):
         assert name in str(caught.value)
@@ -189,7 +196,9 @@ def test_what_is_no_function_is_refused() -> None:
 
 @pytest.mark.parametrize("module", ["", "a b", "os.", ".path", "./helpers.py", 7, None])
 def test_a_module_that_is_no_module_name_is_refused(module: Any) -> None:
-    with pytest.raises(OptionError, match="module_specifier takes the name of a module, such as 'os.path', not"):
+    with pytest.raises(
+        OptionError, match="module_specifier takes the name of a module, such as 'os.path', not"
+    ):
         WorkerProcedureCall().define_worker_dependency(alias="m", module_specifier=module)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from wpc_magic.notebook.output import NotebookOutput
@@ -78,6 +79,7 @@ class Extension:
 
     def __init__(self, shell: InteractiveShell, pool: WorkerProcedureCall | None = None) -> None:
         self._shell: Any = shell  # IPython tells few of its types
+        self._in_kernel = getattr(shell, "kernel", None) is not None
         drop_bad_settings(WpcMagics, shell.config, _say)
         self.magics = WpcMagics(shell=shell)
         self.pool = pool or make_pool(name=self.magics.pool_name, **self.magics.of_pool())
@@ -105,7 +107,9 @@ class Extension:
         self.magics.observe(self._rename, "pool_name")
         self.pool.output_sink = self.output
         self._errors.put_in()
-        atexit.register(self._at_exit)
+        atexit.register(self._stop_soon)
+        if self._in_kernel:
+            shell.observe(self._exits, "exit_now")
         self._begin_cell()  # the cell that loads us has begun already
         self._take_name(self.magics.pool_name)
 
@@ -126,7 +130,9 @@ class Extension:
         self.output.close()
         self._errors.take_out()
         self._wakeup.take_out()
-        atexit.unregister(self._at_exit)
+        atexit.unregister(self._stop_soon)
+        if self._in_kernel:
+            shell.unobserve(self._exits, "exit_now")
         self.magics.unobserve(self._rename, "pool_name")
         shell.events.unregister("pre_run_cell", self._begin_cell)
         shell.events.unregister("post_run_cell", self._end_cell)
@@ -142,13 +148,18 @@ class Extension:
 
     def _begin_cell(self, *_: object) -> None:
         self.pool.origin = self.output.begin_cell()
-        if getattr(self._shell, "kernel", None) is not None:
+        if self._in_kernel:
             self._wakeup.put_in()  # here, since a kernel that loads us as it starts has no loop yet
 
     def _end_cell(self, *_: object) -> None:
         self.output.end_cell()
 
-    def _at_exit(self) -> None:
+    def _exits(self, change: Any) -> None:
+        # A kernel is told to end in a thread of its own; its main thread, busy with a cell, comes to it later.
+        if change.new:
+            threading.Thread(target=self._stop_soon, name="wpc-exit", daemon=True).start()
+
+    def _stop_soon(self) -> None:
         """Stop the pool, and be quick: nobody waits for its calls any more."""
         self.pool.configure(stop_timeout_ms=min(_AT_EXIT_MS, self.pool.options.stop_timeout_ms))
         self.pool.stop_workers()

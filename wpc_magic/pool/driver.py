@@ -41,7 +41,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from .callbacks import Callbacks
-from .errors import NestedCallError, RequirementMissingError, StartError
+from .errors import NestedCallError, RequirementMissingError, SaturatedError, StartError
 from .futures import CallFuture
 from .gates import Gates
 from .inbox import Inbox, crash_report, settle
@@ -306,9 +306,6 @@ class Driver:
 
     def submit(self, call: Call) -> None:
         """Make a call; see `Dispatch.submit` for what it raises."""
-        if self._state.options.saturation == "wait":
-            self._submit_when_there_is_room(call)
-            return
         # Written out, since this is the way of every call: see `Interrupts`.
         handler = hold()
         try:
@@ -318,10 +315,15 @@ class Driver:
                     self.check()
                 self._dispatch.submit(call, time.monotonic())
                 self._apply()
+                return
+            except SaturatedError:
+                if self._state.options.saturation != "wait":
+                    raise
             finally:
                 self.lock.release()
         finally:
             free(handler)
+        self._submit_when_there_is_room(call)
 
     def _submit_when_there_is_room(self, call: Call) -> None:
 

@@ -151,14 +151,15 @@ class CallFuture(Future[Any]):
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
-        condition = self.__dict__.get("_made_condition")
+        condition: Any = self.__dict__.get("_made_condition")
         if condition is None:
             self._driver.watch()
             condition = self.__dict__.setdefault("_made_condition", threading.Condition())
         if condition is _ENDED:
             # Whoever acquires it releases it by asking once more, and has to get the same one then.
             condition = self.__dict__.setdefault("_late_condition", threading.Condition())
-        return condition
+        made: threading.Condition = condition
+        return made
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]  # for the same, under the condition

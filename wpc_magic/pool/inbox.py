@@ -18,6 +18,8 @@ from .wire.codec import decode
 from .wire.placed import Placed
 from .wire.protocol import ERROR, VALUE
 
+_ANSWERS = (VALUE, ERROR)
+
 __all__ = ["Inbox", "crash_report", "settle"]
 
 
@@ -57,7 +59,7 @@ class Inbox:
         slot, supervisor = link.slot, self._core.supervisor
         answered = supervisor.dispatch.answered
         for kind, _, target, seq, body, sent in frames:
-            if kind == VALUE or kind == ERROR:
+            if kind in _ANSWERS:
                 buffers: Any = sent
                 if buffers and isinstance(buffers, Placed):
                     try:

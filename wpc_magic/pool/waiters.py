@@ -100,7 +100,7 @@ class Waiters:
         """Wait at a channel that is this thread's since the call was made; return whether that was all.
 
         What is between the sending of a call and this `poll` delays every call, so it is next to nothing:
-        nothing is claimed, and no handler is swapped, since there is nothing yet that an interrupt could tear.
+        nothing is claimed, and no handler is swapped, as there is nothing yet that an interrupt could tear.
         """
         left = time_left(deadline)
         try:

@@ -96,10 +96,20 @@ class Dispatch:
             If the workers are not running.
         """
         state = self._state
+        quick = state.registry.quick.get(call.name)
+        if quick is not None and call.options is NO_OPTIONS and not self._queue and state.phase == "running":
+            # The way of nearly every call: nothing is to be asked again, and a worker has room.
+            stats = state.stats.get(quick.key)
+            deep = 1 if stats is None else stats.depth if not call.items else self._depth(quick, call)
+            number = self._loads.lightest(deep)
+            if number is not None and not state.draining:
+                self._send(state.slots[number], call, quick, deep)
+                return
         record = self.check(call.name)
         missing = state.registry.missing(call.name)
         if missing is not None:
             raise RequirementMissingError(self._lacks(call.name, missing))
+        self._note_quick(record)
         options = call.options
         pinned = None
         if options is not NO_OPTIONS and options.worker_id is not None:
@@ -114,13 +124,30 @@ class Dispatch:
             )
         slot = self._choose(record, call, pinned)
         if slot is not None:
-            self._send(slot, call, record, now)
+            self._send(slot, call, record, self._depth(record, call))
+            self._limits.on_running(call, record, slot, now)
         elif state.usable():
             (self._queue if pinned is None else pinned.pinned).append(call)
             self.queued += 1
         else:
             raise NoWorkerError(_NOBODY)
         self._limits.on_waiting(call, record, now)
+
+    def _note_quick(self, record: Record) -> None:
+        """Note a function whose calls run under no limit, in any worker; until something changes."""
+        pool, own = self._state.options, record.options
+        if not record.is_async and not any(
+            limit is not None
+            for limit in (
+                pool.max_pending_calls_per_worker,
+                pool.call_timeout_ms,
+                pool.queue_timeout_ms,
+                own.timeout_ms,
+                own.queue_timeout_ms,
+                own.worker_id,
+            )
+        ):
+            self._state.registry.quick[record.name] = record
 
     def _lacks(self, name: str, missing: str) -> str:
         record = self._state.registry.records.get(missing)
@@ -187,7 +214,7 @@ class Dispatch:
             mean *= call.items
         return depth(mean, record.is_async)
 
-    def _send(self, slot: Slot, call: Call, record: Record, now: float) -> None:
+    def _send(self, slot: Slot, call: Call, record: Record, deep: int) -> None:
         state = self._state
         call.record = record
         call.slot = slot
@@ -199,14 +226,16 @@ class Dispatch:
         self.in_flight += 1
         if not record.is_async:
             slot.plain += 1
-            if self._depth(record, call) == 1:
+            if deep == 1:
                 slot.full = True
         if not slot.ahead and slot.plain and len(slot.sent) > 1:
             slot.ahead = True
             self._ahead += 1
-        self._weigh(slot)
+        if slot.full:  # it was open a moment ago
+            self._loads.drop(slot.id)
+        else:
+            self._loads.put(slot.id, slot.plain)
         state.sends.append((slot, call))
-        self._limits.on_running(call, record, slot, now)
 
     def _weigh(self, slot: Slot) -> None:
         """Enter how much a slot holds, or take it out where it takes no calls."""
@@ -232,9 +261,8 @@ class Dispatch:
             stats.add(ran_ns, call.items, ok)
         self._leave(slot, record)
         if not record.is_async:
-            slot.full = (
-                False  # what was sent behind it can only be quick: a slow call is sent to an idle worker
-            )
+            # What was sent behind it can only be quick: a slow call is sent to an idle worker.
+            slot.full = False
         wanted = not call.ended
         if wanted:
             call.ended = True
@@ -245,7 +273,12 @@ class Dispatch:
             else:
                 slot.failed += 1
                 state.failed += 1
-        self.room_at(slot, now)
+        if slot.id in self._loads.of:  # so it is open
+            self._loads.put(slot.id, slot.plain)
+        else:
+            self._weigh(slot)
+        if slot.pinned or self._queue or self._ahead:
+            self._feed_or_watch(slot, now)
         return call if wanted else None
 
     def _leave(self, slot: Slot, record: Record) -> None:
@@ -262,6 +295,9 @@ class Dispatch:
     def room_at(self, slot: Slot, now: float) -> None:
         """Give a slot that has room what is queued; look for stuck workers where it idles."""
         self._weigh(slot)
+        self._feed_or_watch(slot, now)
+
+    def _feed_or_watch(self, slot: Slot, now: float) -> None:
         if slot.pinned:
             self._feed_pinned(slot, now)
         if self._queue:
@@ -293,7 +329,8 @@ class Dispatch:
                 return
             queue.popleft()
             self.queued -= 1
-            self._send(slot, call, record, now)
+            self._send(slot, call, record, self._depth(record, call))
+            self._limits.on_running(call, record, slot, now)
 
     def _feed_pinned(self, slot: Slot, now: float) -> None:
         queue = slot.pinned
@@ -307,7 +344,8 @@ class Dispatch:
                 return
             queue.popleft()
             self.queued -= 1
-            self._send(slot, call, record, now)
+            self._send(slot, call, record, self._depth(record, call))
+            self._limits.on_running(call, record, slot, now)
 
     def _current(self, call: Call) -> Record | None:
         """Return the function as it is now; if it went away while the call was queued, the call ends."""

@@ -86,6 +86,8 @@ class Registry:
         The epoch in force.
     records : dict
         By name.
+    quick : dict
+        Functions of which nothing is to be asked before a call; whoever notes them here knows why.
     """
 
     def __init__(self) -> None:
@@ -93,6 +95,7 @@ class Registry:
         self.records: dict[str, Record] = {}
         self._last_number = 1
         self._changed: dict[str, int] = {}  # name -> the epoch of its last change or removal
+        self.quick: dict[str, Record] = {}
         self._missing: dict[str, str | None] = {}
 
     def of_kind(self, kind: Kind) -> list[Record]:
@@ -132,6 +135,7 @@ class Registry:
                 self._changed[name] = change.epoch
         self.epoch = change.epoch
         self._missing.clear()
+        self.quick.clear()
 
     def changed_at(self, name: str) -> int:
         """Return the epoch in which a name was changed last."""

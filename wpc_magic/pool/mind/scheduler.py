@@ -33,12 +33,19 @@ def depth(mean_s: float | None, is_async: bool) -> int:
         return ASYNC_DEPTH
     if mean_s is None:
         return 1
-    return max(1, min(_MOST, int(_AHEAD_S / (mean_s + 1e-9))))
+    return max(1, int(_AHEAD_S / max(mean_s, _AHEAD_S / _MOST)))
 
 
 class Loads:
     """The workers that can take calls, by how many they hold; the least loaded in constant time.
 
+    Attributes
+    ----------
+    of : dict
+        The load of each.
+
+    Notes
+    -----
     Among equals the one that has waited longest comes first, which is round-robin.
 
     Examples
@@ -52,22 +59,22 @@ class Loads:
     """
 
     def __init__(self) -> None:
-        self._load: dict[int, int] = {}
+        self.of: dict[int, int] = {}
         self._buckets: list[dict[int, None]] = [{}]
 
     def put(self, slot: int, load: int) -> None:
         """Enter a slot, or change its load."""
-        old = self._load.get(slot)
+        old = self.of.get(slot)
         if old is not None:
             del self._buckets[old][slot]
         while load >= len(self._buckets):
             self._buckets.append({})
-        self._load[slot] = load
+        self.of[slot] = load
         self._buckets[load][slot] = None
 
     def drop(self, slot: int) -> None:
         """Take a slot out; nothing happens if it is not in."""
-        load = self._load.pop(slot, None)
+        load = self.of.pop(slot, None)
         if load is not None:
             del self._buckets[load][slot]
 
@@ -80,4 +87,4 @@ class Loads:
 
     def slots(self) -> list[int]:
         """Return the slots that are in."""
-        return list(self._load)
+        return list(self.of)

@@ -56,7 +56,7 @@ class State:
         dice: Callable[[], float],
         running: Callable[[int], tuple[int, float]],
     ) -> None:
-        self.options = options
+        self._options = options
         self.dice = dice
         self.running = running
         self.phase: Phase = "stopped"
@@ -71,6 +71,16 @@ class State:
         self.done = 0
         self.failed = 0
         self._stamp = stamp
+
+    @property
+    def options(self) -> PoolOptions:
+        """The pool's options in force."""
+        return self._options
+
+    @options.setter
+    def options(self, options: PoolOptions) -> None:
+        self._options = options
+        self.registry.quick.clear()
 
     def emit(
         self,

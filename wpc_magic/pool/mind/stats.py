@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .scheduler import depth
+
 __all__ = ["FunctionStats", "Histogram"]
 
 _BUCKETS = 48
@@ -47,12 +49,15 @@ class FunctionStats:
     ----------
     mean_s : float or None
         A moving mean of what one call takes, in seconds.
+    depth : int
+        How many calls of it a worker may hold at once, if it is no coroutine.
     """
 
-    __slots__ = ("done", "failed", "histogram", "mean_s")
+    __slots__ = ("depth", "done", "failed", "histogram", "mean_s")
 
     def __init__(self) -> None:
         self.mean_s: float | None = None
+        self.depth = 1
         self.done = 0
         self.failed = 0
         self.histogram = Histogram()
@@ -63,8 +68,11 @@ class FunctionStats:
             self.done += 1
         else:
             self.failed += 1
-        self.histogram.add(ran_ns)
+        histogram = self.histogram  # written out: this is done for every call
+        histogram.buckets[min(ran_ns.bit_length(), _BUCKETS - 1)] += 1
+        histogram.count += 1
         each = ran_ns / 1e9 / (items or 1)
         mean = self.mean_s
         # A slower call counts at once, quicker ones little by little: sending ahead behind a slow call hurts.
-        self.mean_s = each if mean is None or each > 4 * mean else mean + (each - mean) / 8
+        self.mean_s = mean = each if mean is None or each > 4 * mean else mean + (each - mean) / 8
+        self.depth = depth(mean, False)

@@ -353,7 +353,7 @@ def _reach(thing: Any, path: str) -> Any:
 def _in_order(records: Sequence[Any]) -> list[Any]:
     """Return records so that what a cell's own lines need comes before it; in a circle, as they come."""
     functions = {record.name: record for record in records if isinstance(record, Function)}
-    ordered = [record for record in records if isinstance(record, Dependency)]
+    ordered: list[Any] = [record for record in records if isinstance(record, Dependency)]
     ordered += [record for record in records if isinstance(record, Constant)]
     seen: set[str] = set()
 
