@@ -25,6 +25,8 @@ class Settings:
         Whether batches are short.
     rounds : int
         How many turns each has.
+    least : int
+        How many turns the slow ones have.
     budget_s : float
         How long the turns of one peer in one measure may take; the slow ones have fewer.
     limit_s : float
@@ -33,12 +35,13 @@ class Settings:
 
     quick: bool
     rounds: int
+    least: int
     budget_s: float
     limit_s: float
 
 
-FULL = Settings(quick=False, rounds=5, budget_s=60.0, limit_s=180.0)
-QUICK = Settings(quick=True, rounds=3, budget_s=1.5, limit_s=40.0)
+FULL = Settings(quick=False, rounds=5, least=3, budget_s=60.0, limit_s=180.0)
+QUICK = Settings(quick=True, rounds=3, least=1, budget_s=1.5, limit_s=40.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +119,7 @@ class Bench:
                 measure.keys,
                 budget_s=self.settings.budget_s,
                 never_fewer={"limit", US},
+                least=self.settings.least,
             )
             _say(f"{measure.name}: {time.monotonic() - began:.1f} s")
         self.close_pools()

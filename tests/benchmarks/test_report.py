@@ -91,6 +91,14 @@ def test_the_slow_have_fewer_turns_but_at_least_one():
     assert {name: len(o.values) for name, o in outcomes["key"].items()} == {"A": 5, "B": 2, "C": 1}
 
 
+def test_everybody_has_the_least_number_of_turns():
+    turn = {"key": 1.0}
+    outcomes = take_turns(
+        "A", 5, lambda name: turn, ["key"], budget_s=0.5, least=3, clock=itertools.count().__next__
+    )
+    assert outcomes["key"]["A"].values == [1.0] * 3
+
+
 def test_who_is_to_have_all_turns_has_them_however_slow():
     turn = {"key": 1.0}
     outcomes = take_turns(

@@ -83,6 +83,7 @@ def take_turns(
     *,
     budget_s: float,
     never_fewer: Collection[str] = (),
+    least: int = 1,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, dict[str, Outcome]]:
     """Let each have its turn, A B C A B C, and return what came out.
@@ -98,9 +99,11 @@ def take_turns(
     keys : iterable of str
         What a turn measures.
     budget_s : float
-        How long the turns of one may take in all. Who would exceed it has fewer turns, but at least one.
+        How long the turns of one may take in all. Who would exceed it has fewer turns.
     never_fewer : collection of str
         For whom that does not hold.
+    least : int
+        How many turns everybody has, whatever they take; at least one.
     clock : callable
         Seconds.
 
@@ -115,7 +118,7 @@ def take_turns(
     out: set[str] = set()
     for number in range(rounds):
         for name in names:
-            slow = number and spent[name] * (number + 1) / number > budget_s
+            slow = number >= max(1, least) and spent[name] * (number + 1) / number > budget_s
             if slow and name not in never_fewer:
                 out.add(name)
             if name in out:

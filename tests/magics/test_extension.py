@@ -108,6 +108,7 @@ def test_the_name_can_change_while_loaded(loaded: Loaded) -> None:
     loaded.run("%config WpcMagics.pool_name = 'crew'")
     assert loaded.shell.user_ns["crew"] is loaded.pool
     assert "wpc" not in loaded.shell.user_ns
+    assert loaded.pool.name == "crew"  # by which analysis knows it in a function's source
 
 
 def test_settings_reach_the_pool(make_shell: Callable[..., InteractiveShell], pools: list[FakePool]) -> None:

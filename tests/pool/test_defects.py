@@ -31,7 +31,7 @@ DOUBLE = "def double(x): return 2 * x"
 
 def test_01_a_timed_out_call_ends_its_work_and_its_slot_serves_again(make_pool: Any, door: Any) -> None:
     pool = make_pool(2, DOUBLE)
-    future = pool.call.held.options(timeout_ms=30, worker_id=1)(door.path)
+    future = pool.call.held.options(timeout_ms=400, worker_id=1)(door.path)
     others = [pool.call.double(n) for n in range(20)]
     visit = door.wait()
     with pytest.raises(CallTimeoutError):

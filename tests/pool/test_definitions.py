@@ -318,7 +318,7 @@ def test_what_is_broken_when_workers_start_harms_nobody_and_calls_to_it_say_why(
     pool.start_workers(2)
     assert everywhere(pool, "version") == [1, 1]
     for name in ("broken", "uses"):
-        with pytest.raises(RequirementMissingError, match="no worker could install( broken)?: ZeroDiv"):
+        with pytest.raises(RequirementMissingError, match=r"no worker could install( broken)?: ZeroDiv"):
             pool.call[name]().result()
     assert {f.name: f.installed_worker_count for f in pool.get_remote_functions()}["broken"] == 0
     pool.define_worker_function(worker_func="def broken(): return 'mended'")

@@ -217,7 +217,7 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
 
 
 ALONE = """
-import os, signal, threading
+import os, signal, sys, threading
 from tests.pool.conftest import HELD, Door
 from wpc_magic.pool import WorkerProcedureCall
 import tempfile
@@ -229,14 +229,18 @@ pool.start_workers(1)
 future = pool.call.held(door.path, "ended")
 visit = door.wait()
 
+ready = threading.Event()
+
 def interrupt():
-    # As soon as the main thread waits.
-    while pool._driver._links[1].owner is None and not pool._driver.gates:
+    # As soon as the main thread is in the pool's code.
+    ready.wait()
+    while "wpc_magic" not in sys._current_frames()[threading.main_thread().ident].f_code.co_filename:
         pass
     os.kill(os.getpid(), signal.SIGINT)
 
 threading.Thread(target=interrupt).start()
 try:
+    ready.set()
     WAIT
 except KeyboardInterrupt:
     print("interrupted")

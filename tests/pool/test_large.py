@@ -41,7 +41,7 @@ def changes(x):
 
 @pytest.fixture
 def pool(make_pool: Any) -> WorkerProcedureCall:
-    """A pool for each test: it keeps its shared memory warm until it stops, and then nothing of it is left."""
+    """A pool for each test: it keeps its shared memory warm, and gives it back when it stops."""
     return make_pool(2, FUNCTIONS)
 
 

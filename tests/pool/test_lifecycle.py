@@ -145,7 +145,7 @@ def test_workers_that_cannot_start_are_an_error_and_leave_nothing(
 ) -> None:
     pool = make_pool(0, max_restarts_per_worker=1)
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    with pytest.raises(StartError, match="no worker could be started; the last one .*nonexistent"):
+    with pytest.raises(StartError, match=r"no worker could be started; the last one .*nonexistent"):
         pool.start_workers(2)
     assert not pool.is_running
     monkeypatch.undo()
@@ -262,7 +262,7 @@ def test_a_worker_that_is_killed_from_outside_costs_one_call(make_pool: Any, doo
     others = [pool.call.double(n) for n in range(50)]
     os.kill(visit.pid, signal.SIGKILL)
     with pytest.raises(
-        WorkerCrashedError, match="SIGKILL .by somebody, or by the system because memory ran out"
+        WorkerCrashedError, match=r"SIGKILL .by somebody, or by the system because memory ran out"
     ):
         future.result()
     assert [each.result() for each in others] == [2 * n for n in range(50)]
@@ -569,7 +569,7 @@ def cleans_up(door, path):
     queued = [pool.call.double(1), pool.call.double.options(worker_id=1)(1)]
     pool.stop_workers()
     for future in running:
-        with pytest.raises(PoolStoppedError, match="had not ended on worker [12] when the pool was stopped"):
+        with pytest.raises(PoolStoppedError, match=r"had not ended on worker [12] when the pool was stopped"):
             future.result()
     for future in queued:
         with pytest.raises(PoolStoppedError, match="was queued when the pool was stopped"):
@@ -663,12 +663,18 @@ def test_a_pool_is_a_context_that_drains_and_stops() -> None:
 
 
 def test_an_error_in_the_context_stops_without_waiting_for_calls(door: Any) -> None:
-    with pytest.raises(KeyError), WorkerProcedureCall() as pool:
-        pool.define_worker_functions(HELD)
-        pool.start_workers(1)
-        future = pool.call.held(door.path)
-        door.wait()
-        raise KeyError
+    pool = WorkerProcedureCall()
+    pool.define_worker_functions(HELD)
+
+    def program() -> None:
+        with pool:
+            raise KeyError
+
+    pool.start_workers(1)
+    future = pool.call.held(door.path)
+    door.wait()
+    with pytest.raises(KeyError):
+        program()
     assert isinstance(future.exception(), PoolStoppedError)
 
 

@@ -150,8 +150,7 @@ def test_the_failing_item_is_named_and_what_came_before_it_is_given(
     results = pool.map("picky", range(20), chunk_size=size)
     found = []
     with pytest.raises(ValueError, match="not 7") as caught:
-        for each in results:
-            found.append(each)
+        found.extend(each for each in results)
     assert found == list(range(7))
     assert any(note.startswith("in item 7 of the map over picky") for note in caught.value.__notes__)
     assert list(results) == [], "and then it is over"

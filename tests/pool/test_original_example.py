@@ -48,7 +48,8 @@ def test_the_originals_example_works_line_by_line() -> None:
         workerprocedurecall.define_worker_constant(name="SERVICE_PREFIX", value="api-v1")
 
         # // Define dependency alias before workers start.
-        # await workerprocedurecall.defineWorkerDependency({ alias: 'path_dep', module_specifier: 'node:path' });
+        # await workerprocedurecall.defineWorkerDependency({
+        #   alias: 'path_dep', module_specifier: 'node:path' });
         workerprocedurecall.define_worker_dependency(alias="path_dep", module_specifier="os.path")
 
         # await workerprocedurecall.defineWorkerFunction({
@@ -70,7 +71,8 @@ def test_the_originals_example_works_line_by_line() -> None:
         workerprocedurecall.start_workers(count=4)
 
         # // Define dependency after workers already started.
-        # await workerprocedurecall.defineWorkerDependency({ alias: 'crypto_dep', module_specifier: 'node:crypto' });
+        # await workerprocedurecall.defineWorkerDependency({
+        #   alias: 'crypto_dep', module_specifier: 'node:crypto' });
         workerprocedurecall.define_worker_dependency(alias="crypto_dep", module_specifier="uuid")
 
         # await workerprocedurecall.defineWorkerFunction({

@@ -187,7 +187,7 @@ def test_what_is_no_function_is_refused() -> None:
     with pytest.raises(DefinitionError, match="defines no function"):
         pool.define_worker_function(worker_func="x = 1")
     with pytest.raises(DefinitionError, match="belongs to the pool"):
-        pool.define_worker_function(name="f", worker_func=pool.call)  # type: ignore[arg-type]
+        pool.define_worker_function(name="f", worker_func=pool.call.f)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="source takes a text, not"):
         pool.define_worker_functions(7)  # type: ignore[arg-type]
     with pytest.raises(DefinitionError, match="no function 'g'"):
@@ -197,7 +197,7 @@ def test_what_is_no_function_is_refused() -> None:
 @pytest.mark.parametrize("module", ["", "a b", "os.", ".path", "./helpers.py", 7, None])
 def test_a_module_that_is_no_module_name_is_refused(module: Any) -> None:
     with pytest.raises(
-        OptionError, match="module_specifier takes the name of a module, such as 'os.path', not"
+        OptionError, match=r"module_specifier takes the name of a module, such as 'os\.path', not"
     ):
         WorkerProcedureCall().define_worker_dependency(alias="m", module_specifier=module)
 

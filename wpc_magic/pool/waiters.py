@@ -68,10 +68,8 @@ class Waiters:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         link = future.expected_at
-        if link is not None:
-            future.expected_at = None
-            if link.expected.pop(future, None) is not None and self._wait_as_expected(future, link, deadline):
-                return
+        if link is not None and self._wait_as_expected(future, link, deadline):
+            return
         with Interrupts() as interrupts:
             while True:
                 with self._lock:
@@ -103,10 +101,14 @@ class Waiters:
         nothing is claimed, and no handler is swapped, as there is nothing yet that an interrupt could tear.
         """
         left = time_left(deadline)
+        future.expected_at = None
         try:
+            if link.expected.pop(future, None) is None:
+                return False  # another thread has taken it out
             ready = link.poller.poll(None if left < 0 else left * 1000)
         except BaseException:
             with Interrupts(), self._lock:
+                link.expected.pop(future, None)
                 self._release(link, future)
             raise
         handler = hold()
@@ -139,7 +141,7 @@ class Waiters:
         if link is None or link.dead:
             return None
         link.expect_not()
-        if link.owner is not None and not link.owner.ended:
+        if link.owner is not None:
             return None
         link.owner = future
         self._watch.take_over(link)
@@ -147,7 +149,7 @@ class Waiters:
         return link
 
     def _release(self, link: Link, future: CallFuture) -> None:
-        if link.owner is not future:  # it ended, and another thread was quick
+        if link.owner is not future:  # it was not expected any more
             return
         link.owner = None
         future.wake_not_by(link.wake)

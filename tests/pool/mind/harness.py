@@ -326,9 +326,9 @@ class World:
     # -- calls ------------------------------------------------------------------------------------------
 
     def submit(self, name: str = "f", *, items: int = 0, **options: Any) -> Call:
-        call = Call(
-            next(self._ids), name, b"", items=items, options=CallOptions(**options) if options else NO_OPTIONS
-        )
+        options = {key: value for key, value in options.items() if value}
+        made_with = CallOptions(**options) if options else NO_OPTIONS  # as the pool does: it is quicker
+        call = Call(next(self._ids), name, b"", items=items, options=made_with)
         self.core.dispatch.submit(call, self.now)
         self.calls[call.id] = call
         self.apply()

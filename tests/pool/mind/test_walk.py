@@ -334,7 +334,7 @@ class Walk(RuleBasedStateMachine):
 
 TestWalk = Walk.TestCase
 TestWalk.settings = settings(
-    max_examples=int(os.environ.get("WALK_EXAMPLES", "150")),
+    max_examples=int(os.environ.get("WALK_EXAMPLES", "120")),
     stateful_step_count=int(os.environ.get("WALK_STEPS", "60")),
     derandomize="WALK_EXAMPLES" not in os.environ,
     database=None,

@@ -13,8 +13,9 @@ from ..errors import (
 from .calls import Call
 from .define import Definitions
 from .dispatch import Dispatch
-from .effects import End, Kill, SendLeave, SendPing, Spawn
-from .lifecycle import ALIVE, Cause, SlotState
+from .effects import End, Kill, SendLeave, Spawn
+from .heartbeat import Heartbeat
+from .lifecycle import Cause, SlotState
 from .restart import restart_delay_s
 from .slots import Slot
 from .state import State
@@ -38,7 +39,8 @@ class Supervisor:
         self._state = state
         self.dispatch = Dispatch(state, self.replace)
         self.definitions = Definitions(state, self.dispatch, self.replace, self._give_up_start)
-        self._beating = 0  # which round of heartbeats is the current one
+        self._heartbeat = Heartbeat(state, self.dispatch)
+        self.heard = self._heartbeat.heard
 
     # -- the pool as a whole ----------------------------------------------------------------------------
 
@@ -57,8 +59,7 @@ class Supervisor:
         state.slots.clear()
         for _ in range(count):
             self._add(now)
-        self._beating += 1
-        self._beat(self._beating, now)
+        self._heartbeat.beat(now)
 
     def _add(self, now: float) -> None:
         slot = Slot(max(self._state.slots, default=0) + 1)
@@ -375,29 +376,3 @@ class Supervisor:
     def _again(self, slot: Slot, life: int, now: float) -> None:
         if slot.life == life and slot.restart_at and self._state.phase in ("starting", "running"):
             self._spawn(slot, now)
-
-    # -- signs of life ----------------------------------------------------------------------------------
-
-    def _beat(self, round_: int, now: float) -> None:
-        state = self._state
-        if round_ != self._beating or state.phase not in ("starting", "running"):
-            return
-        for slot in state.slots.values():
-            if slot.state not in ALIVE or slot.pid is None:
-                continue
-            if (
-                slot.state is SlotState.READY
-                and now - slot.heard > state.options.unresponsive_after_ms / 1000
-            ):
-                state.move(slot, Cause.SILENT)
-                self.dispatch.close(slot)
-            state.effects.append(SendPing(slot.id, slot.life))
-        due = now + state.options.heartbeat_interval_ms / 1000
-        state.timers.at(due, lambda now: self._beat(round_, now))
-
-    def heard(self, slot: Slot, now: float) -> None:
-        """Note a sign of life."""
-        slot.heard = now
-        if slot.state is SlotState.DEGRADED:
-            self._state.move(slot, Cause.ANSWERS)
-            self.dispatch.room_at(slot, now)

@@ -1,0 +1,48 @@
+"""Signs of life: every worker is asked for one now and then, and one that is silent gets no calls."""
+
+from __future__ import annotations
+
+from .dispatch import Dispatch
+from .effects import SendPing
+from .lifecycle import ALIVE, Cause, SlotState
+from .slots import Slot
+from .state import State
+
+__all__ = ["Heartbeat"]
+
+
+class Heartbeat:
+    """Asks for signs of life while the pool runs.
+
+    Parameters
+    ----------
+    state : State
+        What the parts of the core share.
+    dispatch : Dispatch
+        Who may take calls depends on who answers.
+    """
+
+    def __init__(self, state: State, dispatch: Dispatch) -> None:
+        self._state = state
+        self._dispatch = dispatch
+
+    def beat(self, now: float) -> None:
+        """Ask every worker, and note who has been silent; again and again until the pool stops."""
+        state = self._state
+        if state.phase not in ("starting", "running"):
+            return
+        silent_before = now - state.options.unresponsive_after_ms / 1000
+        for slot in state.slots.values():
+            if slot.state in ALIVE:
+                if slot.state is SlotState.READY and slot.heard < silent_before:
+                    state.move(slot, Cause.SILENT)
+                    self._dispatch.close(slot)
+                state.effects.append(SendPing(slot.id, slot.life))
+        state.timers.at(now + state.options.heartbeat_interval_ms / 1000, self.beat)
+
+    def heard(self, slot: Slot, now: float) -> None:
+        """Note a sign of life."""
+        slot.heard = now
+        if slot.state is SlotState.DEGRADED:
+            self._state.move(slot, Cause.ANSWERS)
+            self._dispatch.room_at(slot, now)
