@@ -41,7 +41,7 @@ class Settings:
 
 
 FULL = Settings(quick=False, rounds=5, least=3, budget_s=60.0, limit_s=180.0)
-QUICK = Settings(quick=True, rounds=3, least=1, budget_s=1.5, limit_s=40.0)
+QUICK = Settings(quick=True, rounds=3, least=1, budget_s=3.0, limit_s=40.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from tests import leaks
 from tests.kernel.conftest import WAITS, pids_of_workers
-from tests.kernel.kernels import Cell, Gate, Kernel, Processes, members
+from tests.kernel.kernels import DEADLINE_S, Cell, Gate, Kernel, Processes, members
 
 pytestmark = pytest.mark.kernel
 
@@ -138,7 +139,9 @@ def test_nothing_is_left_when_the_kernel_ends_by_itself(own_kernel: Kernel, code
 def test_a_kernel_that_is_killed_while_it_starts_workers_leaves_none(own_kernel: Kernel) -> None:
     marked = leaks.take().processes
     own_kernel.begin("%wpc_start -n 8")
-    own_kernel.until(lambda: workers_of(own_kernel) or own_kernel.client.get_iopub_msg(timeout=0.01))
+    deadline = time.monotonic() + DEADLINE_S
+    while not workers_of(own_kernel):
+        assert time.monotonic() < deadline
     with Processes.under(own_kernel.pid) as processes:
         own_kernel.kill()
         processes.wait_until_ended()

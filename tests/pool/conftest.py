@@ -135,8 +135,8 @@ def make_pool() -> Iterator[Callable[..., WorkerProcedureCall]]:
         return pool
 
     yield make
-    for pool in made:
-        pool.stop_workers()
+    while made:  # pytest holds on to `make`: a pool that is kept alive keeps its constants
+        made.pop().stop_workers()
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ class Extension:
         self.output.end_cell()
 
     def _exits(self, change: Any) -> None:
-        # A kernel hears of its end in a thread of its own; the main thread, busy with a cell, comes to it later.
+        # A kernel hears of its end in another thread; the main one, busy with a cell, comes to it later.
         if change.new:
             threading.Thread(target=self._stop_soon, name="wpc-exit", daemon=True).start()
 

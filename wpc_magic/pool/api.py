@@ -764,8 +764,23 @@ class WorkerProcedureCall:
             for worker in workers
         }
 
+    def cancel_all(self, origin: Any = None) -> int:
+        """Cancel every call that has not ended, as `CallFuture.cancel` does.
+
+        Parameters
+        ----------
+        origin : object, optional
+            Only those that were made while the pool's `origin` was this.
+
+        Returns
+        -------
+        int
+            How many there were.
+        """
+        return self._driver.cancel_all(lambda call: origin is None or call.origin == origin)
+
     def give_up(self, futures: list[CallFuture]) -> None:
-        """Have calls cancelled that have not begun, without waiting for anything."""
+        """Have calls cancelled, without waiting for anything."""
         self._driver.give_up(futures)
 
     def has_timeout(self, name: str, options: CallOptions) -> bool:

@@ -338,12 +338,17 @@ class Driver:
         self.gates.wait_for(submit)
 
     def cancel(self, future: CallFuture) -> bool:
-        """End the call if it has not begun; return whether it is over."""
-        with self.deciding() as (core, _):
-            return core.dispatch.cancel(future.call)
+        """End the call, and its work; return whether there was something to end."""
+        with self.deciding() as (core, now):
+            return core.dispatch.cancel(future.call, now)
+
+    def cancel_all(self, which: Callable[[Call], bool]) -> int:
+        """End the calls that are wanted; return how many."""
+        with self.deciding() as (core, now):
+            return core.dispatch.cancel_all(which, now)
 
     def give_up(self, futures: Iterable[CallFuture]) -> None:
-        """Have calls cancelled that have not begun. A finalizer may call this, as `abandon`."""
+        """Have calls cancelled. A finalizer may call this, as `abandon`."""
         self._given_up.extend(futures)
         self._watch.wake()
 
@@ -398,7 +403,7 @@ class Driver:
             self.core.supervisor.stop(now)
         self.core.tick(now)
         while self._given_up:
-            self.core.dispatch.cancel(self._given_up.popleft().call)
+            self.core.dispatch.cancel(self._given_up.popleft().call, now)
         self._apply()
         if now >= self._tidy_at:
             self._tidy_at = now + _TIDY_S

@@ -30,7 +30,7 @@ class Waiting(Protocol):
         """See to it that answers are read although nobody waits in `wait`."""
 
     def cancel(self, future: CallFuture) -> bool:
-        """End the call if it has not begun."""
+        """End the call, and its work."""
 
     def has_begun(self, future: CallFuture) -> bool:
         """Tell whether the call runs."""
@@ -184,7 +184,11 @@ class CallFuture(Future[Any]):
         return not self.done() and self._driver.has_begun(self)
 
     def cancel(self) -> bool:
-        """End the call if it has not begun; return whether it is cancelled."""
+        """End the call, and its work if that has begun; return whether it is cancelled.
+
+        The future is cancelled at once. The function sees `CallInterrupted` and may clean up; if that takes
+        longer than ``interrupt_grace_ms``, its worker is ended and replaced.
+        """
         return self.cancelled() or (not self.ended and self._driver.cancel(self))
 
     def result(self, timeout: float | None = None) -> Any:

@@ -154,6 +154,8 @@ class Inbox:
                     error=_about(failure) if failure is not None else None,
                     details=details,
                 )
+            case protocol.Stained(what):
+                core.supervisor.replace(slot, what)
             case protocol.Pong():
                 pass  # reading it was the sign of life
             case _:

@@ -105,6 +105,8 @@ class PoolOptions(_Checked):
         How long a worker may take to install a definition.
     start_timeout_ms : int
         How long a worker may take from its start until it is ready.
+    interrupt_grace_ms : int
+        How long a call that was stopped may take to clean up, before its worker is ended by force.
     stop_timeout_ms : int
         How long stopping may take; workers that are still there are ended by force before it is over.
     restart_on_failure : bool
@@ -149,6 +151,7 @@ class PoolOptions(_Checked):
     queue_timeout_ms: int | None = None
     control_timeout_ms: int = 10_000
     start_timeout_ms: int = 10_000
+    interrupt_grace_ms: int = 1_000
     stop_timeout_ms: int = 2_000
     restart_on_failure: bool = True
     max_restarts_per_worker: int = 3
@@ -169,6 +172,7 @@ class PoolOptions(_Checked):
         for name in (
             "control_timeout_ms",
             "start_timeout_ms",
+            "interrupt_grace_ms",
             "stop_timeout_ms",
             "restart_base_delay_ms",
             "restart_max_delay_ms",

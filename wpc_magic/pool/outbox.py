@@ -92,6 +92,8 @@ class Outbox:
                 self.tell(link, protocol.Forget(epoch))
             case effects.SendRevoke(_, _, seqs):
                 self._control(link, protocol.Revoke(seqs))
+            case effects.SendInterrupt(_, _, seq):
+                self._control(link, protocol.Interrupt(seq))
             case effects.SendPing():
                 self._control(link, protocol.Ping(0))
                 if link.receiver.has_news:

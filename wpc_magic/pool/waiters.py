@@ -106,12 +106,12 @@ class Waiters:
             if link.expected.pop(future, None) is None:
                 return False  # another thread has taken it out
             ready = link.poller.poll(None if left < 0 else left * 1000)
+            handler = hold()  # an interrupt may still come with its first step
         except BaseException:
             with Interrupts(), self._lock:
                 link.expected.pop(future, None)
                 self._release(link, future)
             raise
-        handler = hold()
         try:
             self._lock.acquire()
             try:
@@ -120,7 +120,9 @@ class Waiters:
                 self._release(link, future)
             finally:
                 self._lock.release()
-            if self._texts.waiting:
+            if future.ended:
+                self._texts.finish()  # what it printed is shown before its value is returned
+            elif self._texts.waiting:
                 self._texts.deliver()
         finally:
             free(handler)

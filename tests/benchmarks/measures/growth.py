@@ -32,15 +32,16 @@ def _latency(call: Any, count: int) -> float:
 
 
 def functions(contestant: Any, many: int, count: int) -> dict[str, float]:
-    """A call with one function registered, and with many, each from a text of its own."""
+    """A call with one function registered, and with many, from texts of ten each."""
     from wpc_magic import WorkerProcedureCall
 
     pool = contestant.pool = WorkerProcedureCall()
     pool.define_worker_function(worker_func=work.noop)
     pool.start_workers(2)
     few = _latency(contestant.caller(work.noop), count)
-    for number in range(1, many):
-        pool.define_worker_function(name=f"f{number}", worker_func=f"def f(x): return x + {number}")
+    for first in range(1, many, 10):
+        numbers = range(first, min(first + 10, many))
+        pool.define_worker_functions("".join(f"def f{n}(x): return x + {n}\n" for n in numbers))
     if pool.call[f"f{many - 1}"](1).result() != many:
         raise Failed("wrong result of the last function")
     found = _latency(contestant.caller(work.noop), count)

@@ -26,6 +26,8 @@ FOREVER_S = 10_000.0  # for what must happen at last, whenever
 class FakeWorker:
     """One process: it holds epochs, runs plain calls one at a time, and coroutines side by side."""
 
+    obeys = True  # whether a call ends that is interrupted
+
     def __init__(self, world: World, slot: Slot, pid: int) -> None:
         self.world = world
         self.slot = slot
@@ -120,6 +122,9 @@ class FakeWorker:
             given_up = tuple(n for n in order.seqs if n > self.page[0] and n not in self.revoked)
             self.revoked.update(given_up)
             self.said.append(("given up", given_up))
+        elif isinstance(order, effects.SendInterrupt):
+            if self.obeys and order.seq in [*(self.plain or ())[:1], *self.coroutines]:
+                self.answer(order.seq, ok=False)
         else:
             self.leaving = True
 
@@ -234,7 +239,7 @@ class World:
                 if interrupt:
                     worker.orders.append(effect)
                 worker.inbox.append(("leave", None))
-            case effects.SendRevoke() | effects.SendPing():
+            case effects.SendRevoke() | effects.SendInterrupt() | effects.SendPing():
                 worker.orders.append(effect)
 
     def _end(self, call: Call, outcome: Any) -> None:
@@ -335,7 +340,7 @@ class World:
         return call
 
     def cancel(self, call: Call) -> bool:
-        over = self.core.dispatch.cancel(call)
+        over = self.core.dispatch.cancel(call, self.now)
         self.apply()
         return over
 

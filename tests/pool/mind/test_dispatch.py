@@ -471,13 +471,70 @@ def test_a_queued_call_is_cancelled_and_never_runs():
     assert begun(world) == ids([running, last])
 
 
-def test_a_call_that_runs_is_not_cancelled():
+def test_a_call_that_runs_is_cancelled_at_once_and_its_worker_goes_on():
     world = make(1)
     call = world.submit("f")
     world.run()
-    assert not world.cancel(call)
-    world.answer(call)
-    assert world.ended[call.id] is True
+    assert world.cancel(call)
+    assert world.ended[call.id] is None
+    world.run()
+    world.answer_all([world.submit("f")])
+    assert world.slot(1).life == 1, "the same worker"
+
+
+def test_a_call_that_does_not_end_when_it_is_cancelled_has_its_worker_ended_after_the_grace():
+    world = make(1, interrupt_grace_ms=500)
+    call = world.submit("f")
+    world.run()
+    world.workers[1].obeys = False
+    assert world.cancel(call)
+    world.run()
+    world.advance(0.499)
+    assert not world.workers[1].killed
+    world.advance(0.002)
+    assert world.workers[1].killed
+    world.answer_all([world.submit("f")])
+    assert world.slot(1).deaths == 0, "it does not count against the budget"
+
+
+def test_a_queued_call_that_is_cancelled_never_costs_the_worker_of_another():
+    world = make(1, interrupt_grace_ms=500)
+    world.submit("quick")
+    behind = world.submit("quick")
+    world.run()
+    world.workers[1].orders.clear()
+    assert world.cancel(behind)
+    world.workers[1].orders.clear()  # C code holds the GIL there: nothing is given up for now
+    world.advance(2.0)
+    assert not world.workers[1].killed
+
+
+def test_what_was_sent_behind_a_call_that_is_stopped_runs_elsewhere():
+    world = make(2)
+    calls = [world.submit("quick") for _ in range(6)]
+    world.run()
+    first = calls[0]
+    slot = first.slot
+    behind = [call for call in calls[1:] if call.slot is slot]
+    assert behind
+    world.workers[slot.id].obeys = False
+    world.cancel(first)
+    world.run()
+    assert slot.full
+    assert list(slot.sent.values()) == [first]
+    assert all(call.slot is not slot for call in behind)
+
+
+def test_all_calls_are_cancelled_that_are_meant_and_no_others():
+    world = make(1)
+    calls = [world.submit("f") for _ in range(5)]
+    world.run()
+    meant = calls[::2]
+    assert world.core.dispatch.cancel_all(lambda call: call in meant, world.now) == 3
+    world.apply()
+    world.run()
+    world.answer_all(calls[1::2])
+    assert [world.ended[call.id] for call in calls] == [None, True, None, True, None]
 
 
 def test_a_call_that_was_sent_ahead_is_cancelled_and_the_others_run():
@@ -517,17 +574,33 @@ def test_what_was_queued_behind_a_cancelled_call_goes_where_there_is_room():
 # -- time -------------------------------------------------------------------------------------------------
 
 
-def test_a_call_that_runs_too_long_is_stopped_with_its_worker():
+def test_a_call_that_runs_too_long_fails_at_once_and_is_stopped_softly():
     world = make(1, call_timeout_ms=1000)
     call = world.submit("f")
     world.run()
+    world.advance(1.001)
+    assert type(world.ended[call.id]) is CallTimeoutError
+    world.run()
+    assert not world.workers[1].killed
+    world.answer_all([world.submit("f")])
+    assert world.slot(1).life == 1, "the same worker"
+
+
+def test_a_call_that_runs_too_long_and_does_not_end_is_stopped_with_its_worker():
+    world = make(1, call_timeout_ms=1000, interrupt_grace_ms=200)
+    call = world.submit("f")
+    world.run()
+    world.workers[1].obeys = False
     world.advance(0.999)
     assert call.id not in world.ended
     world.advance(0.002)
     with pytest.raises(CallTimeoutError, match=r"f #\d+ ran for more than 1000 ms on worker 1"):
         raise world.ended[call.id]
-    assert world.workers[1].killed
     assert "call_timed_out" in world.names()
+    assert not world.workers[1].killed
+    world.run()
+    world.advance(0.2)
+    assert world.workers[1].killed
     world.answer_all([world.submit("f")])
     assert world.slot(1).deaths == 0, "it does not count against the budget"
 
@@ -581,7 +654,7 @@ def test_calls_behind_one_that_is_stopped_run_elsewhere_and_in_order():
     assert [world.ended[call.id] for call in calls[1:]] == [True] * 3
 
 
-def test_a_coroutine_that_is_stopped_takes_its_neighbours_with_it_and_says_whose_fault_it_was():
+def test_a_coroutine_that_is_stopped_and_ends_leaves_its_neighbours_alone():
     world = make(1)
     guilty = world.submit("wait", timeout_ms=500)
     neighbour = world.submit("wait")
@@ -589,7 +662,22 @@ def test_a_coroutine_that_is_stopped_takes_its_neighbours_with_it_and_says_whose
     world.advance(0.6)
     world.run()
     assert type(world.ended[guilty.id]) is CallTimeoutError
-    with pytest.raises(WorkerReplacedError, match=f"ended with worker 1: {guilty} ran out of time"):
+    world.answer(neighbour)
+    assert world.ended[neighbour.id] is True
+
+
+def test_a_coroutine_that_does_not_end_takes_its_neighbours_with_it_and_says_whose_fault_it_was():
+    world = make(1)
+    guilty = world.submit("wait", timeout_ms=500)
+    neighbour = world.submit("wait")
+    world.run()
+    world.workers[1].obeys = False
+    world.advance(0.6)
+    world.run()
+    assert type(world.ended[guilty.id]) is CallTimeoutError
+    world.advance(1.0)
+    world.run()
+    with pytest.raises(WorkerReplacedError, match=f"ended with worker 1: {guilty} was to end"):
         raise world.ended[neighbour.id]
 
 

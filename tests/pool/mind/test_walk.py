@@ -197,6 +197,11 @@ class Walk(RuleBasedStateMachine):
         worker.hangs = not worker.hangs
 
     @precondition(lambda self: self.world.workers)
+    @rule(position=positions)
+    def cannot_be_interrupted(self, position):
+        self._worker(position).obeys = False
+
+    @precondition(lambda self: self.world.workers)
     @rule(data=st.data())
     def repeat_old_news(self, data):
         """Tell what no process of now could tell: it must change nothing."""

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from ..errors import (
-    CallRefusedError,
-    FunctionNotDefinedError,
-    NotRunningError,
-    NoWorkerError,
-    OptionError,
-    QueueTimeoutError,
-    RequirementMissingError,
-    SaturatedError,
-)
-from ..options import did_you_mean
+from ..errors import NoWorkerError, QueueTimeoutError
+from .admission import Admission
 from .calls import NO_OPTIONS, Call
 from .lifecycle import LOST, SlotState
 from .limits import Limits
@@ -24,11 +15,10 @@ from .scheduler import Loads, depth
 from .slots import Slot
 from .state import State
 from .stats import FunctionStats
+from .stopping import Stopping
 from .stuck import Stuck
 
 __all__ = ["Dispatch"]
-
-_NOBODY = "no worker can run the call: every one is stopped or failed"
 
 
 class Dispatch:
@@ -51,7 +41,9 @@ class Dispatch:
 
     def __init__(self, state: State, replace: Callable[[Slot, str], None]) -> None:
         self._state = state
-        self._limits = Limits(state, replace, self._give_up)
+        self._admission = Admission(state, lambda: self.queued + self.in_flight)
+        self._stopping = Stopping(state, self._weigh, replace)
+        self._limits = Limits(state, self._stopping.stop, self._give_up)
         self._stuck = Stuck(state, lambda slot: self._is_open(slot) and not slot.plain, self._weigh)
         self._queue: deque[Call] = deque()  # with calls that have ended: they are skipped
         self._loads = Loads()
@@ -68,22 +60,11 @@ class Dispatch:
         ------
         NotRunningError, FunctionNotDefinedError
         """
-        state = self._state
-        if state.phase == "stopped" or state.phase == "stopping":
-            raise NotRunningError(f"the workers are {state.phase}; start them first")
-        if state.draining:
-            raise NotRunningError("the workers stop as soon as the calls that were made before have ended")
-        record = state.registry.records.get(name)
-        if record is None or record.kind is not Kind.FUNCTION:
-            raise FunctionNotDefinedError(self._unknown(name))
-        return record
+        return self._admission.check(name)
 
-    def _unknown(self, name: str) -> str:
-        registry = self._state.registry
-        if name in registry.records:
-            return f"{name!r} is a {registry.records[name].kind.value}, not a function"
-        known = [record.name for record in registry.of_kind(Kind.FUNCTION)]
-        return f"no function {name!r} is defined.{did_you_mean(name, known)}"
+    def has_room(self) -> bool:
+        """Whether the limit of pending calls lets one more in."""
+        return self._admission.has_room()
 
     def submit(self, call: Call, now: float) -> None:
         """Take a call: send it if a worker is free for it, else queue it.
@@ -105,74 +86,15 @@ class Dispatch:
             if number is not None and not state.draining:
                 self._send(state.slots[number], call, quick, deep)
                 return
-        record = self.check(call.name)
-        missing = state.registry.missing(call.name)
-        if missing is not None:
-            raise RequirementMissingError(self._lacks(call.name, missing))
-        self._note_quick(record)
-        options = call.options
-        pinned = None
-        if options is not NO_OPTIONS and options.worker_id is not None:
-            pinned = self._pinned(options.worker_id)
-        if state.options.max_pending_calls_per_worker is not None and not self.has_room():
-            if not state.usable():
-                raise NoWorkerError(_NOBODY)
-            raise SaturatedError(
-                f"{self.queued + self.in_flight} calls are pending, which is the limit of "
-                f"max_pending_calls_per_worker={state.options.max_pending_calls_per_worker}; "
-                f"wait for some, or choose saturation='wait'"
-            )
+        record, pinned = self._admission.accept(call)
         slot = self._choose(record, call, pinned)
         if slot is not None:
             self._send(slot, call, record, self._depth(record, call))
             self._limits.on_running(call, record, slot, now)
-        elif state.usable():
+        else:
             (self._queue if pinned is None else pinned.pinned).append(call)
             self.queued += 1
-        else:
-            raise NoWorkerError(_NOBODY)
         self._limits.on_waiting(call, record, now)
-
-    def _note_quick(self, record: Record) -> None:
-        """Note a function whose calls run under no limit, in any worker; until something changes."""
-        pool, own = self._state.options, record.options
-        if not record.is_async and not any(
-            limit is not None
-            for limit in (
-                pool.max_pending_calls_per_worker,
-                pool.call_timeout_ms,
-                pool.queue_timeout_ms,
-                own.timeout_ms,
-                own.queue_timeout_ms,
-                own.worker_id,
-            )
-        ):
-            self._state.registry.quick[record.name] = record
-
-    def _lacks(self, name: str, missing: str) -> str:
-        record = self._state.registry.records.get(missing)
-        if record is not None and missing == name:
-            return f"no worker could install {name}: {record.broken}"
-        if record is not None and record.broken is not None:
-            return f"{name} needs {missing!r}, which no worker could install: {record.broken}"
-        return f"{name} needs {missing!r}, which is not defined"
-
-    def _pinned(self, worker_id: int) -> Slot:
-        slot = self._state.slots.get(worker_id)
-        if slot is None or slot.retired:
-            there = ", ".join(str(number) for number in sorted(self._state.slots))
-            raise OptionError(f"worker_id={worker_id}: there is no such worker; there are {there}")
-        if slot.state in LOST:
-            raise NoWorkerError(
-                f"worker {worker_id} is {slot.state.value}; restart_worker({worker_id}) starts it"
-            )
-        return slot
-
-    def has_room(self) -> bool:
-        """Whether the limit of pending calls lets one more in."""
-        state = self._state
-        most = state.options.max_pending_calls_per_worker
-        return most is None or self.queued + self.in_flight < most * max(1, len(state.slots))
 
     def _choose(self, record: Record, call: Call, pinned: Slot | None) -> Slot | None:
         """Return the slot that takes the call now, or None."""
@@ -349,15 +271,9 @@ class Dispatch:
 
     def _current(self, call: Call) -> Record | None:
         """Return the function as it is now; if it went away while the call was queued, the call ends."""
-        registry = self._state.registry
-        record = registry.records.get(call.name)
-        error: CallRefusedError
-        if record is None or record.kind is not Kind.FUNCTION:
-            error = FunctionNotDefinedError(f"{call} was queued when its function was undefined")
-        elif (missing := registry.missing(call.name)) is not None:
-            error = RequirementMissingError(self._lacks(call.name, missing))
-        else:
-            return record
+        error = self._admission.refusal(call)
+        if error is None:
+            return self._state.registry.records[call.name]
         self.queued -= 1
         self._state.finish(call, error)
         return None
@@ -402,8 +318,8 @@ class Dispatch:
         self._feed(now)
         self.fail_if_lost()
 
-    def cancel(self, call: Call) -> bool:
-        """End a call that has not begun; return whether it is over without having run."""
+    def cancel(self, call: Call, now: float) -> bool:
+        """End a call, and its work if that has begun; return whether there was something to end."""
         if call.ended:
             return False
         slot = call.slot
@@ -411,12 +327,15 @@ class Dispatch:
             self.queued -= 1
             if self._queue and self._queue[0] is call:  # what waits behind it may fit where it did not
                 self._state.timers.at(0.0, self._feed)
-        elif self.has_begun(slot, call):
-            return False
-        else:
-            self._state.revoke(slot, [call.seq])
         self._state.finish(call, None)
+        if slot is not None:
+            self._stopping.stop(slot, call, now)
         return True
+
+    def cancel_all(self, which: Callable[[Call], bool], now: float) -> int:
+        """End every call that is wanted; return how many."""
+        held = [call for slot in self._state.slots.values() for call in slot.sent.values()]
+        return sum([self.cancel(call, now) for call in [*self.waiting(), *held] if which(call)])
 
     def _give_up(self, call: Call, error: QueueTimeoutError, now: float) -> None:
         """End a call that is queued."""

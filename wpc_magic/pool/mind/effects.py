@@ -15,6 +15,7 @@ __all__ = [
     "Kill",
     "SendForget",
     "SendInstall",
+    "SendInterrupt",
     "SendLeave",
     "SendPing",
     "SendRevoke",
@@ -61,6 +62,14 @@ class SendRevoke(NamedTuple):
     seqs: tuple[int, ...]
 
 
+class SendInterrupt(NamedTuple):
+    """Have a worker end a call that it runs."""
+
+    slot: int
+    life: int
+    seq: int
+
+
 class SendPing(NamedTuple):
     """Ask for a sign of life."""
 
@@ -93,4 +102,16 @@ class End(NamedTuple):
     """The last process is gone; let go of everything."""
 
 
-Effect = Spawn | Kill | SendInstall | SendForget | SendRevoke | SendPing | SendLeave | Finish | Tell | End
+Effect = (
+    Spawn
+    | Kill
+    | SendInstall
+    | SendForget
+    | SendRevoke
+    | SendInterrupt
+    | SendPing
+    | SendLeave
+    | Finish
+    | Tell
+    | End
+)

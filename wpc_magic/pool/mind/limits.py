@@ -20,8 +20,8 @@ class Limits:
     ----------
     state : State
         What the parts of the core share.
-    replace : callable
-        Given a slot and a reason, ends its process and has the slot filled again.
+    stop : callable
+        Given a slot, a call that it runs, and the time, ends the work of that call.
     give_up : callable
         Given a call that is queued, an error, and the time, ends it.
     """
@@ -29,11 +29,11 @@ class Limits:
     def __init__(
         self,
         state: State,
-        replace: Callable[[Slot, str], None],
+        stop: Callable[[Slot, Call, float], None],
         give_up: Callable[[Call, QueueTimeoutError, float], None],
     ) -> None:
         self._state = state
-        self._replace = replace
+        self._stop_work = stop
         self._give_up = give_up
 
     # -- before it begins -------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ class Limits:
                 if due > now:  # it waited behind others first
                     self._look_after(call, slot, timeout_ms, due)
                 else:
-                    self._stop(call, slot, timeout_ms)
+                    self._stop(call, slot, timeout_ms, now)
 
         self._state.timers.at(due, look)
 
@@ -93,7 +93,7 @@ class Limits:
         seq, since = self._state.running(slot.id)
         return since if seq == call.seq and since else None
 
-    def _stop(self, call: Call, slot: Slot, timeout_ms: int) -> None:
+    def _stop(self, call: Call, slot: Slot, timeout_ms: int, now: float) -> None:
         details = {"function": call.name, "timeout_ms": timeout_ms}
         self._state.emit(
             slot.id, "call_timed_out", "warn", correlation_id=call.correlation_id, details=details
@@ -101,4 +101,4 @@ class Limits:
         slot.failed += 1
         message = f"{call} ran for more than {timeout_ms} ms on worker {slot.id}, and was stopped"
         self._state.finish(call, CallTimeoutError(message))
-        self._replace(slot, f"{call} ran out of time")
+        self._stop_work(slot, call, now)

@@ -7,8 +7,9 @@ rest is a small immutable type, pickled into a frame of kind `MESSAGE`. A worker
 channel            pool -> worker                              worker -> pool
 =================  ==========================================  ============================================
 call channel       `CALL`, `CHUNK`, `RELEASE`; `Setup`,        `VALUE`, `ERROR`, `BEGAN`, `RELEASE`;
-(main thread)      `Blocks`, `Install`, `Forget`, `Leave`      `Installed`, `Refused`, `Printed`, `Noticed`
-control channel    `Ping`, `Revoke`, `Leave`                   `Pong`, `GivenUp`
+(main thread)      `Blocks`, `Install`, `Forget`, `Leave`      `Installed`, `Refused`, `Printed`, `Noticed`,
+                                                               `Stained`
+control channel    `Ping`, `Revoke`, `Interrupt`, `Leave`      `Pong`, `GivenUp`
 (control thread)
 block channel      descriptors (see `blocks`)                  descriptors
 (main thread)
@@ -44,6 +45,7 @@ __all__ = [
     "GivenUp",
     "Install",
     "Installed",
+    "Interrupt",
     "Leave",
     "Noticed",
     "Ping",
@@ -52,6 +54,7 @@ __all__ = [
     "Refused",
     "Revoke",
     "Setup",
+    "Stained",
     "ToWorker",
 ]
 
@@ -149,6 +152,12 @@ class Revoke(NamedTuple):
     seqs: tuple[int, ...]
 
 
+class Interrupt(NamedTuple):
+    """End this call, if it has begun and not ended."""
+
+    seq: int
+
+
 class Failure(NamedTuple):
     """An exception on its way: itself where it can be pickled, and as text in any case."""
 
@@ -191,6 +200,12 @@ class Noticed(NamedTuple):
     details: dict[str, Any]
 
 
+class Stained(NamedTuple):
+    """The worker may not be trusted with more calls: an interrupt has torn this."""
+
+    what: str
+
+
 class Pong(NamedTuple):
     """The answer to a ping."""
 
@@ -203,5 +218,5 @@ class GivenUp(NamedTuple):
     seqs: tuple[int, ...]
 
 
-ToWorker = Setup | Blocks | Install | Forget | Leave | Ping | Revoke
-FromWorker = Installed | Refused | Printed | Noticed | Pong | GivenUp
+ToWorker = Setup | Blocks | Install | Forget | Leave | Ping | Revoke | Interrupt
+FromWorker = Installed | Refused | Printed | Noticed | Pong | GivenUp | Stained

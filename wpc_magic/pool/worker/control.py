@@ -52,8 +52,11 @@ class Control:
             while True:
                 try:
                     frames = self._reader.read()
-                except TimeoutError:  # only set while it is leaving
-                    self._interrupt()
+                except TimeoutError:  # only set while something is to be interrupted
+                    if self._server.is_interrupting():
+                        self._interrupt()
+                    else:
+                        self._sock.settimeout(None)
                     continue
                 if self._reader.eof:
                     end_now()
@@ -72,6 +75,10 @@ class Control:
             self._server.tidy()
         elif isinstance(message, protocol.Revoke):
             self._tell(protocol.GivenUp(self._server.revoke(message.seqs)))
+        elif isinstance(message, protocol.Interrupt):
+            self._server.interrupt(message.seq)
+            self._sock.settimeout(_REPEAT_S)
+            self._interrupt()
         elif isinstance(message, protocol.Leave):
             self._server.leave()
             self._sock.settimeout(_REPEAT_S)

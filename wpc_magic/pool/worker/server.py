@@ -74,6 +74,9 @@ class Server:
         self._begun = 0
         self._revoked: set[int] = set()
         self._armed = False
+        self._interrupting = 0  # the call that is to end
+        self._raised: CallInterrupted | None = None  # in it
+        self._stained = ""
         self._forked = False
         self._tasks: Tasks | None = None  # with the first coroutine
         os.register_at_fork(after_in_child=self._after_fork)
@@ -245,6 +248,9 @@ class Server:
             pieces = [*frame(protocol.RELEASE, 0, 0, 0, news), *pieces]
         self.post(pieces)
         self._words[ANSWERED] = seq
+        if self._stained:
+            what, self._stained = self._stained, ""
+            self.tell(protocol.Stained(what))
 
     # -- coroutines -------------------------------------------------------------------------------------
 
@@ -317,19 +323,56 @@ class Server:
 
     # -- interrupts, forks ------------------------------------------------------------------------------
 
+    def interrupt(self, seq: int) -> None:
+        """Begin to end a call; called by the control thread, which then sends SIGINT until it has ended."""
+        self._raised = None
+        self._interrupting = seq
+        if self._tasks is not None:
+            self._tasks.cancel_soon(seq)
+
+    def is_interrupting(self) -> bool:
+        """Whether there is something to end still."""
+        seq = self._interrupting
+        if self.leaving or (seq and seq == self._begun and self._words[ANSWERED] != seq):
+            return True
+        return bool(seq and self._tasks is not None and self._tasks.has(seq))
+
     def on_interrupt(self, signum: int, at: FrameType | None) -> None:
-        """End the function that runs, if the worker is leaving; the handler of SIGINT.
+        """End the function that runs, if that is wanted; the handler of SIGINT.
 
         The notebook's stop button and a terminal's Ctrl-C may send the same signal: alone it does nothing.
-        While code of ours runs on top of the function's (it prints, say), the next signal will do.
+        While code of ours runs on top of the function's (it prints, say), the next signal will do. While the
+        function cleans up, in a ``finally`` or an ``__exit__``, it is left alone: the pool gives it a time.
         """
-        if not (self.leaving and self._armed):
+        if not self._may_raise(at) or self._is_cleaning_up():
             return
-        while at is not None and at.f_code is not _CALL_CODE and at.f_code is not _CHUNK_CODE:
-            if str(at.f_globals.get("__name__", "")).startswith(_PACKAGE):
-                return
-            at = at.f_back
-        raise CallInterrupted("the pool is stopping")
+        if _imports(at):
+            self._stained = "an import was interrupted"
+        why = "the pool is stopping" if self.leaving else "the call was ended from outside"
+        self._raised = CallInterrupted(why)
+        raise self._raised
+
+    def _may_raise(self, at: FrameType | None) -> bool:
+        if self._armed and (self.leaving or self._interrupting == self._begun):
+            while at is not None and at.f_code is not _CALL_CODE and at.f_code is not _CHUNK_CODE:
+                if str(at.f_globals.get("__name__", "")).startswith(_PACKAGE):
+                    return False
+                at = at.f_back
+            return True
+        if self._tasks is None or not self._interrupting or not self._tasks.runs_now(self._interrupting):
+            return False
+        # A step of its coroutine runs, and does not come back to the loop, which would cancel it.
+        name = str(at.f_globals.get("__name__", "")) if at is not None else ""
+        return not name.startswith((_PACKAGE, "asyncio."))
+
+    def _is_cleaning_up(self) -> bool:
+        """Whether the exception that was raised before is being handled at this moment."""
+        error, depth = sys.exc_info()[1], 0
+        while error is not None and depth < 100:
+            if error is self._raised:
+                return True
+            error, depth = error.__context__, depth + 1
+        return False
 
     def _after_fork(self) -> None:
         """Let go of what is the parent's, in the child of a fork that a function has made."""
@@ -348,6 +391,15 @@ class Server:
             sys.__excepthook__(type(error), error, error.__traceback__)
             code = 1
         os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def _imports(at: FrameType | None) -> bool:
+    """Tell whether a module is being imported: where that is torn, it may never be imported whole again."""
+    while at is not None:
+        if at.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        at = at.f_back
+    return False
 
 
 def _run_chunk(function: Callable[..., Any], items: list[tuple[Any, ...]]) -> tuple[list[Any], Any]:

@@ -45,7 +45,7 @@ class Tasks:
         self._reader = reader
         self._notice = notice
         self._broken: Exception | None = None
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], int] = {}
         self._ending = False
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(loop_guard(notice))
@@ -75,15 +75,36 @@ class Tasks:
         context = contextvars.copy_context()
         context.run(self.tag.set, seq)
         task = self._loop.create_task(coroutine, context=context)
-        self._running.add(task)
+        self._running[task] = seq
 
         def end(task: asyncio.Task[Any]) -> None:
-            self._running.discard(task)
+            del self._running[task]
             if not (self._running or self._ending):
                 self._loop.stop()
             ended(task)
 
         task.add_done_callback(end)
+
+    def has(self, seq: int) -> bool:
+        """Tell whether a call's coroutine has begun and not ended. Any thread may ask."""
+        return seq in list(self._running.values())
+
+    def runs_now(self, seq: int) -> bool:
+        """Tell whether a step of a call's coroutine runs at this moment."""
+        task = asyncio.tasks.current_task(self._loop)
+        return task is not None and self._running.get(task) == seq
+
+    def cancel_soon(self, seq: int) -> None:
+        """Have the coroutine of a call cancelled. Any thread may ask."""
+        try:
+            self._loop.call_soon_threadsafe(self._cancel_one, seq)
+        except RuntimeError:  # the loop is closed: all of them have ended
+            pass
+
+    def _cancel_one(self, seq: int) -> None:
+        for task, number in self._running.items():
+            if number == seq:
+                task.cancel()
 
     def run(self) -> list[Frame]:
         """Run the loop until a message has come, or the last coroutine has ended; return what has come.

@@ -1,0 +1,63 @@
+"""Ending the work of a call that has begun: softly first, by force when it takes too long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .calls import Call
+from .effects import SendInterrupt
+from .slots import Slot
+from .state import State
+
+__all__ = ["Stopping"]
+
+
+class Stopping:
+    """Stops calls.
+
+    Parameters
+    ----------
+    state : State
+        What the parts of the core share.
+    close : callable
+        Given a slot that is full now, gives it no more calls.
+    replace : callable
+        Given a slot and a reason, ends its process and has the slot filled again.
+    """
+
+    def __init__(
+        self, state: State, close: Callable[[Slot], None], replace: Callable[[Slot, str], None]
+    ) -> None:
+        self._state = state
+        self._close = close
+        self._replace = replace
+
+    def stop(self, slot: Slot, call: Call, now: float) -> None:
+        """Have the work of a call end that its worker holds; its future has an outcome already.
+
+        Where it has not begun, the worker gives it up; it is told both, since it may begin at this moment.
+        """
+        state = self._state
+        record = call.record
+        if record is not None and not record.is_async and state.has_begun(slot, call):
+            slot.full = True  # nobody waits for it to end: what is behind it runs elsewhere
+            self._close(slot)
+            behind = [seq for seq, other in slot.sent.items() if seq > call.seq and not other.ended]
+            if behind:
+                state.revoke(slot, behind)
+        state.revoke(slot, [call.seq])
+        state.effects.append(SendInterrupt(slot.id, slot.life, call.seq))
+        self._force_later(slot, slot.life, call, now)
+
+    def _force_later(self, slot: Slot, life: int, call: Call, now: float) -> None:
+        grace_ms = self._state.options.interrupt_grace_ms
+
+        def look(now: float) -> None:
+            if slot.life == life and slot.sent.get(call.seq) is call:
+                if self._state.has_begun(slot, call):
+                    why = f"{call} was to end, and did not within interrupt_grace_ms={grace_ms}"
+                    self._replace(slot, why)
+                else:  # the worker has not come to giving it up; that is another call's doing
+                    self._force_later(slot, life, call, now)
+
+        self._state.timers.at(now + grace_ms / 1000, look)
