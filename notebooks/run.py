@@ -2,7 +2,8 @@
 
     python notebooks/run.py INPUT.ipynb OUTPUT.ipynb
 
-The results are the outputs of the cells tagged ``results``. A web page of the same is saved beside OUTPUT.
+The results are the outputs of the cells tagged ``results``. A web page of the same is saved beside OUTPUT,
+unless that is INPUT itself: then a notebook is run afresh, to be committed.
 """
 
 import sys
@@ -28,10 +29,13 @@ def texts(cell: nbformat.NotebookNode) -> Iterator[str]:
             yield output.data["text/plain"].rstrip()
 
 
-def save(notebook: nbformat.NotebookNode, target: Path) -> Path:
-    """Save a notebook, and the page beside it; return where the page is."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, target)
+def tidy(notebook: nbformat.NotebookNode) -> None:
+    """Leave out what differs from one machine to the next."""
+    notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
+
+
+def save_page(notebook: nbformat.NotebookNode, target: Path) -> Path:
+    """Save a web page beside the notebook; return where it is."""
     page = target.with_suffix(".html")
     page.write_text(HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
     return page
@@ -40,20 +44,31 @@ def save(notebook: nbformat.NotebookNode, target: Path) -> Path:
 def main(source: Path, target: Path) -> int:
     notebook = nbformat.read(source, as_version=4)
     where = {"metadata": {"path": str(source.parent), "name": source.stem}}
-    client = NotebookClient(notebook, timeout=CELL_TIMEOUT_S, resources=where, extra_arguments=QUIET)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT_S,
+        resources=where,
+        extra_arguments=QUIET,
+        record_timing=False,
+        coalesce_streams=True,
+    )
     failure = None
     try:
         client.execute()
     except (CellControlSignal, DeadKernelError) as error:  # what came out is saved all the same
         failure = error
-    page = save(notebook, target)
+    tidy(notebook)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, target)
 
     for cell in notebook.cells:
         if "results" in cell.metadata.get("tags", []):
             print(*texts(cell), sep="\n")
     if failure is not None:
         print(f"{source} failed:\n{failure}", file=sys.stderr)
-    print(f"\nThe notebook with all its outputs: {target}\nThe same as a page:                 {page}")
+    print(f"\nThe notebook with all its outputs: {target}")
+    if target != source:
+        print(f"The same as a page:                {save_page(notebook, target)}")
     return 0 if failure is None else 1
 
 

@@ -114,7 +114,8 @@ def notebook_of(*cells: str) -> nbformat.NotebookNode:
     """Return a notebook whose last cell is tagged as its results."""
     made = [nbformat.v4.new_code_cell(cell) for cell in cells]
     made[-1].metadata["tags"] = ["results"]
-    return nbformat.v4.new_notebook(cells=made)
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernel})
 
 
 def run_notebook(notebook: nbformat.NotebookNode, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -190,8 +190,8 @@ def test_the_stop_button_ends_the_cell_and_no_worker(started: Kernel, gate: Gate
     started.wait(cell)
     assert cell.error_name in ("KeyboardInterrupt", "CancelledError")
     assert pids_of_workers(started) == before
-    assert started.evaluate("%wpc_call where()") in before  # by the other worker
-    gate.open()
+    assert started.evaluate("%wpc_call where()") in before
+    gate.open_if_needed()  # a call that somebody else may hold goes on; the others are ended with their cell
     each = "[future.result() for future in wpc.broadcast('where').values()]"
     assert started.evaluate(each) == before
 
@@ -201,7 +201,6 @@ def test_the_stop_button_in_a_magic_shows_one_word(started: Kernel, gate: Gate) 
     cell = at_the_gate(started, f"%wpc_call waits({str(gate.path)!r})")
     started.interrupt()
     assert started.wait(cell).error == "KeyboardInterrupt"
-    gate.open()
 
 
 def test_a_stopped_start_leaves_a_pool_that_can_be_used(started: Kernel) -> None:

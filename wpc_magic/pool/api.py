@@ -30,6 +30,7 @@ from .interrupts import Interrupts
 from .local import LocalDefinitions
 from .mapping import MapResults
 from .mind.calls import NO_OPTIONS, Call
+from .mind.core import Core
 from .mind.events import WorkerEvent
 from .mind.missing import Fix, python_line
 from .mind.registry import Kind, Record
@@ -460,7 +461,7 @@ class WorkerProcedureCall:
             )
             self._local.know(draft.cell)
         self._change(records)
-        return [self._find(draft.name, self.get_remote_functions(), "name") for draft in drafts]
+        return [self._info_of(draft.name) for draft in drafts]
 
     def undefine_worker_function(self, *, name: str) -> None:
         """Remove a function; calls of it that run go on.
@@ -477,7 +478,7 @@ class WorkerProcedureCall:
 
     def get_remote_functions(self) -> list[FunctionInfo]:
         """Return what is known of each function, sorted by name."""
-        return self._infos(Kind.FUNCTION, lambda record: record.about.info, revision=True)
+        return self._infos(Kind.FUNCTION)
 
     def define_worker_dependency(
         self,
@@ -525,7 +526,7 @@ class WorkerProcedureCall:
         count = next(self._reloads) if reload else 0
         wire = protocol.Dependency(alias, module_specifier, export, count)
         self._change([Record(alias, Kind.DEPENDENCY, wire, info)])
-        found: DependencyInfo = self._find(alias, self.get_worker_dependencies(), "alias")
+        found: DependencyInfo = self._info_of(alias)
         return found
 
     def undefine_worker_dependency(self, *, alias: str) -> None:
@@ -540,7 +541,7 @@ class WorkerProcedureCall:
 
     def get_worker_dependencies(self) -> list[DependencyInfo]:
         """Return what is known of each dependency, sorted by name."""
-        return self._infos(Kind.DEPENDENCY, lambda record: record.about)
+        return self._infos(Kind.DEPENDENCY)
 
     def define_worker_constant(self, *, name: str, value: Any) -> ConstantInfo:
         """Give the workers a value under a name; they cannot change it.
@@ -574,7 +575,7 @@ class WorkerProcedureCall:
         block, where = self._driver.place_constant(buffers)
         wire = protocol.Constant(name, payload, where)
         self._change([Record(name, Kind.CONSTANT, wire, about, block=block)])
-        found: ConstantInfo = self._find(name, self.get_worker_constants(), "name")
+        found: ConstantInfo = self._info_of(name)
         return found
 
     def undefine_worker_constant(self, *, name: str) -> None:
@@ -589,26 +590,19 @@ class WorkerProcedureCall:
 
     def get_worker_constants(self) -> list[ConstantInfo]:
         """Return what is known of each constant, sorted by name; not its value."""
-        return self._infos(Kind.CONSTANT, lambda record: record.about)
+        return self._infos(Kind.CONSTANT)
 
     def _known(self) -> set[str]:
         with self._driver.deciding() as (core, _):
             return set(core.state.registry.records)
 
-    def _infos(self, kind: Kind, about: Callable[[Record], Any], revision: bool = False) -> list[Any]:
+    def _infos(self, kind: Kind) -> list[Any]:
         with self._driver.deciding() as (core, _):
-            return [
-                dataclasses.replace(
-                    about(record),
-                    installed_worker_count=core.installed_count(record),
-                    **({"revision": record.revision} if revision else {}),
-                )
-                for record in core.state.registry.of_kind(kind)
-            ]
+            return [_info(core, record) for record in core.state.registry.of_kind(kind)]
 
-    @staticmethod
-    def _find(name: str, infos: list[Any], attribute: str) -> Any:
-        return next(info for info in infos if getattr(info, attribute) == name)
+    def _info_of(self, name: str) -> Any:
+        with self._driver.deciding() as (core, _):
+            return _info(core, core.state.registry.records[name])
 
     def _remove(self, name: str, kind: Kind, error: type[Exception]) -> None:
         with self._driver.deciding() as (core, _):
@@ -857,6 +851,15 @@ class WorkerProcedureCall:
         # By name and on demand: the pool itself knows no notebook, and works without one.
         door: Any = importlib.import_module(f"{__name__.partition('.')[0]}.dashboard")
         return door.open_dashboard(self)
+
+
+def _info(core: Core, record: Record) -> Any:
+    """Return what the getters tell of a definition, with what changes by the moment."""
+    installed = core.installed_count(record)
+    if record.kind is Kind.FUNCTION:
+        about = record.about.info
+        return dataclasses.replace(about, installed_worker_count=installed, revision=record.revision)
+    return dataclasses.replace(record.about, installed_worker_count=installed)
 
 
 def usable_cores() -> int:

@@ -280,7 +280,7 @@ class Driver:
         block = Block(size, self.core.state.options.blocks_in == "memory")
         block.fill(buffers)
         lease = FOREVER + next(self._constants)
-        return block, Placed(lease, size, block.spans)
+        return block, Placed(lease, size, 0, block.spans)
 
     def constant_buffers(self, buffers: Any) -> Sequence[Any]:
         """Return the buffers of a constant, read-only, in this process."""
@@ -407,8 +407,12 @@ class Driver:
         self._apply()
         if now >= self._tidy_at:
             self._tidy_at = now + _TIDY_S
-            short = psutil.virtual_memory().percent > _SHORT_OF_MEMORY
-            self.store.trim(0.0 if short else _IDLE_S)
+            # Asked only where there is something to give back: an idle pool does nothing dearer.
+            short = self.store.has_free and psutil.virtual_memory().percent > _SHORT_OF_MEMORY
+            idle_s = 0.0 if short else _IDLE_S
+            self.store.trim(idle_s)
+            for link in self._links.values():
+                link.receiver.kept.trim(idle_s)
         due = self._state.timers.next_due
         waits = [] if due is None else [max(0.0, due - now)]
         again = self._watch.revisit()

@@ -119,7 +119,8 @@ def _call_frame(link: Link, call: Call) -> list[Any]:
     if call.block is None:
         pieces = frame(*about, call.buffers)
     else:
-        placed = link.sender.send(call.block)
+        again = call.options.retries or call.record.options.retries
+        placed = link.sender.send(call.block, exclusive=not again)
         pieces = frame(*about, call.block.copies()) if placed is None else placed_frame(*about, placed)
     return [*_news_frame(link), *pieces] if link.receiver.has_news else pieces
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from wpc_magic.pool.wire.blocks import FOREVER, LEAST, Block, Receiver, Sender, Store, written_part
+from wpc_magic.pool.wire.blocks import FOREVER, LEAST, Block, Receiver, Sender, Store
 
 LARGE = 2 << 20  # is mapped
 MEDIUM = 256 << 10  # is copied by who receives it
@@ -76,17 +76,28 @@ def test_little_is_not_placed(pair: Pair) -> None:
     assert pair.store.place([b"x" * (LEAST - 64)]) is None
 
 
-def test_what_the_receiver_writes_stays_its_own(pair: Pair) -> None:
+def test_what_a_receiver_writes_stays_its_own_where_others_need_the_block(pair: Pair) -> None:
     block = pair.store.place([b"\1" * LARGE])
     assert block is not None
-    once = pair.sender.send(block)
-    again = pair.sender.send(block)
+    once = pair.sender.send(block, exclusive=False)
+    again = pair.sender.send(block, exclusive=False)
     assert once is not None
     assert again is not None
     (mine,) = pair.receiver.fetch(once).map()
     mine[:] = b"\2" * LARGE
     (other,) = pair.receiver.fetch(again).map()
     assert bytes(other) == b"\1" * LARGE
+    block.let_go()
+
+
+def test_an_exclusive_block_is_written_to_as_it_is(pair: Pair) -> None:
+    block = pair.store.place([b"\1" * LARGE])
+    assert block is not None
+    placed = pair.sender.send(block)
+    assert placed is not None
+    (view,) = pair.receiver.fetch(placed).map()
+    view[:] = b"\2" * LARGE
+    assert bytes(block.share()[0]) == b"\2" * LARGE
     block.let_go()
 
 
@@ -223,33 +234,3 @@ def test_a_constant_that_was_sent_twice_and_mapped_once_leaves_no_descriptor(pai
     assert first is not None
     pair.receiver.fetch(first).share()
     block.close()
-
-
-def test_who_writes_to_its_arguments_is_found_out() -> None:
-    pair = Pair()
-    read, half, full = (pair.send(b"\1" * LARGE) for _ in range(3))
-    assert sum(read[0][:: os.sysconf("SC_PAGESIZE")]) > 0
-    half[0][: LARGE // 2] = b"\2" * (LARGE // 2)
-    full[0][:] = b"\2" * LARGE
-    assert written_part(read) == 0.0
-    assert 0.3 < written_part(half) < 0.7
-    assert written_part(full) == 1.0
-    del read, half, full
-    pair.close()
-
-
-def test_memory_for_a_writer_is_used_again_but_not_while_it_is_looked_at(pair: Pair) -> None:
-    (view,) = pair.receiver.fetch(pair.place(b"\1" * LARGE)).map(written=True)
-    array = np.frombuffer(view, "u1")
-    del view
-    (other,) = pair.receiver.fetch(pair.place(b"\2" * LARGE)).map(written=True)
-    assert (array == 1).all()
-    address = array.ctypes.data
-    del array
-    (again,) = pair.receiver.fetch(pair.place(b"\3" * LARGE)).map(written=True)
-    assert np.frombuffer(again, "u1").ctypes.data == address
-    assert other[0] == 2
-    pair.tell()
-    assert free_blocks(pair.store) == 3  # each lease was over as soon as it was copied
-    del other, again
-    pair.receiver.recycler.trim(0.0)

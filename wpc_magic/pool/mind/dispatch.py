@@ -49,6 +49,7 @@ class Dispatch:
         self._loads = Loads()
         self.queued = 0
         self.in_flight = 0
+        self._latest = 0  # the slot that was given a call last
         self._ahead = 0  # slots where calls may wait behind another
 
     # -- a call begins ----------------------------------------------------------------------------------
@@ -82,7 +83,7 @@ class Dispatch:
             # The way of nearly every call: nothing is to be asked again, and a worker has room.
             stats = state.stats.get(quick.key)
             deep = 1 if stats is None else stats.depth if not call.items else self._depth(quick, call)
-            number = self._loads.lightest(deep)
+            number = self._next(deep)
             if number is not None and not state.draining:
                 self._send(state.slots[number], call, quick, deep)
                 return
@@ -111,8 +112,18 @@ class Dispatch:
                 s for s in self._state.slots.values() if self._is_open(s) and self._fits(s, record, call)
             ]
             return min(open_, key=lambda slot: len(slot.sent), default=None)
-        number = self._loads.lightest(self._depth(record, call))
+        number = self._next(self._depth(record, call))
         return None if number is None else self._state.slots[number]
+
+    def _next(self, deep: int) -> int | None:
+        """Return the slot with the fewest calls; of equals, the one that has waited longest.
+
+        But where no call is under way at all, one call comes after another, and the worker that has run the
+        last is the one whose memory is still in the processor's cache.
+        """
+        if not self.in_flight and self._latest in self._loads.of:
+            return self._latest
+        return self._loads.lightest(deep)
 
     def _fits(self, slot: Slot, record: Record, call: Call) -> bool:
         if not self._is_open(slot) or slot.full:
@@ -145,6 +156,7 @@ class Dispatch:
         call.seq = seq = slot.next_seq
         slot.next_seq = seq + 1
         slot.sent[seq] = call
+        self._latest = slot.id
         self.in_flight += 1
         if not record.is_async:
             slot.plain += 1
@@ -199,9 +211,17 @@ class Dispatch:
             self._loads.put(slot.id, slot.plain)
         else:
             self._weigh(slot)
-        if slot.pinned or self._queue or self._ahead:
+        if (slot.pinned or self._queue or self._ahead) and not self._has_enough(slot):
             self._feed_or_watch(slot, now)
         return call if wanted else None
+
+    def _has_enough(self, slot: Slot) -> bool:
+        """Whether a slot has calls to go on with: the next are sent together when half of them are done."""
+        if slot.plain < 2 or not self._queue or slot.pinned:
+            return False
+        head = self._queue[0]
+        record = self._state.registry.records.get(head.name)
+        return record is not None and not head.ended and 2 * slot.plain > self._depth(record, head)
 
     def _leave(self, slot: Slot, record: Record) -> None:
         """Take one call off a slot's books, after it was taken out of `sent`."""
@@ -404,7 +424,8 @@ class Dispatch:
                 record = records.get(call.name)
                 if record is None or record.kind is not Kind.FUNCTION:
                     return call
-                if self._fits(slot, record, call) if slot is not None else self._lightest(record, call):
+                free = self._lightest(record, call) if slot is None else slot
+                if free is not None and self._fits(free, record, call) and not self._has_enough(free):
                     return call
         return None
 

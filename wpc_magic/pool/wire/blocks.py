@@ -5,16 +5,17 @@
     sender                                        receiver
     Store.place: copies buffers into a block
     Sender.send: descriptor ──── block channel ───> Receiver.fetch
-    frame: lease, spans ──────── call channel ────> Unmapped.map: copy-on-write; values are built on it
+    frame: lease, spans ──────── call channel ────> Unmapped.map: values are built on it
                                                      … the last view of the mapping is gone
     Sender.released <─────────── RELEASE frame ──── Receiver.news
     the block is free to be used again
 
-A block has no name, so nothing can be left behind. Its pages are used again and again, because touching new
-ones takes several times as long as copying. The receiver's mapping is private: what it writes stays its own.
-But it would see what the sender writes into pages that it has not touched yet, so a block is used again only
-after the last view is gone. What tells so is the mapping object itself: each array holds it, whatever happens
-to the memoryviews between.
+A block has no name, so nothing can be left behind. Its pages are used again and again, because touching
+new ones takes several times as long as copying. A block that is for one receiver, and for once, that one may
+write to as it is; where the sender may need it again (a call that may be retried), the receiver's mapping is
+private: what it writes stays its own. In either case a block is used again only after the last view of it is
+gone. What tells so is the object that the views are of: each array holds it, whatever happens to the
+memoryviews between.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ import time
 from _thread import allocate_lock
 from collections import deque
 
+from wpc_magic.pool.wire.mappings import Mappings
 from wpc_magic.pool.wire.nameless import nameless_file
 from wpc_magic.pool.wire.placed import Placed
-from wpc_magic.pool.wire.recycled import Recycler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ FOREVER = 1 << 63
 _ALIGN = 64  # of each buffer in its block: a line of the cache, and enough for any vector instruction
 _EAGER = 1 << 20  # up to here a copy is cheaper than a mapping
 _MOST_MAPPINGS = 256  # each holds a descriptor until Python 3.13
-_SAMPLE = 24  # pages of each buffer
 _POPULATE_WRITE = 23  # <linux/mman.h>, since 5.14: copies all pages in one go instead of at a fault for each
 _LEASE = struct.Struct("<Q")
 _FD = struct.Struct("i")
@@ -191,6 +191,11 @@ class Store:
         self._free: list[Block] = []  # the one that was used last is the last: its pages are in the cache
         self._lock = allocate_lock()
 
+    @property
+    def has_free(self) -> bool:
+        """Whether there is a block that nobody uses."""
+        return bool(self._free)
+
     def place(self, buffers: Sequence[Any]) -> Block | None:
         """Return a block with copies of the buffers, or None if they are to be sent another way."""
         size = needed(buffers)
@@ -261,7 +266,7 @@ class Sender:
         self._last = 0
         self._leases: dict[int, Block] = {}
 
-    def send(self, block: Block, lease: int = 0) -> Placed | None:
+    def send(self, block: Block, lease: int = 0, exclusive: bool = True) -> Placed | None:
         """Pass a block on, and return where its buffers are; None if it cannot be passed now.
 
         Parameters
@@ -270,6 +275,8 @@ class Sender:
             Held until the receiver has released it.
         lease : int
             For a block that is never released, a number above `FOREVER`; else 0.
+        exclusive : bool
+            Whether what is in it is for this receiver alone, and for this once.
         """
         if not lease:
             self._last = lease = self._last + 1
@@ -281,7 +288,7 @@ class Sender:
         if lease < FOREVER:
             block.hold()
             self._leases[lease] = block
-        return Placed(lease, block.size, block.spans)
+        return Placed(lease, block.size, int(exclusive), block.spans)
 
     def released(self, packed: Any) -> None:
         """Take the news of leases that are not needed any more, as `Receiver.news` tells it."""
@@ -323,7 +330,7 @@ class Receiver:
         self._here: dict[int, int] = {}  # descriptors by their leases
         self._released: deque[int] = deque()  # appended to by any thread, also by finalizers
         self.mappings = 0
-        self.recycler = Recycler()
+        self.kept = Mappings()
 
     def fetch(self, placed: Placed) -> Unmapped:
         """Return what was placed, to be mapped when it is needed.
@@ -370,7 +377,8 @@ class Receiver:
         return struct.pack(f"<{len(leases)}Q", *leases)
 
     def close(self) -> None:
-        """Close descriptors that nobody has asked for."""
+        """Close descriptors that nobody has asked for, and let go of what is kept."""
+        self.kept.trim(0.0)
         for fd in self._here.values():
             os.close(fd)
         self._here.clear()
@@ -391,29 +399,29 @@ class Unmapped:
     def __len__(self) -> int:
         return len(self._placed.spans)
 
-    def map(self, written: bool = False) -> list[memoryview]:
-        """Return the buffers, writable, as memory that nobody else writes to; the same whenever asked.
-
-        Parameters
-        ----------
-        written : bool
-            Whether all of it will most likely be written to.
-        """
+    def map(self) -> list[memoryview]:
+        """Return the buffers, writable, as memory that nobody else writes to; the same whenever asked."""
         with self._lock:
             if self._views is None:
-                self._views = self._map(written)
+                self._views = self._map()
                 fd, self._fd = self._fd, -1
                 os.close(fd)
             return self._views
 
-    def _map(self, written: bool) -> list[memoryview]:
+    def _map(self) -> list[memoryview]:
         placed, receiver = self._placed, self._receiver
-        if written or placed.size < _EAGER or receiver.mappings >= _MOST_MAPPINGS:
-            copies = [_copy(self._fd, span, receiver.recycler) for span in placed.spans]
+        if placed.size < _EAGER or receiver.mappings >= _MOST_MAPPINGS:
+            copies = [_copy(self._fd, span) for span in placed.spans]
             receiver.release(placed.lease)
             return copies
-        mapping = Mapping(self._fd, placed.size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
         receiver.mappings += 1
+        if placed.exclusive:
+            return _cut(
+                receiver.kept.view(self._fd, placed.size, lambda: receiver.gone(placed.lease)), placed.spans
+            )
+        # A page of a private mapping is copied when it is written to first. A fault and a copy for each page
+        # cost far more than copying it all at once, so that is for where others need the block as it is.
+        mapping = Mapping(self._fd, placed.size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
         mapping.lease, mapping.receiver = placed.lease, receiver
         return _cut(mapping, placed.spans)
 
@@ -432,10 +440,9 @@ class Unmapped:
             self._receiver.release(self._placed.lease)
 
 
-def _copy(fd: int, span: tuple[int, int], recycler: Recycler) -> memoryview:
+def _copy(fd: int, span: tuple[int, int]) -> memoryview:
     offset, size = span
-    copy = recycler.lend(size) if size >= _EAGER else memoryview(bytearray(size))
-    left = copy
+    copy = left = memoryview(bytearray(size))
     while len(left):
         done = os.preadv(fd, [left], offset)
         if not done:
@@ -447,39 +454,3 @@ def _copy(fd: int, span: tuple[int, int], recycler: Recycler) -> memoryview:
 def _cut(mapping: Any, spans: Sequence[tuple[int, int]]) -> list[memoryview]:
     with memoryview(mapping) as whole:
         return [whole[offset : offset + size] for offset, size in spans]
-
-
-def written_part(views: Sequence[memoryview]) -> float:
-    """Return which part of private mappings has been written to, by a sample of their pages.
-
-    A page that was written to is anonymous memory of this process; one that was not belongs to the block
-    still. The kernel tells in ``/proc/self/pagemap``, bits 61 (of a file) and 63 (present); see
-    ``Documentation/admin-guide/mm/pagemap.rst``.
-    """
-    try:
-        fd = os.open("/proc/self/pagemap", os.O_RDONLY)
-    except OSError:
-        return 0.0
-    try:
-        written = looked_at = 0
-        for view in views:
-            if isinstance(view.obj, Mapping):
-                start, pages = _address(view) // mmap.PAGESIZE, len(view) // mmap.PAGESIZE
-                for page in range(0, pages, max(1, pages // _SAMPLE)):
-                    (entry,) = _LEASE.unpack(os.pread(fd, 8, 8 * (start + page)))
-                    looked_at += 1
-                    written += bool(entry >> 63) and not entry >> 61 & 1
-        return written / looked_at if looked_at else 0.0
-    except (OSError, struct.error):
-        return 0.0
-    finally:
-        os.close(fd)
-
-
-def _address(view: memoryview) -> int:
-    import _ctypes  # `ctypes` is a layer over it that takes ten times as long to load
-
-    class Byte(_ctypes._SimpleCData):  # type: ignore[type-arg]
-        _type_ = "b"
-
-    return int(_ctypes.addressof(Byte.from_buffer(view)))

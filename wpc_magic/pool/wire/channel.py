@@ -10,7 +10,7 @@ array on top of it is aligned, writable, and not tied to the life of its neighbo
 
 With the flag `PLACED` the buffers are in a block (see `blocks`), and the frame only says where::
 
-    | header | lease u64 | block's size u64 | offset u64, size u64, ... | body |
+    | header | lease u64 | block's size u64 | exclusive u64 | offset u64, size u64, ... | body |
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ _JOIN = 32768  # up to here, one copy is cheaper than a second entry for the ker
 _AT_ONCE = 64  # pieces for one system call
 _KINDS = 7
 _PLACED = 1
+_PLACED_HEAD = 24
 _MOST = 1 << 40  # no honest frame is this large
 
 Bytes = bytes | bytearray | memoryview
@@ -74,19 +75,19 @@ def frame(
 def placed_frame(kind: int, epoch: int, target: int, seq: int, body: bytes, placed: Placed) -> list[Bytes]:
     """Return a frame whose buffers are in a block; see `frame`."""
     flat = [number for span in placed.spans for number in span]
-    table = struct.pack(f"<{2 + len(flat)}Q", placed.lease, placed.size, *flat)
+    table = struct.pack(f"<{3 + len(flat)}Q", placed.lease, placed.size, placed.exclusive, *flat)
     head = HEADER.pack(kind, _PLACED, len(placed.spans), epoch, target, seq, len(table) + len(body))
     return [head + table + body]
 
 
 def _take_placed(count: int, data: Any) -> tuple[Any, Placed]:
     """Cut what follows the header of a placed frame into the body, and where its buffers are."""
-    numbers = struct.unpack_from(f"<{2 + 2 * count}Q", data)
-    spans = tuple(zip(numbers[2::2], numbers[3::2], strict=True))
-    placed = Placed(numbers[0], numbers[1], spans)
-    if any(offset + size > placed.size for offset, size in spans):
-        raise BadFrame(f"buffers beyond the end of a block of {placed.size} bytes")
-    return data[16 + 16 * count :], placed
+    lease, size, exclusive, *flat = struct.unpack_from(f"<{3 + 2 * count}Q", data)
+    spans = tuple(zip(flat[::2], flat[1::2], strict=True))
+    placed = Placed(lease, size, exclusive, spans)
+    if any(offset + length > size for offset, length in spans):
+        raise BadFrame(f"buffers beyond the end of a block of {size} bytes")
+    return data[_PLACED_HEAD + 16 * count :], placed
 
 
 class Reader:
@@ -145,7 +146,7 @@ class Reader:
         while end - offset >= _SIZE:
             kind, flags, count, epoch, target, seq, size = HEADER.unpack_from(data, offset)
             start = offset + _SIZE
-            least = 16 + 16 * count if flags else 8 * count
+            least = _PLACED_HEAD + 16 * count if flags else 8 * count
             if flags > _PLACED or not 1 <= kind <= _KINDS or not least <= size <= _MOST:
                 raise BadFrame(f"kind {kind}, flags {flags}, {count} buffers, {size} bytes")
             if flags or not count:

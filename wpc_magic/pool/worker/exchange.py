@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _socket
 
-from wpc_magic.pool.wire.blocks import Receiver, Sender, Store, written_part
+from wpc_magic.pool.wire.blocks import Receiver, Sender, Store
 from wpc_magic.pool.wire.channel import frame, placed_frame
 from wpc_magic.pool.wire.placed import Placed
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Exchange"]
 
 _IDLE_S = 5.0  # for which a block is kept that nobody uses
-_JUDGED = 3  # so many calls of a function are looked at
-_WRITERS = 0.5  # who writes to more than this part of its arguments will do so again
 
 
 class Exchange:
@@ -35,9 +33,6 @@ class Exchange:
         self._receiver = Receiver(sock)
         self._sender = Sender(sock)
         self.store = Store(0)
-        self._judged: dict[int, int] = {}  # how many calls of a function were looked at
-        self._writers: set[int] = set()
-        self._looked_at: Any = None
 
     def set_up(self, limit: int, in_memory: bool) -> None:
         """Take the pool's options."""
@@ -45,29 +40,9 @@ class Exchange:
 
     # -- in ---------------------------------------------------------------------------------------------
 
-    def arguments(self, placed: Placed, key: int) -> list[memoryview]:
-        """Return the buffers of a call's arguments.
-
-        Parameters
-        ----------
-        placed : Placed
-            Where they are.
-        key : int
-            The function: one that writes to all of its arguments is given pages of its own at once.
-        """
-        views = self._receiver.fetch(placed).map(key in self._writers)
-        judged = self._judged.get(key, 0)
-        if judged < _JUDGED:
-            self._judged[key] = judged + 1
-            self._looked_at = key, views
-        return views
-
-    def after_call(self) -> None:
-        """Look at what a function has done to its arguments. A fault for each page is a dear way to copy."""
-        if self._looked_at is not None:
-            (key, views), self._looked_at = self._looked_at, None
-            if written_part(views) > _WRITERS:
-                self._writers.add(key)
+    def arguments(self, placed: Placed) -> list[memoryview]:
+        """Return the buffers of a call's arguments."""
+        return self._receiver.fetch(placed).map()
 
     def constant(self, buffers: Any) -> Sequence[Any]:
         """Return the buffers of a constant, read-only."""
@@ -106,4 +81,4 @@ class Exchange:
     def tidy(self) -> None:
         """Give back memory that has not been used for a while. Any thread may."""
         self.store.trim(_IDLE_S)
-        self._receiver.recycler.trim(_IDLE_S)
+        self._receiver.kept.trim(_IDLE_S)

@@ -177,7 +177,7 @@ class Server:
                 raise RequirementMissingError(f"revision {target} of the function is not here")
             if buffers and isinstance(buffers, Placed):
                 placed, buffers = buffers, ()
-                buffers = self._exchange.arguments(placed, target)
+                buffers = self._exchange.arguments(placed)
             arguments = decode(body, buffers)
             buffers = ()
             self._words[SINCE] = began = time.monotonic_ns()
@@ -194,10 +194,8 @@ class Server:
             self._armed = False  # the interrupt may have come between the two lines above
             if buffers and isinstance(buffers, Placed):
                 self._exchange.drop(buffers)
-            self._exchange.after_call()
             self._fail(seq, began, error)
             return
-        self._exchange.after_call()
         arguments = args = kwargs = None  # what they are built on is free again, as this answer says
         first = value[0][0] if kind == protocol.CHUNK and value[0] else value
         if type(first) is CoroutineType:
