@@ -6,7 +6,7 @@ import io
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
@@ -169,6 +169,21 @@ def test_what_the_cell_itself_has_printed_goes_before_text_from_another_thread(
     slow.elsewhere(Text("the worker's", origin))
     assert slow.kernel.session.arrived.wait(30)
     assert [text for _, _, text in slow.sent] == ["mine", "the worker's"]
+
+
+@pytest.mark.parametrize("leads_to", ["A", "B"])
+def test_a_stream_that_leads_to_the_running_cell_takes_its_text_in_any_thread(
+    slow: Setting, monkeypatch: pytest.MonkeyPatch, leads_to: str
+) -> None:
+    class Stream(io.StringIO):
+        parent_header: ClassVar[dict[str, str]] = {"msg_id": leads_to}
+
+    stream = Stream()
+    monkeypatch.setattr(sys, "stdout", stream)
+    slow.go_first()
+    origin = slow.begin("A")
+    slow.elsewhere(Text("at once", origin))
+    assert stream.getvalue() == ("at once" if leads_to == "A" else "")
 
 
 def test_neighbours_travel_together_and_the_order_stays(slow: Setting) -> None:

@@ -243,7 +243,6 @@ def test_12_a_stop_reports_stopped_once_and_a_time_out_has_its_event(
     assert event.correlation_id == f"call-{future.call_id}"
     assert dict(event.details) == {"function": "held", "timeout_ms": 20}
     pool.wait_until_ready()
-    ears.until("worker_restart_completed")
     pool.stop_workers()
     heard = ears.until("worker_exited")
     assert [e.details["to"] for e in heard if e.event_name == "worker_health_state_changed"] == ["stopped"]

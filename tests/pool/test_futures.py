@@ -140,18 +140,32 @@ def test_whoever_asks_gets_the_same_object(pool: WorkerProcedureCall) -> None:
     assert bad.exception() is bad.exception()
 
 
-def test_a_call_that_runs_is_running_and_cannot_be_cancelled(pool: WorkerProcedureCall, door: Any) -> None:
+def test_a_call_that_runs_is_running_until_it_has_ended(pool: WorkerProcedureCall, door: Any) -> None:
     future = pool.call.held(door.path, 1)
     visit = door.wait()
     assert future.running()
     assert not future.done()
-    assert not future.cancel()
     assert not future.cancelled()
     visit.let_go()
     assert future.result() == 1
     assert not future.running()
     assert future.done()
-    assert not future.cancel()
+    assert not future.cancel(), "it is too late"
+    assert future.result() == 1
+
+
+def test_a_call_that_runs_is_ended_by_a_cancel_and_its_worker_goes_on(
+    pool: WorkerProcedureCall, door: Any
+) -> None:
+    before = [worker.pid for worker in pool.snapshot().workers]
+    future = pool.call.held(door.path)
+    visit = door.wait()
+    assert future.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result()
+    visit.wait_until_gone()
+    assert [each.result() for each in pool.broadcast("double", 2).values()] == [4, 4]
+    assert [worker.pid for worker in pool.snapshot().workers] == before
 
 
 def test_a_queued_call_can_be_cancelled_and_never_runs(
@@ -375,19 +389,20 @@ def test_a_cancelled_task_cancels_a_call_that_has_not_begun(pool: WorkerProcedur
     assert pool.call.double(1).result() == 2
 
 
-def test_a_cancelled_task_leaves_a_call_that_runs_to_the_others(pool: WorkerProcedureCall, door: Any) -> None:
-    async def main() -> Any:
+def test_a_cancelled_task_ends_a_call_that_runs(pool: WorkerProcedureCall, door: Any) -> None:
+    async def main() -> None:
         future = pool.call.held(door.path, "ended")
         visit = await asyncio.to_thread(door.wait)
         first, second = asyncio.ensure_future(_await(future)), asyncio.ensure_future(_await(future))
         await asyncio.sleep(0)
         first.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await first
-        visit.let_go()
-        return await second
+        for task in (first, second):
+            with pytest.raises((asyncio.CancelledError, concurrent.futures.CancelledError)):
+                await task
+        visit.wait_until_gone()
 
-    assert asyncio.run(main()) == "ended"
+    asyncio.run(main())
+    assert pool.call.double(1).result() == 2
 
 
 def test_wait_for_gives_up_and_the_pool_goes_on(pool: WorkerProcedureCall, door: Any) -> None:
@@ -412,8 +427,7 @@ def test_a_loop_that_ends_while_calls_run_leaves_nothing_broken(pool: WorkerProc
 
     future = asyncio.run(main())
     assert pool.call.double(1).result() == 2
-    door._visits[0].let_go()
-    assert future.result() == "ended"
+    assert future.cancelled(), "asyncio.run cancels what is left, and that ends the call"
 
 
 def test_several_loops_and_many_threads_wait_at_once(pool: WorkerProcedureCall) -> None:

@@ -2,7 +2,7 @@
 
 ::
 
-    worker ── text ──> pool ──> NotebookOutput ──┬─ the cell still runs, in its thread ──> sys.stdout
+    worker ── text ──> pool ──> NotebookOutput ──┬─ the cell still runs ──> sys.stdout
                                                  └─ else: gathered ── "wpc-output" ──> message to that cell
 """
 
@@ -70,7 +70,8 @@ class NotebookOutput:
     def end_cell(self) -> None:
         """Bring what is gathered to its cell, before that is told that it is done."""
         self.flush()
-        self._running = None
+        with self._sending:
+            self._running = None
 
     def __call__(self, output: Any) -> None:
         """Take an `OutputText` from the pool, in any thread; never wait for a display."""
@@ -82,10 +83,27 @@ class NotebookOutput:
                 self.flush()  # another thread has brought what came before
             self._write(text)
             return
+        if self._write_beside(text):
+            return
         self._gathered.append(text)
         self._wake.set()
         if self._thread is None:
             self._start_thread()
+
+    def _write_beside(self, text: _Text) -> bool:
+        """Write text of the running cell from another thread, if that gets there; return whether it does.
+
+        So it stands before what the cell prints once it has the value of the call.
+        """
+        with self._sending:  # meanwhile the cell does not end, and text that came before does not go out
+            if self._gathered or not self._is_of_running(text):
+                return False
+            stream = getattr(sys, text.stream)
+            header = getattr(stream, "parent_header", None)  # where a print in this thread would go
+            if not isinstance(header, Mapping) or header.get("msg_id") != self._running.get("msg_id"):
+                return False
+            stream.write(text.text)
+            return True
 
     def _start_thread(self) -> None:
         with self._sending:  # two threads may bring the first text

@@ -660,13 +660,27 @@ class WorkerProcedureCall:
         driver.submit(call)
         return future
 
-    def submit_chunk(self, name: str, items: list[tuple[Any, ...]], options: CallOptions) -> CallFuture:
-        """Make one call that runs the function for each item; its value is `(values, failure)`."""
+    def submit_chunk(
+        self, name: str, columns: tuple[list[Any], ...], count: int, options: CallOptions
+    ) -> CallFuture:
+        """Make one call that runs the function for each item; its value is `(values, failure)`.
+
+        Parameters
+        ----------
+        name : str
+            The function.
+        columns : tuple of list
+            For each parameter, its values.
+        count : int
+            How many items there are.
+        options : CallOptions
+            How the call is made.
+        """
         try:
-            body, buffers = encode(items, name in self._streaming)
+            body, buffers = encode(columns, name in self._streaming)
         except Exception as error:
             raise self._not_sent(name, error) from error
-        return self._submit(name, body, buffers, len(items), options)
+        return self._submit(name, body, buffers, count, options)
 
     def _not_sent(self, name: str, error: Exception) -> Exception:
         self._driver.check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import queue
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .errors import ArgumentsNotSerializableError, CallError
@@ -27,7 +27,8 @@ class MapResults(Iterator[Any], AsyncIterator[Any]):
     """The results of a map: an iterator, and an async iterator.
 
     Items are taken from the iterables only as far as workers are about to need them, so these may be endless.
-    The first item that fails ends the map with its exception, which says which item it was.
+    The first item that fails ends the map with its exception, which says which item it was. A map that is
+    dropped or closed before its end stops its calls.
 
     Parameters
     ----------
@@ -49,42 +50,106 @@ class MapResults(Iterator[Any], AsyncIterator[Any]):
         self,
         pool: WorkerProcedureCall,
         name: str,
-        iterables: tuple[Any, ...],
+        iterables: tuple[Iterable[Any], ...],
+        chunk_size: int | None,
+        ordered: bool,
+        options: CallOptions,
+    ) -> None:
+        self._chunks = _Chunks(pool, name, iterables, chunk_size, ordered, options)
+        self._ready: deque[Any] = deque()  # of an async iteration
+        # Flattened without a step of Python for each item. It holds the chunks, and not this object, so that
+        # it is gone, and gives up what is under way, as soon as nobody iterates any more.
+        self._results: Iterator[Any] = itertools.chain.from_iterable(_batches(self._chunks))
+        self._chunks.fill()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._results
+
+    def __next__(self) -> Any:
+        __tracebackhide__ = True
+        return next(self._results)
+
+    def __aiter__(self) -> MapResults:
+        return self
+
+    async def __anext__(self) -> Any:
+        __tracebackhide__ = True
+        try:
+            while not self._ready:
+                future = await self._chunks.next_async()
+                if future is None:
+                    raise StopAsyncIteration
+                self._ready.extend(self._chunks.take(future))
+            return self._ready.popleft()
+        except BaseException:
+            self._chunks.close()
+            raise
+
+    def close(self) -> None:
+        """Give up: what is under way is cancelled, and no more items are taken."""
+        self._ready.clear()
+        self._chunks.close()
+        self._results = itertools.chain.from_iterable([])
+
+    def __enter__(self) -> MapResults:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _batches(chunks: _Chunks) -> Iterator[list[Any]]:
+    __tracebackhide__ = True
+    try:
+        while (future := chunks.next()) is not None:
+            yield chunks.take(future)
+    finally:
+        chunks.give_up()
+
+
+class _Chunks:
+    """The chunks of a map: taken from the iterables, sent, and received."""
+
+    def __init__(
+        self,
+        pool: WorkerProcedureCall,
+        name: str,
+        iterables: tuple[Iterable[Any], ...],
         chunk_size: int | None,
         ordered: bool,
         options: CallOptions,
     ) -> None:
         self._pool = pool
         self._name = name
-        self._items = zip(*iterables, strict=False)
+        self._single = len(iterables) == 1
+        self._items = iter(iterables[0]) if self._single else zip(*iterables, strict=False)
         self._chunk_size = chunk_size
         self._options = options
         self._sent: dict[CallFuture, int] = {}  # the future of a chunk, and its first item's number
         self._next_item = 0
         self._all_taken = False
-        self._ready: deque[Any] = deque()
         self._failure: BaseException | None = None
         self._arrived: queue.SimpleQueue[CallFuture] | None = None if ordered else queue.SimpleQueue()
-        self._fill()
 
     # -- sending ----------------------------------------------------------------------------------------
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
         """Have enough chunks under way."""
+        __tracebackhide__ = True
         wanted = _PER_WORKER * max(1, self._pool.worker_count)
         while not self._all_taken and len(self._sent) < wanted:
             items = list(itertools.islice(self._items, self._size()))
             if not items:
                 self._all_taken = True
                 return
-            first, self._next_item = self._next_item, self._next_item + len(items)
+            first, count = self._next_item, len(items)
+            self._next_item += count
+            columns = (items,) if self._single else tuple(map(list, zip(*items, strict=True)))
             try:
-                future = self._pool.submit_chunk(self._name, items, self._options)
+                future = self._pool.submit_chunk(self._name, columns, count, self._options)
             except ArgumentsNotSerializableError as error:
                 self._all_taken = True
-                self._failure = _noted(
-                    error, f"in items {_span(first, len(items))} of the map over {self._name}"
-                )
+                self._failure = _noted(error, f"in items {_span(first, count)} of the map over {self._name}")
                 return
             self._sent[future] = first
             if self._arrived is not None:
@@ -102,116 +167,80 @@ class MapResults(Iterator[Any], AsyncIterator[Any]):
 
     # -- receiving --------------------------------------------------------------------------------------
 
-    def __iter__(self) -> MapResults:
-        return self
-
-    def __next__(self) -> Any:
-        __tracebackhide__ = True
-        try:
-            while not self._ready:
-                future = self._next_future()
-                self._take(future, future.result)
-            return self._ready.popleft()
-        except StopIteration:
-            raise
-        except BaseException:
-            self.close()
-            raise
-
-    def __aiter__(self) -> MapResults:
-        return self
-
-    async def __anext__(self) -> Any:
-        __tracebackhide__ = True
-        import asyncio
-
-        try:
-            while not self._ready:
-                if not self._sent:
-                    self._end(StopAsyncIteration)
-                if self._arrived is None:
-                    future = next(iter(self._sent))
-                else:
-                    waiting = [asyncio.ensure_future(_ended(each)) for each in self._sent]
-                    try:
-                        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                    finally:
-                        for each in waiting:
-                            each.cancel()
-                    future = next(each for each in self._sent if each.done())
-                await _ended(future)
-                self._take(future, future.result)
-            return self._ready.popleft()
-        except StopAsyncIteration:
-            raise
-        except BaseException:
-            self.close()
-            raise
-
-    def _next_future(self) -> CallFuture:
+    def next(self) -> CallFuture | None:
+        """Return the chunk whose results come next, ended or not; None: there is none."""
         __tracebackhide__ = True
         if not self._sent:
-            self._end(StopIteration)
-        if self._arrived is None:
-            return next(iter(self._sent))
-        return self._arrived.get()
+            self._raise_failure()
+            return None
+        return next(iter(self._sent)) if self._arrived is None else self._arrived.get()
 
-    def _end(self, exhausted: type[Exception]) -> None:
+    async def next_async(self) -> CallFuture | None:
+        """Return the chunk whose results come next, when it has ended; None: there is none."""
+        import asyncio
+
+        if not self._sent:
+            self._raise_failure()
+            return None
+        future = next(iter(self._sent))
+        if self._arrived is not None:
+            waiting = [asyncio.ensure_future(_ended(each)) for each in self._sent]
+            try:
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in waiting:
+                    each.cancel()
+            future = next(each for each in self._sent if each.done())
+        await _ended(future)
+        return future
+
+    def _raise_failure(self) -> None:
         __tracebackhide__ = True
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-        raise exhausted
 
-    def _take(self, future: CallFuture, result: Any) -> None:
-        """Take the results of a chunk, and send the next ones."""
+    def take(self, future: CallFuture) -> list[Any]:
+        """Return the results of a chunk, and send the next ones."""
         __tracebackhide__ = True
         first = self._sent.get(future)
         if first is None:
-            return
+            return []
         try:
-            values, failure = result()
+            values, failure = future.result()
         except CallError as error:
             size = future.call.items
             raise _noted(error, f"in items {_span(first, size)} of the map over {self._name}") from None
         del self._sent[future]
-        self._ready.extend(values)
-        if failure is not None:
+        if failure is None:
+            if self._failure is None:
+                self.fill()
+        else:
             raised = revive(failure)
             if failure.note:
                 raised.add_note(failure.note)
             raised.add_note(f"in item {first + len(values)} of the map over {self._name} ({future.call})")
             if not values:
                 raise raised
-            self._cancel()
-            self._failure = raised
-            self._all_taken = True
-            return
-        if self._failure is None:
-            self._fill()
+            self.close()
+            self._failure = raised  # when the results before it have been taken
+        results: list[Any] = values
+        return results
 
     def close(self) -> None:
-        """Give up: what has not begun is cancelled, and no more items are taken."""
+        """Cancel what is under way, and take no more items."""
         self._all_taken = True
-        self._cancel()
-        self._ready.clear()
         self._failure = None
-
-    def _cancel(self) -> None:
         for future in self._sent:
             future.cancel()
         self._sent.clear()
 
-    def __enter__(self) -> MapResults:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        sent = getattr(self, "_sent", None)
-        if sent:
-            self._pool.give_up(list(sent))
+    def give_up(self) -> None:
+        """As `close`, but without waiting for anything: a finalizer may call it."""
+        self._all_taken = True
+        if self._sent:
+            self._pool.give_up(list(self._sent))
+            self._sent.clear()
 
 
 async def _ended(future: CallFuture) -> None:

@@ -108,7 +108,8 @@ class Hand:
 
     def send_chunk(self, name: str, items: list[tuple[Any, ...]]) -> int:
         """Send a chunk of calls, and return its number."""
-        return self.send_frame(protocol.CHUNK, name, items, None)
+        columns = tuple(map(list, zip(*items, strict=True))) or ([],)
+        return self.send_frame(protocol.CHUNK, name, columns, None)
 
     def send_frame(self, kind: int, name: str, what: Any, epoch: int | None) -> int:
         """Send a call's frame."""

@@ -61,7 +61,7 @@ __all__ = [
 # Kinds of frames. `seq` numbers the calls that one worker was sent, from 1.
 MESSAGE = 1  # body: one of the types below
 CALL = 2  # target: the function's key; epoch: of the registry; body: (args, kwargs)
-CHUNK = 3  # as CALL, body: a list of argument tuples; answered with the list of values
+CHUNK = 3  # as CALL, body: a tuple of lists, one a parameter; answered with (values, Failure or None)
 VALUE = 4  # target: nanoseconds that it ran; body: the value
 ERROR = 5  # target: nanoseconds that it ran; body: a Failure
 BEGAN = 6  # target: the monotonic clock, nanoseconds; for coroutines only: the page tells of the rest

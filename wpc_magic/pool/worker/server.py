@@ -400,14 +400,13 @@ def _imports(at: FrameType | None) -> bool:
     return False
 
 
-def _run_chunk(function: Callable[..., Any], items: list[tuple[Any, ...]]) -> tuple[list[Any], Any]:
+def _run_chunk(function: Callable[..., Any], columns: tuple[list[Any], ...]) -> tuple[list[Any], Any]:
     """Call the function for each item; return the values, and the failure that ended them or None."""
     values: list[Any] = []
-    for args in items:
-        try:
-            values.append(function(*args))
-        except BaseException as error:
-            return values, _describe(error)
+    try:
+        values.extend(map(function, *columns))  # where it fails, the values before are in
+    except BaseException as error:
+        return values, _describe(error)
     return values, None
 
 
