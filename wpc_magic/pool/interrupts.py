@@ -96,23 +96,19 @@ class Interrupts:
 
         What it raises, it must raise before anything has happened; ``poll`` is such a thing.
         """
+        global _noted
         if self._handler is None:
             return blocking(*args)
         try:
             free(self._handler)
             return blocking(*args)
         finally:
-            _hold_again()
-
-
-def _hold_again() -> None:
-    global _noted
-    while True:  # a signal may come before the first of these calls has been made
-        try:
-            _signal.signal(_SIGINT, _note)
-            return
-        except BaseException:
-            _noted = True
+            while True:  # a signal may come before the first of these calls has been made
+                try:
+                    _signal.signal(_SIGINT, _note)
+                    break
+                except BaseException:
+                    _noted = True
 
 
 def _in_fork() -> None:

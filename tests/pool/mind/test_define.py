@@ -389,6 +389,20 @@ def test_a_worker_that_has_installed_and_dies_then_refuses_nothing():
     assert held(world) == [world.core.state.registry.epoch] * 2
 
 
+def test_a_process_holds_nothing_of_what_the_one_before_it_had_installed():
+    world = make(2)
+    world.propose(world.record("f"))
+    install(world, 1)
+    world.die(1)
+    world.advance(0.2)
+    world.spawn()
+    install(world, 2)
+    assert world.rollout.done
+    assert world.slot(1).held == 0
+    world.run()
+    assert held(world) == [world.core.state.registry.epoch] * 2
+
+
 def test_a_worker_that_the_pool_ends_meanwhile_refuses_nothing():
     world = make(2)
     rollout = world.propose(world.record("f"))
@@ -510,26 +524,6 @@ def test_a_start_that_meets_a_broken_definition_while_a_change_is_under_way_ends
     world.live(20.0)
     assert world.states() == ["ready", "failed"], "the first holds it: so it is the second's fault"
     assert run_one(world, world.submit("f")) is True
-
-
-def test_a_refusal_at_the_start_waits_until_the_change_under_way_is_decided():
-    world = World()
-    world.propose(world.record("bad"))
-    world.start(2)
-    first = world.spawn()
-    world.spawn()
-    install(world, 1)  # the first could, before the module went away
-    world.propose(world.record("f"))
-    world.poison["bad"] = ALL
-    world.workers[2].step()
-    world.read(world.workers[2])
-    assert world.core.state.registry.records["bad"].broken is None
-    assert not world.rollout.over
-    world.die(1)  # the only one that held it, and it was asked
-    assert first.slot.held == 0
-    world.live(5.0)
-    assert world.states() == ["ready", "ready"]
-    assert world.core.state.registry.records["bad"].broken is not None
 
 
 def test_a_worker_that_refuses_at_its_start_and_names_nothing_uses_up_its_restarts():

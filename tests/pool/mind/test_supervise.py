@@ -335,6 +335,18 @@ def test_a_worker_that_starts_can_be_restarted_and_is_of_use_afterwards(spawned,
     assert world.slot(1).deaths == 0
 
 
+def test_a_worker_on_its_way_out_does_not_become_ready():
+    world = World()
+    world.start(1)
+    worker = world.spawn()
+    worker.step()
+    world.restart(1)
+    world.names()
+    world.read(worker)
+    assert world.states() == ["starting"]
+    assert world.names() == []
+
+
 def test_there_is_no_restarting_of_what_is_not_there():
     world = make(2)
     with pytest.raises(OptionError, match="there is no worker 3; there are 1, 2"):

@@ -40,13 +40,14 @@ class Walk(RuleBasedStateMachine):
 
     @initialize(
         count=st.integers(1, 3),
-        restarts=st.integers(0, 4),
+        restarts=st.sampled_from([0, 0, 1, 4]),
         stable_s=st.sampled_from([1, 60]),
         call_timeout_ms=st.sampled_from([None, None, 3000]),
         queue_timeout_ms=st.sampled_from([None, None, 4000]),
-        most=st.sampled_from([None, None, 4]),
+        most=st.sampled_from([None, None, None, 4]),
+        knows=st.sampled_from([True, True, True, False]),
     )
-    def begin(self, count, restarts, stable_s, call_timeout_ms, queue_timeout_ms, most):
+    def begin(self, count, restarts, stable_s, call_timeout_ms, queue_timeout_ms, most, knows):
         self.world = World(
             max_restarts_per_worker=restarts,
             restart_stable_after_ms=stable_s * 1000,
@@ -57,6 +58,9 @@ class Walk(RuleBasedStateMachine):
         for name in NAMES:
             self.world.propose(self._function(name, ()))
         self.world.start(count)
+        if knows:  # begin in the middle: everybody is ready, and run times are known
+            for name in NAMES:
+                self.world.learn(name, RAN_S[name])
 
     def _function(self, name, needs, **options):
         return self.world.record(name, is_async=name.startswith("wait"), needs=needs, **options)
@@ -77,9 +81,9 @@ class Walk(RuleBasedStateMachine):
 
     @rule(
         name=st.sampled_from([*NAMES, "quick"]),
-        times=st.sampled_from([1, 1, 1, 2, 5]),
-        items=st.sampled_from([0, 0, 0, 3]),
-        worker_id=st.sampled_from([None, None, None, 1, 2, 4]),
+        times=st.sampled_from([1, 1, 3, 6]),
+        items=st.sampled_from([0, 0, 0, 0, 3]),
+        worker_id=st.sampled_from([None, None, None, None, 1, 2]),
         retries=st.sampled_from([0, 0, 0, 1, 2]),
         timeout_ms=st.sampled_from([None, None, None, 500]),
         queue_timeout_ms=st.sampled_from([None, None, None, 100]),
@@ -339,7 +343,7 @@ class Walk(RuleBasedStateMachine):
 
 TestWalk = Walk.TestCase
 TestWalk.settings = settings(
-    max_examples=int(os.environ.get("WALK_EXAMPLES", "120")),
+    max_examples=int(os.environ.get("WALK_EXAMPLES", "400")),
     stateful_step_count=int(os.environ.get("WALK_STEPS", "60")),
     derandomize="WALK_EXAMPLES" not in os.environ,
     database=None,

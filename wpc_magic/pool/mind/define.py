@@ -47,7 +47,6 @@ class Definitions:
         self._replace = replace
         self._give_up_start = give_up_start
         self._rollout: Rollout | None = None
-        self._put_off: list[Callable[[float], None]] = []  # what has to wait until no change is under way
 
     # -- a change ---------------------------------------------------------------------------------------
 
@@ -104,22 +103,16 @@ class Definitions:
         if rollout.refused_by is None:
             self._commit(rollout, now)
             return
+        self._rollout = None
         epoch = rollout.change.epoch
         for slot in self._state.slots.values():
             if epoch in slot.installing or slot.id in rollout.holders:
                 self._state.effects.append(SendForget(slot.id, slot.life, epoch))
             if epoch in slot.installing:
                 slot.installing.remove(epoch)  # its answer means nothing any more
-        self._is_over(now)
-
-    def _is_over(self, now: float) -> None:
-        """Do what could not be done while a change was under way."""
-        self._rollout = None
-        put_off, self._put_off = self._put_off, []
-        for action in put_off:
-            action(now)
 
     def _commit(self, rollout: Rollout, now: float) -> None:
+        self._rollout = None
         rollout.done = True
         state, change = self._state, rollout.change
         for name in (*(record.name for record in change.records), *change.removed):
@@ -137,7 +130,6 @@ class Definitions:
             if slot.id in rollout.holders:
                 slot.held = change.epoch
             self.catch_up(slot)
-        self._is_over(now)
         self._dispatch.feed(now)
 
     def catch_up(self, slot: Slot) -> bool:
@@ -190,17 +182,8 @@ class Definitions:
             self._decide(now)
         elif slot.held:
             self._refused_late(slot, epoch, culprit, error)
-        elif rollout is None:
-            self._refused_at_start(slot, epoch, culprit, error, now)
         else:
-            # Breaking a record makes an epoch of its own, which would pull the ground from under the change.
-            life = slot.life
-
-            def again(now: float) -> None:
-                if slot.life == life and slot.pid is not None and slot.state is not SlotState.STOPPED:
-                    self._refused_at_start(slot, epoch, culprit, error, now)
-
-            self._put_off.append(again)
+            self._refused_at_start(slot, epoch, culprit, error)
 
     def _refused_late(self, slot: Slot, epoch: int, culprit: str, error: ErrorInfo) -> None:
         """Replace a worker that could not install what is in force: it was busy when that was decided."""
@@ -210,7 +193,7 @@ class Definitions:
         self._tell_refusal(slot, epoch, culprit, error)
         self._replace(slot, "it could not install a definition that is in force")
 
-    def _refused_at_start(self, slot: Slot, epoch: int, culprit: str, error: ErrorInfo, now: float) -> None:
+    def _refused_at_start(self, slot: Slot, epoch: int, culprit: str, error: ErrorInfo) -> None:
         """Start without a definition that no worker can install, or give up this worker.
 
         The definition was accepted while no worker could try it. It stays, as broken, and harms nobody.
@@ -221,12 +204,13 @@ class Definitions:
             return
         self._tell_refusal(slot, epoch, culprit, error)
         if culprit in registry.records and not self._is_held(culprit):
+            # Then no change is under way, which this one would pull the ground from under: those that it
+            # waits for hold everything that is in force.
             why = f"{error.name}: {error.message}"
             registry.commit(registry.break_records([culprit], why))
             for other in self._state.slots.values():
                 self.catch_up(other)
             self.first_install(slot)
-            self._dispatch.feed(now)
         else:
             self._give_up_start(slot, "it could not install the definitions")
 
