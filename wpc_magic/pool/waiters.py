@@ -89,6 +89,8 @@ class Waiters:
                 finally:
                     with self._lock:
                         self._release(link, future)
+                if self._texts.waiting:
+                    self._texts.deliver()
                 if not in_time:
                     break
             if future.ended:
@@ -165,7 +167,7 @@ class Waiters:
             self._watch.leave(link)
 
     def _read(self, future: CallFuture, link: Link, deadline: float | None, interrupts: Interrupts) -> bool:
-        """Read until the future has ended, or its call is elsewhere; return False if the time is over."""
+        """Read until there is something else to do; return False if the time is over."""
         lock = self._lock
         while True:
             left = time_left(deadline)
@@ -179,9 +181,8 @@ class Waiters:
                     future.wake_by(link.wake)
             finally:
                 lock.release()
-            if self._texts.waiting:
-                self._texts.deliver()
-            if future.ended or link.dead or future.call.slot is not link.slot:
+            # Texts are given to the sink when the channel has been let go: it may do as it likes, even call.
+            if future.ended or link.dead or self._texts.waiting or future.call.slot is not link.slot:
                 return True
 
     # -- event loops ------------------------------------------------------------------------------------

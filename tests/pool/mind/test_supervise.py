@@ -318,6 +318,19 @@ def test_a_worker_that_waits_for_its_restart_is_started_at_once():
     assert world.slot(1).life == 2, "the timer of the delay starts no other"
 
 
+def test_the_delay_of_an_earlier_death_does_not_shorten_that_of_the_next():
+    world = make(1)
+    world.die(1)
+    world.restart(1)
+    world.run()
+    world.advance(0.05)
+    world.die(1)
+    world.advance(0.09)
+    assert not world.spawns
+    world.advance(0.02)
+    assert world.spawns
+
+
 @pytest.mark.parametrize("drain", [False, True])
 @pytest.mark.parametrize("spawned", [False, True])
 def test_a_worker_that_starts_can_be_restarted_and_is_of_use_afterwards(spawned, drain):

@@ -1,4 +1,7 @@
-"""A random walk over the mind: anything may happen at any moment, and no promise is broken.
+"""Random walks over the mind: anything may happen at any moment, and no promise is broken.
+
+One walk is Hypothesis's, which makes a short story of what it finds; it keeps to few kinds of steps in each
+example. The other throws dice with weights, and so comes further into the thick of things.
 
 After every step `World.apply` tests the numbered invariants of `Core`. The workers of the harness refuse to
 begin a call without its epoch, and the ledger refuses a second end. What else is promised is tested here.
@@ -7,7 +10,9 @@ begin a call without its epoch, and the ledger refuses a second end. What else i
 from __future__ import annotations
 
 import os
+import random
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -55,6 +60,7 @@ class Walk(RuleBasedStateMachine):
             queue_timeout_ms=queue_timeout_ms,
             max_pending_calls_per_worker=most,
         )
+        self.retries = {}  # by function: how often its calls may ever have been run again
         for name in NAMES:
             self.world.propose(self._function(name, ()))
         self.world.start(count)
@@ -118,6 +124,7 @@ class Walk(RuleBasedStateMachine):
         if self.world.rollout is None or self.world.rollout.over:
             for name in names:
                 self.world.poison[name] = poison or set()
+            self.retries |= {name: max(retries, self.retries.get(name, 0)) for name in names}
             records = [self._function(name, tuple(sorted(needs)), retries=retries) for name in sorted(names)]
             self.world.propose(*records)
 
@@ -190,6 +197,7 @@ class Walk(RuleBasedStateMachine):
             if worker.killed or worker.leaving:
                 self.world.die(worker.slot.id)
 
+    @precondition(lambda self: self._phase != "stopped")
     @rule(seconds=st.sampled_from([0.001, 0.004, 0.004, 0.1, 0.6, 3.0, 11.0]))
     def pass_time(self, seconds):
         self.world.advance(seconds)
@@ -206,11 +214,11 @@ class Walk(RuleBasedStateMachine):
         self._worker(position).obeys = False
 
     @precondition(lambda self: self.world.workers)
-    @rule(data=st.data())
-    def repeat_old_news(self, data):
+    @rule(position=positions)
+    def repeat_old_news(self, position):
         """Tell what no process of now could tell: it must change nothing."""
         world = self.world
-        worker = self._worker(data.draw(positions))
+        worker = self._worker(position)
         slot, life = worker.slot, worker.life
         before = (slot.state, slot.life, dict(slot.sent), slot.held, list(slot.installing))
         supervisor = world.core.supervisor
@@ -293,7 +301,8 @@ class Walk(RuleBasedStateMachine):
         world.core.health()
         for number, times in world.runs.items():
             call = world.calls[number]
-            assert times <= 1 + call.crashes, f"{call} ran {times} times"
+            may = call.options.retries or self.retries.get(call.name, 0)
+            assert times <= 1 + may, f"{call} ran {times} times"
         for number, outcome in world.ended.items():
             if isinstance(outcome, WorkerCrashedError | WorkerReplacedError):
                 assert world.runs[number], "a call that never began is not lost with its worker"
@@ -343,7 +352,7 @@ class Walk(RuleBasedStateMachine):
 
 TestWalk = Walk.TestCase
 TestWalk.settings = settings(
-    max_examples=int(os.environ.get("WALK_EXAMPLES", "400")),
+    max_examples=int(os.environ.get("WALK_EXAMPLES", "150")),
     stateful_step_count=int(os.environ.get("WALK_STEPS", "60")),
     derandomize="WALK_EXAMPLES" not in os.environ,
     database=None,
@@ -352,3 +361,102 @@ TestWalk.settings = settings(
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate, Phase.shrink],
 )
+
+# -- the same with dice -----------------------------------------------------------------------------------
+
+
+def any_of(*values):
+    return lambda dice: dice.choice(values)
+
+
+def a_position(dice):
+    return dice.randrange(30)
+
+
+def names_of(dice):
+    return set(dice.sample(NAMES, dice.randint(1, 2)))
+
+
+AT = {"position": a_position}
+POISON = any_of(None, None, None, {1}, {2, 3}, set(range(20)))
+STEPS = {  # how likely each step is, and with what
+    "call": (
+        9,
+        {
+            "name": any_of(*NAMES, "quick", "quick"),
+            "times": any_of(1, 2, 6),
+            "items": any_of(0, 0, 0, 0, 0, 3),
+            "worker_id": any_of(None, None, None, None, 1, 2),
+            "retries": any_of(0, 0, 0, 1, 2),
+            "timeout_ms": any_of(None, None, None, None, 500),
+            "queue_timeout_ms": any_of(None, None, None, None, 100),
+        },
+    ),
+    "cancel_one": (3, AT),
+    "define": (
+        4,
+        {
+            "names": names_of,
+            "needs": any_of((), (), (), (), THINGS),
+            "retries": any_of(0, 1),
+            "poison": POISON,
+        },
+    ),
+    "define_thing": (2, {"name": any_of(*THINGS), "poison": POISON}),
+    "undefine": (1, {"name": any_of(*NAMES, *THINGS)}),
+    "leave_the_definition": (1, {}),
+    "resize": (2, {"count": any_of(1, 2, 3, 4)}),
+    "restart": (3, {"number": any_of(1, 2, 3), "drain": any_of(True, False)}),
+    "stop": (1, {"really": any_of(*[False] * 4, True)}),
+    "start": (2, {"count": any_of(1, 2, 3)}),
+    "spawn": (10, AT | {"fails": any_of(*[False] * 9, True)}),
+    "die": (4, AT),
+    "end_as_told": (6, {}),
+    "pass_time": (8, {"seconds": any_of(0.001, 0.004, 0.004, 0.004, 0.1, 0.6, 3.0, 11.0)}),
+    "hang_or_go_on": (1, AT),
+    "cannot_be_interrupted": (1, AT),
+    "repeat_old_news": (1, AT),
+    "step": (25, AT | {"times": any_of(1, 1, 3)}),
+    "obey": (12, AT),
+    "answer": (14, AT | {"which": a_position, "ok": any_of(True, True, False)}),
+    "read": (25, AT | {"times": any_of(1, 1, 3, 20)}),
+    "hear": (12, AT),
+    "let_all_go_on": (1, {"answers": any_of(True, False)}),
+}
+
+
+def walk_by_dice(seed, steps):
+    dice = random.Random(seed)
+    walk = Walk()
+    walk.begin(
+        count=dice.randint(1, 3),
+        restarts=dice.choice([0, 1, 4]),
+        stable_s=dice.choice([1, 60]),
+        call_timeout_ms=dice.choice([None, None, 3000]),
+        queue_timeout_ms=dice.choice([None, None, 4000]),
+        most=dice.choice([None, None, None, 4]),
+        knows=dice.random() < 0.8,
+    )
+    names, weights = list(STEPS), [weight for weight, _ in STEPS.values()]
+    for name in dice.choices(names, weights, k=steps):
+        step = getattr(walk, name)
+        may = step.hypothesis_stateful_rule.preconditions
+        if all(condition(walk) for condition in may):
+            step(**{key: draw(dice) for key, draw in STEPS[name][1].items()})
+            walk.all_is_well()
+    walk.teardown()
+
+
+@pytest.mark.parametrize("start", [1000 * n for n in range(int(os.environ.get("WALK_DICE", "8")))])
+def test_a_walk_by_dice_breaks_no_promise(start):
+    for seed in range(start, start + 25):
+        try:
+            walk_by_dice(seed, 400)
+        except BaseException as error:
+            error.add_note(f"walk_by_dice({seed}, 400)")
+            raise
+
+
+def test_the_dice_know_every_step():
+    rules = {name for name in dir(Walk) if hasattr(getattr(Walk, name), "hypothesis_stateful_rule")}
+    assert rules == set(STEPS)

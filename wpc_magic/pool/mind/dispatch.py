@@ -335,7 +335,7 @@ class Dispatch:
             else:
                 self.queued += 1
                 (self._queue if pinned is None else pinned.pinned).appendleft(call)
-        self._feed(now)
+        self.feed(now)
         self.fail_if_lost()
 
     def cancel(self, call: Call, now: float) -> bool:
@@ -345,23 +345,31 @@ class Dispatch:
         slot = call.slot
         if slot is None:
             self.queued -= 1
-            if self._queue and self._queue[0] is call:  # what waits behind it may fit where it did not
-                self._state.timers.at(0.0, self._feed)
         self._state.finish(call, None)
         if slot is not None:
             self._stopping.stop(slot, call, now)
+        else:
+            self._feed_behind(call, now)
         return True
 
     def cancel_all(self, which: Callable[[Call], bool], now: float) -> int:
         """End every call that is wanted; return how many."""
         held = [call for slot in self._state.slots.values() for call in slot.sent.values()]
-        return sum([self.cancel(call, now) for call in [*self.waiting(), *held] if which(call)])
+        # The last first: so none is sent just because the one before it has gone.
+        return sum([self.cancel(call, now) for call in [*reversed(self.waiting()), *held] if which(call)])
 
     def _give_up(self, call: Call, error: QueueTimeoutError, now: float) -> None:
         """End a call that is queued."""
         self.queued -= 1
         self._state.finish(call, error)
-        self._feed(now)
+        self._feed_behind(call, now)
+
+    def _feed_behind(self, call: Call, now: float) -> None:
+        """Send what waited behind a call that has ended in the queue: it may fit where that did not."""
+        pinned = self._state.slots.get(call.options.worker_id or 0)
+        queue = self._queue if pinned is None else pinned.pinned
+        if queue and queue[0] is call:
+            self.feed(now)
 
     # -- all of them ------------------------------------------------------------------------------------
 
@@ -419,8 +427,8 @@ class Dispatch:
         """Return a call that waits although it is the first, and could be sent now."""
         records = self._state.registry.records
         for queue, slot in [(self._queue, None), *((s.pinned, s) for s in self._state.slots.values())]:
-            if queue and not queue[0].ended:
-                call = queue[0]
+            call = next((call for call in queue if not call.ended), None)
+            if call is not None:
                 record = records.get(call.name)
                 if record is None or record.kind is not Kind.FUNCTION:
                     return call
