@@ -189,6 +189,13 @@ class FakePool:
     def get_worker_health_states(self) -> list[WorkerHealth]:
         return [WorkerHealth(number + 1, "ready", 0, 0, 0) for number in range(self.workers)]
 
+    cancelled_count = 0
+
+    def cancel_all(self, origin: Any = None) -> int:
+        self._note("cancel", origin)
+        self.cancelled_count += 2
+        return 2
+
     def snapshot(self) -> PoolSnapshot:
         workers = tuple(
             WorkerSnapshot(number + 1, "ready", 100 + number, memory_bytes=2**20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 import threading
+from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from wpc_magic.notebook.output import NotebookOutput
@@ -15,6 +16,7 @@ from .completion import Completer
 from .magics import WpcMagics
 from .session import Session
 from .settings import drop_bad_settings
+from .tables import plural
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -93,6 +95,7 @@ class Extension:
         self.output = NotebookOutput(shell)
         self._errors = PlainErrors(shell)
         self._wakeup = WakeOnSignal()
+        self._cancelled_before = 0
         self.magics.session, self.magics.settle = self.session, self.output.flush
         self._matcher = Completer(self.magics).matcher
         self._name = ""
@@ -148,11 +151,22 @@ class Extension:
 
     def _begin_cell(self, *_: object) -> None:
         self.pool.origin = self.output.begin_cell()
+        self._cancelled_before = self.pool.cancelled_count
         if self._in_kernel:
             self._wakeup.put_in()  # here, since a kernel that loads us as it starts has no loop yet
 
-    def _end_cell(self, *_: object) -> None:
+    def _end_cell(self, result: Any = None) -> None:
+        if isinstance(getattr(result, "error_in_exec", None), KeyboardInterrupt | CancelledError):
+            self._stop_calls()
         self.output.end_cell()
+
+    def _stop_calls(self) -> None:
+        """Stop what an interrupted cell has left in the workers, and say so; other cells' calls go on."""
+        if self.pool.origin:
+            self.pool.cancel_all(self.pool.origin)
+        count = self.pool.cancelled_count - self._cancelled_before
+        if count:
+            _say(f"interrupted: {plural(count, 'call')} cancelled")
 
     def _exits(self, change: Any) -> None:
         # A kernel hears of its end in another thread; the main one, busy with a cell, comes to it later.

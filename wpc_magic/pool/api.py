@@ -787,6 +787,11 @@ class WorkerProcedureCall:
         """
         return self._driver.cancel_all(lambda call: origin is None or call.origin == origin)
 
+    @property
+    def cancelled_count(self) -> int:
+        """How many calls have been cancelled since the pool was made."""
+        return self._driver.core.state.cancelled
+
     def give_up(self, futures: list[CallFuture]) -> None:
         """Have calls cancelled, without waiting for anything."""
         self._driver.give_up(futures)

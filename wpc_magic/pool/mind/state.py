@@ -70,6 +70,7 @@ class State:
         self.sends: list[tuple[Slot, Call]] = []
         self.done = 0
         self.failed = 0
+        self.cancelled = 0  # of those
         self._stamp = stamp
 
     @property
@@ -131,4 +132,5 @@ class State:
         call.ended = True
         call.slot = None
         self.failed += 1
+        self.cancelled += error is None
         self.effects.append(Finish(call, error))

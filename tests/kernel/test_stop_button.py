@@ -1,0 +1,73 @@
+"""The stop button ends what its cell has left in the workers, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.conftest import WAITS, pids_of_workers
+from tests.kernel.kernels import Gate, Kernel
+
+pytestmark = pytest.mark.kernel
+
+SETTLED = "import time\nwhile wpc.snapshot().in_flight or wpc.snapshot().queued: time.sleep(0.01)"
+
+
+def interrupted(kernel: Kernel, code: str) -> str:
+    """Run a cell whose call comes to the gate, press the stop button, and return what the cell showed."""
+    cell = kernel.begin(code)
+    kernel.until(lambda: "at the gate" in cell.text)
+    kernel.interrupt()
+    kernel.wait(cell)
+    assert cell.error_name in ("KeyboardInterrupt", "CancelledError")
+    return cell.text
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        ("%wpc_call waits({gate!r})", "1 call"),
+        ("wpc.call.waits({gate!r}).result()", "1 call"),
+        ("await wpc.call.waits({gate!r})", "1 call"),
+        ("futures = [wpc.call.waits({gate!r}) for _ in range(1000)]\nfutures[0].result()", "1000 calls"),
+        ("import asyncio\nawait asyncio.gather(*[wpc.call.waits({gate!r}) for _ in range(50)])", "50 calls"),
+    ],
+)
+def test_every_call_that_the_cell_made_is_stopped_and_the_workers_stay(
+    started: Kernel, gate: Gate, code: str, count: str
+) -> None:
+    started.good(WAITS)
+    before = pids_of_workers(started)
+    assert f"interrupted: {count} cancelled" in interrupted(started, code.format(gate=str(gate.path)))
+    started.good(SETTLED)
+    assert not gate.open_if_needed(), "nobody waits in a worker any more"
+    assert pids_of_workers(started) == before
+    assert started.evaluate("%wpc_call where()") in before
+
+
+def test_a_map_is_stopped_with_its_cell(started: Kernel, gate: Gate) -> None:
+    started.good(WAITS)
+    assert "cancelled" in interrupted(started, f"%wpc_map waits([{str(gate.path)!r}] * 10)")
+    started.good(SETTLED)
+    assert not gate.open_if_needed()
+
+
+def test_the_calls_of_other_cells_go_on(started: Kernel, gate: Gate, tmp_path: Path) -> None:
+    other = Gate(tmp_path / "other")
+    started.good(WAITS)
+    started.good(f"mine = wpc.call.waits({str(other.path)!r}, 7)")
+    interrupted(started, f"wpc.call.waits({str(gate.path)!r}).result()")
+    other.open()
+    assert started.evaluate("mine.result()") == 7
+
+
+def test_a_function_may_clean_up(started: Kernel, gate: Gate, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    started.good(
+        "%%wpc_function\ndef tidy(gate, note):\n    print('at the gate', flush=True)\n    try:\n"
+        "        open(gate).read()\n    finally:\n        open(note, 'w').write('cleaned up')\n"
+    )
+    interrupted(started, f"wpc.call.tidy({str(gate.path)!r}, {str(note)!r}).result()")
+    started.good(SETTLED)
+    assert note.read_text() == "cleaned up"
