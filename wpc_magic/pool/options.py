@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from .errors import OptionError
 
-__all__ = ["CallOptions", "PoolOptions", "check_name", "did_you_mean"]
+__all__ = ["CallOptions", "PoolOptions", "check_count", "check_name", "did_you_mean"]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -69,6 +69,19 @@ def _whole(name: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         kind = "a positive whole number" if least == 1 else "a whole number, 0 or more"
         raise OptionError(f"{name} takes {kind}, not {value!r}")
+
+
+def check_count(word: str, value: object) -> int:
+    """Return `value` if it is a positive whole number.
+
+    Raises
+    ------
+    OptionError
+        If it is not; the text names it by `word`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise OptionError(f"{word} takes a positive whole number, not {value!r}")
+    return value
 
 
 class _Checked:

@@ -1,0 +1,229 @@
+"""The workers of a pool, as its users start, change and stop them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .driver import Driver, Surroundings
+from .errors import PoolStoppedError, StartError
+from .mind.events import WorkerEvent
+from .mind.snapshot import WorkerHealth
+from .options import PoolOptions, check_count
+from .texts import OutputText, write_out
+
+__all__ = ["Workers", "usable_cores"]
+
+# What BLAS and OpenMP libraries look at when they are loaded.
+_THREAD_LIMITS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "BLIS_NUM_THREADS",
+)
+
+
+class Workers:
+    """What a pool does with its workers.
+
+    Parameters
+    ----------
+    driver : Driver
+        The hands of the pool.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    # -- options ----------------------------------------------------------------------------------------
+
+    @property
+    def options(self) -> PoolOptions:
+        """The options in force."""
+        return self._driver.core.state.options
+
+    def configure(self, **options: Any) -> None:
+        """Change options; they hold for what happens from now on.
+
+        Parameters
+        ----------
+        **options
+            Of `PoolOptions`.
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown, or does not take that value; then nothing changes.
+        """
+        new = self.options.replace(options)
+        with self._driver.deciding() as (core, _):
+            core.state.options = new
+            core.state.events.resize(new.event_history)
+
+    @property
+    def output_sink(self) -> Callable[[OutputText], object] | None:
+        """Who is given what functions print; None: it goes where this process prints."""
+        sink = self._driver.texts.sink
+        return None if sink is write_out else sink
+
+    @output_sink.setter
+    def output_sink(self, sink: Callable[[OutputText], object] | None) -> None:
+        self._driver.texts.sink = write_out if sink is None else sink
+
+    # -- the workers ------------------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the workers are running, or about to."""
+        return self._driver.core.state.phase in ("starting", "running")
+
+    @property
+    def worker_count(self) -> int:
+        """How many slots there are."""
+        return len(self._driver.core.state.slots) if self.is_running else 0
+
+    def start_workers(self, count: int | None = None, **options: Any) -> None:
+        """Start the workers, and return when they are ready.
+
+        Parameters
+        ----------
+        count : int, optional
+            How many; by default, as many as there are usable cores.
+        **options
+            Of `PoolOptions`, as `configure` takes them.
+
+        Raises
+        ------
+        PoolStateError
+            If they are running already.
+        StartError
+            If none of them could be started.
+        PoolStoppedError
+            If the pool was stopped meanwhile.
+        """
+        self._begin_start(count, options)
+        self._started(self.wait_until_ready)
+
+    def _begin_start(self, count: int | None, options: dict[str, Any]) -> None:
+        self._driver.check()
+        if sys.platform == "win32":
+            raise StartError("worker processes need Linux or macOS; on Windows, run Python in WSL")
+        number = check_count("count", count) if count is not None else usable_cores()
+        self.configure(**options)
+        self._driver.start(number, self._surroundings(number))
+
+    def _started(self, wait: Callable[[], None]) -> None:
+        try:
+            wait()
+        except StartError:
+            self.stop_workers()
+            raise
+
+    def _surroundings(self, count: int) -> Surroundings:
+        threads = self.options.threads_per_worker
+        limit = str(threads or max(1, usable_cores() // count))
+        # What the user has set counts for workers too, unless the option says otherwise.
+        given = {name: limit for name in _THREAD_LIMITS if threads is not None or name not in os.environ}
+        return Surroundings({**os.environ, **given}, os.getcwd(), list(sys.path))
+
+    def stop_workers(self, drain: bool = False) -> None:
+        """Stop the workers, within `stop_timeout_ms`; definitions stay.
+
+        Parameters
+        ----------
+        drain : bool
+            Whether the calls that were made before end first; new ones are refused meanwhile.
+        """
+        if drain:
+            self._driver.gates.wait_for(self._driver.drained)
+        self._driver.stop()
+
+    def wait_until_ready(self, timeout_ms: int | None = None) -> None:
+        """Wait until every worker is ready, or has failed for good.
+
+        Parameters
+        ----------
+        timeout_ms : int, optional
+            How long, in milliseconds.
+
+        Raises
+        ------
+        TimeoutError
+            If the time is over first.
+        StartError
+            If no worker could be started.
+        PoolStoppedError
+            If the pool is stopped.
+        """
+        limit = None if timeout_ms is None else check_count("timeout_ms", timeout_ms) / 1000
+        if not self._driver.gates.wait_for(self._driver.core.is_settled, limit):
+            raise TimeoutError(f"the workers are not all ready after {timeout_ms} ms")
+        self._check_ready()
+
+    def _check_ready(self) -> None:
+        if not self.is_running:
+            raise PoolStoppedError("the pool is stopped")
+        states = self.get_worker_health_states()
+        if states and all(state.health_state == "failed" for state in states):
+            exits = [event for event in self.events() if event.event_name == "worker_exited"]
+            why = exits[-1].details.get("reason", "") if exits else "see events()"
+            raise StartError(f"no worker could be started; the last one {why}")
+
+    def events(self) -> list[WorkerEvent]:
+        """Return the latest events, oldest first."""
+        with self._driver.deciding() as (core, _):
+            return core.state.events.latest()
+
+    def get_worker_health_states(self) -> list[WorkerHealth]:
+        """Return the health of each worker, sorted by number."""
+        with self._driver.deciding() as (core, _):
+            return core.health()
+
+    def resize(self, count: int) -> None:
+        """Change how many workers there are.
+
+        New ones are started; those with the highest numbers go when their last call has ended.
+
+        Raises
+        ------
+        NotRunningError
+            If the workers are not running.
+        """
+        number = check_count("count", count)
+        with self._driver.deciding() as (core, now):
+            core.supervisor.resize(number, now)
+
+    def restart_worker(self, worker_id: int, drain: bool = False) -> None:
+        """Have a new process in the place of a worker; `wait_until_ready` waits for it.
+
+        A worker that has failed for good comes back.
+
+        Parameters
+        ----------
+        worker_id : int
+            Which.
+        drain : bool
+            Whether its calls end first; else the one that runs ends with `WorkerReplacedError`.
+        """
+        self._restart([check_count("worker_id", worker_id)], drain)
+
+    def restart_workers(self, drain: bool = False) -> None:
+        """Have new processes in all places, with the working directory, path and environment of now."""
+        self._restart([state.worker_id for state in self.get_worker_health_states()], drain)
+
+    def _restart(self, worker_ids: Iterable[int], drain: bool) -> None:
+        self._driver.surroundings = self._surroundings(max(1, self.worker_count))
+        with self._driver.deciding() as (core, now):
+            for worker_id in worker_ids:
+                core.supervisor.restart(worker_id, drain, now)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
