@@ -1,4 +1,4 @@
-"""One JupyterLab and one Chromium for all tests of this folder; each has a page and a kernel of its own."""
+"""One JupyterLab and one Chromium for the tests of a file; each has a page and a kernel of its own."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from playwright.sync_api import Browser
 from tests.browser.lab import Lab, Notebook, chromium
 
 
-# For this folder only: while Playwright runs, its event loop counts as running in the main thread, and
+# For one file only: while Playwright runs, its event loop counts as running in the main thread, and
 # nobody else's `asyncio.run` works.
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     folder = Path(tempfile.mkdtemp(prefix="browser-"))
     lab = Lab(folder)
@@ -28,7 +28,7 @@ def lab() -> Iterator[Lab]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser

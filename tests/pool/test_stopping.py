@@ -1,0 +1,251 @@
+"""Stopped means stopped: a time-out and a cancel end the work, softly first, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pool.conftest import Ears
+from wpc_magic import WorkerProcedureCall
+from wpc_magic.pool.errors import CallTimeoutError
+
+HOUR_S = 3600
+SOURCE = """
+import asyncio, ctypes, os, threading, time
+LOG = []
+
+def _tell(begun):
+    os.close(os.open(begun, os.O_WRONLY))
+
+def spins(begun):
+    try:
+        _tell(begun)
+        while True: pass
+    finally:
+        LOG.append("cleaned up")
+
+def sleeps(begun):
+    try:
+        _tell(begun)
+        time.sleep(3600)
+    finally:
+        LOG.append("cleaned up")
+
+def reads(begun):
+    theirs, ours = os.pipe()
+    try:
+        _tell(begun)
+        os.read(theirs, 1)
+    finally:
+        os.close(theirs), os.close(ours)
+        LOG.append("cleaned up")
+
+def catches_what_it_can(begun):
+    while True:
+        try:
+            _tell(begun)
+            time.sleep(3600)
+        except Exception:
+            LOG.append("swallowed")
+        finally:
+            LOG.append("cleaned up")
+
+def swallows_one(begun):
+    try:
+        _tell(begun)
+        time.sleep(3600)
+    except BaseException as error:
+        LOG.append(type(error).__name__)
+    time.sleep(3600)
+
+def cleans_up_slowly(begun):
+    try:
+        _tell(begun)
+        time.sleep(3600)
+    finally:
+        time.sleep(0.2)  # longer than it takes until the next interrupt
+        LOG.append("cleaned up")
+
+async def awaits(begun):
+    try:
+        _tell(begun)
+        await asyncio.sleep(3600)
+    finally:
+        LOG.append("cleaned up")
+
+async def never_awaits(begun):
+    try:
+        _tell(begun)
+        while True: pass
+    finally:
+        LOG.append("cleaned up")
+
+def swallows_all(begun, sleep=time.sleep):
+    told = False
+    while True:
+        try:
+            if not told:
+                told = True
+                _tell(begun)
+            sleep(3600)
+        except BaseException:
+            pass
+
+def holds_the_gil(begun):
+    swallows_all(begun, ctypes.PyDLL(None).sleep)
+
+def log():
+    found = list(LOG)
+    LOG.clear()
+    return found
+
+def pid():
+    return os.getpid()
+"""
+SOFT = ["spins", "sleeps", "reads", "catches_what_it_can", "awaits", "never_awaits", "cleans_up_slowly"]
+HARD = ["holds_the_gil", "swallows_all"]
+
+
+class Begun:
+    """A pipe by which a function says that it has begun."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = str(path)
+
+    def wait(self) -> None:
+        """Wait until the function has begun."""
+        with open(self.path, "rb") as pipe:
+            pipe.read()
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Begun:
+    return Begun(tmp_path / "begun")
+
+
+@pytest.fixture(scope="module")
+def stopping() -> Iterator[WorkerProcedureCall]:
+    pool = WorkerProcedureCall(interrupt_grace_ms=1500)
+    pool.define_worker_functions(SOURCE)
+    pool.start_workers(1)
+    yield pool
+    pool.stop_workers()
+
+
+def logged(pool: WorkerProcedureCall) -> list[str]:
+    """Return what was logged, as soon as there is something: a coroutine cleans up when its loop runs."""
+    while not (found := pool.call.log().result()):
+        pass
+    return list(found)
+
+
+@pytest.mark.parametrize("name", SOFT)
+def test_a_call_that_is_cancelled_ends_cleans_up_and_its_worker_goes_on(
+    stopping: WorkerProcedureCall, begun: Begun, name: str
+) -> None:
+    before = stopping.call.pid().result()
+    future = stopping.call[name](begun.path)
+    begun.wait()
+    assert future.cancel()
+    assert future.cancelled()
+    with pytest.raises(CancelledError):
+        future.result()
+    assert stopping.call.pid().result() == before
+    assert logged(stopping) == ["cleaned up"]
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_a_call_that_cannot_be_ended_softly_has_its_worker_replaced(
+    make_pool: Any, begun: Begun, name: str
+) -> None:
+    stopping = make_pool(1, SOURCE, interrupt_grace_ms=200)
+    before = stopping.call.pid().result()
+    future = stopping.call[name](begun.path)
+    begun.wait()
+    assert future.cancel()
+    assert stopping.call.pid().result() != before
+    assert stopping.get_worker_health_states()[0].restart_attempt == 0, "the budget stays"
+
+
+@pytest.mark.parametrize("name", ["spins", "awaits"])
+def test_a_call_that_runs_too_long_is_stopped_in_the_same_way(
+    stopping: WorkerProcedureCall, begun: Begun, name: str
+) -> None:
+    before = stopping.call.pid().result()
+    future = stopping.call[name].options(timeout_ms=50)(begun.path)
+    begun.wait()
+    with pytest.raises(CallTimeoutError, match=f"{name} #.* ran for more than 50 ms on worker 1"):
+        future.result()
+    assert stopping.call.pid().result() == before
+    assert logged(stopping) == ["cleaned up"]
+
+
+def test_an_interrupt_that_is_swallowed_comes_again(stopping: WorkerProcedureCall, begun: Begun) -> None:
+    before = stopping.call.pid().result()
+    future = stopping.call.swallows_one(begun.path)
+    begun.wait()
+    future.cancel()
+    assert stopping.call.pid().result() == before
+    assert logged(stopping) == ["CallInterrupted"]
+
+
+def test_a_worker_whose_import_was_interrupted_is_replaced(
+    make_pool: Any, begun: Begun, tmp_path: Path
+) -> None:
+    stopping = make_pool(1, SOURCE)
+    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(3600)\n")
+    stopping.define_worker_function(
+        worker_func="def imports(begun, folder):\n    import sys\n    sys.path.insert(0, folder)\n"
+        "    import os\n    os.close(os.open(begun, os.O_WRONLY))\n    import slow_module\n"
+    )
+    before = stopping.call.pid().result()
+    ears = Ears(stopping)
+    future = stopping.call.imports(begun.path, str(tmp_path))
+    begun.wait()
+    future.cancel()
+    assert ears.until("worker_exited")[-1].details["reason"] == "an import was interrupted"
+    assert stopping.call.pid().result() != before
+
+
+def test_calls_behind_one_that_is_stopped_run_although_it_does_not_end(make_pool: Any, begun: Begun) -> None:
+    pool = make_pool(2, SOURCE, interrupt_grace_ms=600_000)
+    stuck = pool.call.swallows_all(begun.path)
+    begun.wait()
+    stuck.cancel()
+    assert len({pool.call.pid().result() for _ in range(20)}) == 1  # the other worker's
+    pool.stop_workers()
+
+
+def test_a_task_that_is_cancelled_stops_the_call_that_it_awaits(
+    stopping: WorkerProcedureCall, begun: Begun
+) -> None:
+    async def main() -> None:
+        task = asyncio.ensure_future(asyncio.wait_for(stopping.call.sleeps(begun.path), HOUR_S))
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert logged(stopping) == ["cleaned up"]
+
+
+def test_all_calls_can_be_stopped_or_those_of_one_origin(stopping: WorkerProcedureCall, begun: Begun) -> None:
+    stopping.origin = "a cell"
+    mine = [stopping.call.sleeps(begun.path), *(stopping.call.pid() for _ in range(3))]
+    stopping.origin = "another"
+    other = stopping.call.pid()
+    stopping.origin = None
+    begun.wait()
+    assert stopping.cancel_all("a cell") == 4
+    assert all(future.cancelled() for future in mine)
+    assert isinstance(other.result(), int)
+    assert stopping.cancel_all() == 0
+    assert logged(stopping) == ["cleaned up"]
