@@ -18,9 +18,10 @@
     └──────────────────────┘    └───────────────────────────────────┘    │ revokes, interrupts       │
                                                                          └───────────────────────────┘
 
-One blocking call costs three system calls here (send, poll, recv) and two in the worker (recv, send), one
-wake-up on each side, and one copy of its arguments into and out of each socket; the driver's thread takes no
-part in it.
+One blocking call costs seven system calls here (send, poll, recv, and four to hold SIGINT back and let it
+through again) and two in the worker (recv, send), and one wake-up on each side. Its arguments and its value
+are copied into a socket and out of it; large ones once, into a block, and not out of it. The driver's thread
+takes no part in it.
 """
 
 from __future__ import annotations
