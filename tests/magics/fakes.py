@@ -182,7 +182,7 @@ class FakePool:
             for name, value in sorted(self.constants.items())
         ]
 
-    def map(self, name: str, *iterables: Any, chunk_size: int | None = None) -> Any:
+    def map(self, name: str, *iterables: Any, chunk_size: int | None = None, **options: Any) -> Any:
         self.calls.append((name, iterables, {}, {"chunk_size": chunk_size}))
         return map(self.functions[name], *iterables)
 

@@ -249,3 +249,17 @@ def test_all_calls_can_be_stopped_or_those_of_one_origin(stopping: WorkerProcedu
     assert isinstance(other.result(), int)
     assert stopping.cancel_all() == 0
     assert logged(stopping) == ["cleaned up"]
+
+
+def test_many_that_are_cancelled_at_once_all_end_softly(
+    stopping: WorkerProcedureCall, tmp_path: Path
+) -> None:
+    before = stopping.call.pid().result()
+    for round_ in range(20):
+        begun = Begun(tmp_path / f"begun-{round_}")
+        futures = [stopping.call.sleeps(begun.path), *(stopping.call.pid() for _ in range(5))]
+        begun.wait()
+        for future in futures:  # the one that runs first: what is told of the others must not hide it
+            future.cancel()
+        assert logged(stopping) == ["cleaned up"]
+    assert stopping.call.pid().result() == before

@@ -43,11 +43,13 @@ class WpcMagics(Magics):
     queue_timeout_ms = PoolOption("queue_timeout_ms")
     start_timeout_ms = PoolOption("start_timeout_ms")
     stop_timeout_ms = PoolOption("stop_timeout_ms")
+    interrupt_grace_ms = PoolOption("interrupt_grace_ms")
     restart_on_failure = PoolOption("restart_on_failure")
     max_restarts_per_worker = PoolOption("max_restarts_per_worker")
     max_pending_calls_per_worker = PoolOption("max_pending_calls_per_worker")
     saturation = PoolOption("saturation")
     threads_per_worker = PoolOption("threads_per_worker")
+    block_memory_mb = PoolOption("block_memory_mb")
 
     shell: Any  # IPython tells few of its types
     session: Session
@@ -205,6 +207,8 @@ class WpcMagics(Magics):
 
     @magic(
         Option("--chunk-size", "How many items travel together.", "number"),
+        _TIMEOUT,
+        _QUEUE_TIMEOUT,
         _STORE,
         words=Positional("call", "The function with what to go over.", "code", completes="function"),
         scope=True,
@@ -218,7 +222,8 @@ class WpcMagics(Magics):
             %wpc_map --chunk-size 100 -o totals add(xs, ys)
         """
         node = parse_call(line.call, "wpc_map")
-        values = self.session.map(node, self.names(local_ns), chunk_size=line.chunk_size)
+        options = {"timeout_ms": line.timeout_ms, "queue_timeout_ms": line.queue_timeout_ms}
+        values = self.session.map(node, self.names(local_ns), chunk_size=line.chunk_size, **options)
         return self.store(line.store, values)
 
     # -- what there is ----------------------------------------------------------------------------------

@@ -181,7 +181,7 @@ class Supervisor:
     def leave_if_empty(self, slot: Slot, now: float) -> None:
         """Have a process that takes no more calls end, once its last has ended."""
         if slot.drains and not slot.sent and slot.pid is not None and not slot.replacing:
-            slot.replacing = "it was asked to restart"
+            slot.replacing = "the pool was made smaller" if slot.retired else "it was asked to restart"
             self._state.effects.append(SendLeave(slot.id, slot.life, False))
             life = slot.life
             due = now + self._state.options.stop_timeout_ms / 1000

@@ -74,7 +74,7 @@ class Server:
         self._begun = 0
         self._revoked: set[int] = set()
         self._armed = False
-        self._interrupting = 0  # the call that is to end
+        self._interrupting: set[int] = set()  # calls that are to end
         self._raised: CallInterrupted | None = None  # in it
         self._stained = ""
         self._forked = False
@@ -324,16 +324,18 @@ class Server:
     def interrupt(self, seq: int) -> None:
         """Begin to end a call; called by the control thread, which then sends SIGINT until it has ended."""
         self._raised = None
-        self._interrupting = seq
+        self._interrupting.add(seq)
         if self._tasks is not None:
             self._tasks.cancel_soon(seq)
 
     def is_interrupting(self) -> bool:
         """Whether there is something to end still."""
-        seq = self._interrupting
-        if self.leaving or (seq and seq == self._begun and self._words[ANSWERED] != seq):
-            return True
-        return bool(seq and self._tasks is not None and self._tasks.has(seq))
+        running, tasks = self._begun, self._tasks
+        for seq in list(self._interrupting):
+            goes_on = seq == running and self._words[ANSWERED] != seq
+            if not goes_on and (tasks is None or not tasks.has(seq)):
+                self._interrupting.discard(seq)  # it has ended, or was given up
+        return self.leaving or bool(self._interrupting)
 
     def on_interrupt(self, signum: int, at: FrameType | None) -> None:
         """End the function that runs, if that is wanted; the handler of SIGINT.
@@ -351,13 +353,13 @@ class Server:
         raise self._raised
 
     def _may_raise(self, at: FrameType | None) -> bool:
-        if self._armed and (self.leaving or self._interrupting == self._begun):
+        if self._armed and (self.leaving or self._begun in self._interrupting):
             while at is not None and at.f_code is not _CALL_CODE and at.f_code is not _CHUNK_CODE:
                 if str(at.f_globals.get("__name__", "")).startswith(_PACKAGE):
                     return False
                 at = at.f_back
             return True
-        if self._tasks is None or not self._interrupting or not self._tasks.runs_now(self._interrupting):
+        if self._tasks is None or self._tasks.now() not in self._interrupting:
             return False
         # A step of its coroutine runs, and does not come back to the loop, which would cancel it.
         name = str(at.f_globals.get("__name__", "")) if at is not None else ""

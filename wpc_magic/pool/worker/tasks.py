@@ -89,10 +89,10 @@ class Tasks:
         """Tell whether a call's coroutine has begun and not ended. Any thread may ask."""
         return seq in list(self._running.values())
 
-    def runs_now(self, seq: int) -> bool:
-        """Tell whether a step of a call's coroutine runs at this moment."""
+    def now(self) -> int:
+        """Return the call of whose coroutine a step runs at this moment; 0: of none."""
         task = asyncio.tasks.current_task(self._loop)
-        return task is not None and self._running.get(task) == seq
+        return self._running.get(task, 0) if task is not None else 0
 
     def cancel_soon(self, seq: int) -> None:
         """Have the coroutine of a call cancelled. Any thread may ask."""
