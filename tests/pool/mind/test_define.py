@@ -188,7 +188,7 @@ def test_a_worker_that_becomes_ready_while_a_change_is_under_way_gets_it_as_soon
 def test_a_degraded_worker_is_asked_too_and_never_left_behind():
     world = make(2, unresponsive_after_ms=1500, control_timeout_ms=60_000)
     world.workers[1].hangs = True
-    for _ in range(3):
+    for _ in range(8):
         world.advance(1.0)
         world.run()
     assert world.states() == ["degraded", "ready"]

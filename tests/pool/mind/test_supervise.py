@@ -449,6 +449,19 @@ def test_a_stopped_pool_cannot_be_resized():
 def test_every_worker_is_asked_for_a_sign_of_life():
     world = make(2, heartbeat_interval_ms=500)
     world.run()
+    world.advance(2.0)
+    for worker in world.workers.values():
+        assert [type(order) for order in worker.orders] == [effects.SendPing]
+
+
+def test_workers_are_asked_more_often_while_any_of_them_runs_a_call():
+    world = make(2, heartbeat_interval_ms=500)
+    world.submit("f")
+    world.run()
+    world.live(4.0)
+    world.apply()
+    for worker in world.workers.values():
+        worker.orders.clear()
     world.advance(0.5)
     for worker in world.workers.values():
         assert [type(order) for order in worker.orders] == [effects.SendPing]
@@ -457,7 +470,7 @@ def test_every_worker_is_asked_for_a_sign_of_life():
 def test_a_silent_worker_is_degraded_gets_no_calls_and_is_ready_again_when_it_answers():
     world = make(2, unresponsive_after_ms=1500)
     world.workers[1].hangs = True
-    world.live(4.0)
+    world.live(8.0)
     assert world.names() == ["health(degraded)"]
     calls = [world.submit("f") for _ in range(2)]
     assert [world.where(call) for call in calls] == [2, None]
@@ -489,7 +502,7 @@ def test_heartbeats_are_not_doubled_by_a_stop_and_a_start():
     world.run()
     world.start(1)
     world.run()
-    world.advance(1.0)
+    world.advance(4.0)
     assert len(world.workers[1].orders) == 1
 
 

@@ -79,13 +79,22 @@ class Dispatch:
         """
         state = self._state
         quick = state.registry.quick.get(call.name)
-        if quick is not None and call.options is NO_OPTIONS and not self._queue and state.phase == "running":
+        if (
+            quick is not None
+            and call.options is NO_OPTIONS
+            and state.phase == "running"
+            and not state.draining
+        ):
             # The way of nearly every call: nothing is to be asked again, and a worker has room.
             stats = state.stats.get(quick.key)
             deep = 1 if stats is None else stats.depth if not call.items else self._depth(quick, call)
-            number = self._next(deep)
-            if number is not None and not state.draining:
+            number = None if self._queue else self._next(deep)
+            if number is not None:
                 self._send(state.slots[number], call, quick, deep)
+                return
+            if self.in_flight and state.usable():  # a worker that will have room
+                self._queue.append(call)
+                self.queued += 1
                 return
         record, pinned = self._admission.accept(call)
         slot = self._choose(record, call, pinned)

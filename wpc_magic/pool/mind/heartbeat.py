@@ -11,6 +11,10 @@ from .state import State
 __all__ = ["Heartbeat"]
 
 
+_CALM = 4
+"""So many times as long is the interval while no worker runs anything: an idle pool costs next to nothing."""
+
+
 class Heartbeat:
     """Asks for signs of life while the pool runs.
 
@@ -32,17 +36,21 @@ class Heartbeat:
         if state.phase not in ("starting", "running"):
             return
         silent_before = now - state.options.unresponsive_after_ms / 1000
+        calm = True
         for slot in state.slots.values():
             if slot.state in ALIVE:
-                if slot.state is SlotState.READY and slot.heard < silent_before:
+                if slot.state is SlotState.READY and slot.asked and slot.asked < silent_before:
                     state.move(slot, Cause.SILENT)
                     self._dispatch.close(slot)
+                calm = calm and not slot.sent and not slot.asked
+                slot.asked = slot.asked or now
                 state.effects.append(SendPing(slot.id, slot.life))
-        state.timers.at(now + state.options.heartbeat_interval_ms / 1000, self.beat)
+        interval_s = state.options.heartbeat_interval_ms / 1000
+        state.timers.at(now + (_CALM * interval_s if calm else interval_s), self.beat)
 
     def heard(self, slot: Slot, now: float) -> None:
         """Note a sign of life."""
-        slot.heard = now
+        slot.asked = 0.0
         if slot.state is SlotState.DEGRADED:
             self._state.move(slot, Cause.ANSWERS)
             self._dispatch.room_at(slot, now)

@@ -49,8 +49,8 @@ class Slot:
         Deaths in a row that are not forgotten.
     ready_since : float
         When it became ready, in seconds; 0: not yet.
-    heard : float
-        When it gave its last sign of life.
+    asked : float
+        Since when it has been asked for a sign of life, and has not given one; 0: it has.
     restart_at : float
         When it will be filled again; 0: not planned.
     restarts, done, failed : int
@@ -65,6 +65,7 @@ class Slot:
 
     __slots__ = (
         "ahead",
+        "asked",
         "asked_back",
         "deaths",
         "done",
@@ -72,7 +73,6 @@ class Slot:
         "epoch",
         "failed",
         "full",
-        "heard",
         "held",
         "id",
         "installing",
@@ -119,7 +119,7 @@ class Slot:
         self.ahead = False
         self.asked_back = 0
         self.ready_since = 0.0
-        self.heard = 0.0
+        self.asked = 0.0
         self.replacing = ""
         self.drains = False
 

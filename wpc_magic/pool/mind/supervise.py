@@ -217,7 +217,6 @@ class Supervisor:
             return False
         slot.starting = False
         slot.pid = pid
-        slot.heard = now
         state.emit(number, "worker_spawned", details={"pid": pid})
         if state.phase == "stopping" or slot.retired or slot.replacing:
             self._kill(slot, life)
@@ -263,7 +262,7 @@ class Supervisor:
             return
         if not slot.ready_since and state.phase in ("starting", "running"):
             again = slot.state is SlotState.RESTARTING
-            slot.ready_since = slot.heard = now
+            slot.ready_since = now
             state.emit(slot.id, "worker_ready", source="worker", details={"pid": slot.pid})
             state.move(slot, Cause.READY)
             if again:
