@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.pool.conftest import HELD
+from tests.pool.conftest import HELD, Ears
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import (
     NestedCallError,
@@ -812,3 +812,12 @@ def test_two_pools_live_side_by_side(make_pool: Any) -> None:
     assert (one.call.double(1).result(), two.call.double(1).result()) == (2, 20)
     one.stop_workers()
     assert two.call.double(2).result() == 40
+
+
+def test_a_call_that_nobody_waits_for_and_that_ends_its_worker_leaves_nothing(make_pool: Any) -> None:
+    pool = make_pool(1, "def ends():\n    import os\n    os._exit(3)\ndef one(): return 1\n")
+    ears = Ears(pool)
+    for _ in range(3):
+        assert pool.call.one().result() == 1  # who has waited for this is expected to wait for the next
+        pool.call.ends()
+        ears.until("worker_restart_completed")

@@ -491,6 +491,7 @@ class Driver:
             if self._links.get(link.slot.id) is link:
                 del self._links[link.slot.id]
             self._apply()
+            link.expect_not()
             if link.owner is not None:
                 link.wake()
             self.waiters.close(link)
