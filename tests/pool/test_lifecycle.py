@@ -694,7 +694,8 @@ def test_a_pool_is_an_async_context_and_the_loop_goes_on_meanwhile(door: Any) ->
 # -- the ends of a program ------------------------------------------------------------------------------
 
 PROGRAM = """
-import os, sys, threading, gc
+import os, sys, threading, gc, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks where there are threads
 from wpc_magic.pool import WorkerProcedureCall
 from tests.pool.conftest import HELD
 pool = WorkerProcedureCall()

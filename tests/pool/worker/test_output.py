@@ -1,5 +1,6 @@
 """What functions print, and what nobody catches."""
 
+import io
 import os
 
 import pytest
@@ -208,7 +209,7 @@ def output(sent):
 
 
 def test_neighbours_of_one_stream_travel_together(output, sent):
-    out, err = Tagged(output, "stdout", None), Tagged(output, "stderr", None)
+    out, err = Tagged(output, "stdout", io.StringIO()), Tagged(output, "stderr", io.StringIO())
     output._sent_at = float("inf")  # as if something had just been sent
     output._due = True  # and the thread had been told
     print("a", "b", file=out)
@@ -222,5 +223,5 @@ def test_neighbours_of_one_stream_travel_together(output, sent):
 
 def test_a_line_after_silence_is_sent_at_once(output, sent):
     output._due = True
-    print("line", file=Tagged(output, "stdout", None))
+    print("line", file=Tagged(output, "stdout", io.StringIO()))
     assert sent == [(7, "stdout", "line\n")]
