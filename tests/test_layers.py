@@ -156,8 +156,6 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_a_worker_never_loads_the_mind_or_the_notebook():
-    if not (PACKAGE / "pool/worker/runtime.py").exists():
-        pytest.skip("there is no worker yet")
     passed = {"wpc_magic", "wpc_magic.pool"}  # Python imports the folders on the way
     above = {public(name) for name in read(PACKAGE) if not under(public(name), WORKER_SEES)} - passed
     assert loaded_by("wpc_magic.pool.worker.runtime", [*above, *NOTEBOOK, "psutil", "asyncio"]) == []

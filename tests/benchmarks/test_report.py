@@ -240,7 +240,6 @@ def test_json_gives_the_same_results_back():
 
 @pytest.mark.leaves(reason="matplotlib keeps the fonts open that it has read")
 def test_the_plot_shows_everybody_also_those_that_failed(tmp_path):
-    pytest.importorskip("matplotlib")
     found = results(wpc=1e-5, limit=8e-6, executor=6e-5, mp_pool="it broke")
     found["map"] = found["call"]
     report.plot(found, tmp_path / "a.svg")

@@ -542,7 +542,8 @@ def test_a_traceback_shows_the_line_of_the_cell():
 
 
 def test_ipythons_traceback_shows_the_line_of_the_cell():
-    ultratb = pytest.importorskip("IPython.core.ultratb")
+    from IPython.core import ultratb
+
     error = failing()
     formatter = ultratb.VerboseTB(include_vars=False)
     text = formatter.text(type(error), error, error.__traceback__)
