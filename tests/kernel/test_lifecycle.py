@@ -96,7 +96,15 @@ def sigkill_of_the_kernel_alone(kernel: Kernel) -> None:
     kernel.kill()
 
 
-@pytest.mark.parametrize("end", [graceful_restart, graceful_shutdown], ids=lambda end: end.__name__)
+def sigterm_to_the_kernel_alone(kernel: Kernel) -> None:
+    os.kill(kernel.pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [graceful_restart, graceful_shutdown, sigterm_to_the_kernel_alone],
+    ids=lambda end: end.__name__,
+)
 def test_nothing_of_a_busy_pool_is_left_after_a(own_kernel: Kernel, end: Callable[[Kernel], None]) -> None:
     workers, started = make_busy(own_kernel)
     with workers, started:

@@ -100,6 +100,17 @@ def ask(future):
             pass
 
 
+def stand_by(futures):
+    "Wait for all in the way of the standard library, which takes all their locks; at most once interrupted."
+    global armed
+    try:
+        armed = True
+        concurrent.futures.wait(futures)
+        armed = False
+    except KeyboardInterrupt:
+        pass
+
+
 def make(name, *args):
     "Make a call; None if it was interrupted before its future was there."
     global armed
@@ -131,6 +142,8 @@ while came < LIMIT and time.monotonic() < until:
         else:
             kept += 1
             batch.append((name, n, future))
+    if n % 3 == 0:
+        stand_by([future for _, _, future in batch])
     for name, number, future in batch:
         outcome = ask(future)
         if (outcome.args if name == "fails" else (outcome,)) != (number,):
@@ -282,6 +295,23 @@ def test_an_interrupt_while_a_definition_is_under_way_leaves_the_old_one() -> No
     )
     done = run(program.replace("WAIT", slow).replace("EXPECT", "door.close(); print(pool.call.f().result())"))
     assert (done.stdout, done.stderr) == ("interrupted\n1\n", "")
+
+
+def test_an_interrupt_while_futures_are_locked_comes_when_none_is_any_more(
+    pool: WorkerProcedureCall, door: Any
+) -> None:
+    futures = [pool.call.held(door.path, n) for n in range(2)]
+    visits = [door.wait() for _ in futures]
+    first, second = (future._condition for future in futures)
+    first.acquire()
+    signal.raise_signal(signal.SIGINT)
+    second.acquire()
+    first.release()  # in the order of their taking, as `concurrent.futures.wait` does
+    with pytest.raises(KeyboardInterrupt):
+        second.release()
+    for visit in visits:
+        visit.let_go()
+    assert [future.result() for future in futures] == [0, 1]
 
 
 def test_calls_of_other_threads_go_on_while_the_main_one_is_interrupted(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import sys
-import threading
 from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any
 
+from wpc_magic.notebook.farewell import Farewell
 from wpc_magic.notebook.output import NotebookOutput
 from wpc_magic.notebook.tracebacks import PlainErrors
 from wpc_magic.notebook.wakeup import WakeOnSignal
@@ -28,9 +27,6 @@ __all__ = ["Extension", "load", "unload"]
 # Attributes of the shell; they outlive a reload of these modules.
 _LOADED = "_wpc_magic_extension"
 _KEPT = "_wpc_magic_kept"
-
-# A kernel that takes more than 2.5 s to end is ended by force, and cannot end what functions have started.
-_AT_EXIT_MS = 500
 
 
 def make_pool(**options: Any) -> WorkerProcedureCall:
@@ -95,6 +91,7 @@ class Extension:
         self.output = NotebookOutput(shell)
         self._errors = PlainErrors(shell)
         self._wakeup = WakeOnSignal()
+        self._farewell = Farewell(self.pool, shell, self._in_kernel)
         self._cancelled_before = 0
         self.magics.session, self.magics.settle = self.session, self.output.flush
         self._matcher = Completer(self.magics).matcher
@@ -110,9 +107,7 @@ class Extension:
         self.magics.observe(self._rename, "pool_name")
         self.pool.output_sink = self.output
         self._errors.put_in()
-        atexit.register(self._stop_soon)
-        if self._in_kernel:
-            shell.observe(self._exits, "exit_now")
+        self._farewell.put_in()
         self._begin_cell()  # the cell that loads us has begun already
         self._take_name(self.magics.pool_name)
 
@@ -133,9 +128,7 @@ class Extension:
         self.output.close()
         self._errors.take_out()
         self._wakeup.take_out()
-        atexit.unregister(self._stop_soon)
-        if self._in_kernel:
-            shell.unobserve(self._exits, "exit_now")
+        self._farewell.take_out()
         self.magics.unobserve(self._rename, "pool_name")
         shell.events.unregister("pre_run_cell", self._begin_cell)
         shell.events.unregister("post_run_cell", self._end_cell)
@@ -167,16 +160,6 @@ class Extension:
         count = self.pool.cancelled_count - self._cancelled_before
         if count:
             _say(f"interrupted: {plural(count, 'call')} cancelled")
-
-    def _exits(self, change: Any) -> None:
-        # A kernel hears of its end in another thread; the main one, busy with a cell, comes to it later.
-        if change.new:
-            threading.Thread(target=self._stop_soon, name="wpc-exit", daemon=True).start()
-
-    def _stop_soon(self) -> None:
-        """Stop the pool, and be quick: nobody waits for its calls any more."""
-        self.pool.configure(stop_timeout_ms=min(_AT_EXIT_MS, self.pool.options.stop_timeout_ms))
-        self.pool.stop_workers()
 
     # -- the pool's name in the notebook ----------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .interrupts import QuietLock
 from .wire import protocol
 from .wire.blocks import Unmapped
 from .wire.codec import decode
@@ -154,10 +155,10 @@ class CallFuture(Future[Any]):
         condition: Any = self.__dict__.get("_made_condition")
         if condition is None:
             self._driver.watch()
-            condition = self.__dict__.setdefault("_made_condition", threading.Condition())
+            condition = self.__dict__.setdefault("_made_condition", _condition())
         if condition is _ENDED:
             # Whoever acquires it releases it by asking once more, and has to get the same one then.
-            condition = self.__dict__.setdefault("_late_condition", threading.Condition())
+            condition = self.__dict__.setdefault("_late_condition", _condition())
         made: threading.Condition = condition
         return made
 
@@ -309,6 +310,10 @@ class CallFuture(Future[Any]):
 
     def __reduce__(self) -> Any:
         raise TypeError("the future of a call belongs to this process; send its result() instead")
+
+
+def _condition() -> threading.Condition:
+    return threading.Condition(QuietLock())  # type: ignore[arg-type]  # all that a condition asks of a lock
 
 
 class _Ended:
