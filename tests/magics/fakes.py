@@ -96,8 +96,8 @@ class FakePool:
         self.configure(**options)
         self.workers = count or 2
 
-    def stop_workers(self, drain: bool = False) -> None:
-        self._note("stop", drain)
+    def stop_workers(self, drain: bool = False, timeout_ms: int | None = None) -> None:
+        self._note("stop", drain, timeout_ms)
         self.workers = 0
 
     def wait_until_ready(self, timeout_ms: int | None = None) -> None:

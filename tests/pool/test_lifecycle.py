@@ -653,6 +653,69 @@ def test_a_drain_lets_every_call_end_first(make_pool: Any) -> None:
     assert [future.result() for future in futures] == [2 * n for n in range(1000)]
 
 
+def test_a_drain_with_a_limit_stops_what_has_not_ended_by_then(make_pool: Any, door: Any) -> None:
+    pool = make_pool(2, FUNCTIONS)
+    ended = pool.call.double(1)
+    runs = pool.call.held.options(worker_id=1)(door.path)
+    queued = pool.call.double.options(worker_id=1)(2)
+    door.wait()
+    pool.stop_workers(drain=True, timeout_ms=100)
+    assert ended.result() == 2
+    assert isinstance(runs.exception(), PoolStoppedError)
+    assert isinstance(queued.exception(), PoolStoppedError)
+    assert not pool.is_running
+
+
+def test_a_drain_that_ends_in_time_loses_no_call(make_pool: Any) -> None:
+    pool = make_pool(2, FUNCTIONS)
+    futures = [pool.call.double(n) for n in range(1000)]
+    pool.stop_workers(drain=True, timeout_ms=60_000)
+    assert [future.result() for future in futures] == [2 * n for n in range(1000)]
+
+
+def test_a_limit_needs_a_drain(make_pool: Any) -> None:
+    pool = make_pool(1)
+    with pytest.raises(OptionError, match="give drain=True"):
+        pool.stop_workers(timeout_ms=100)
+    with pytest.raises(OptionError, match="positive whole number"):
+        pool.stop_workers(drain=True, timeout_ms=0)
+    assert pool.is_running
+
+
+@pytest.mark.parametrize("timeout_ms", [None, 100, 60_000])
+def test_a_drain_in_an_event_loop_does_the_same(make_pool: Any, door: Any, timeout_ms: int | None) -> None:
+    pool = make_pool(1, FUNCTIONS)
+    future = pool.call.held(door.path, "ended")
+    visit = door.wait()
+
+    async def main() -> None:
+        if timeout_ms != 100:
+            asyncio.get_running_loop().call_soon(visit.let_go)
+        await pool.stop_workers_async(drain=True, timeout_ms=timeout_ms)
+
+    asyncio.run(main())
+    assert not pool.is_running
+    if timeout_ms == 100:
+        assert isinstance(future.exception(), PoolStoppedError)
+    else:
+        assert future.result() == "ended"
+
+
+def test_a_drain_that_is_given_up_leaves_a_pool_that_takes_calls(make_pool: Any, door: Any) -> None:
+    pool = make_pool(2, FUNCTIONS)
+    future = pool.call.held(door.path, "ended")
+    visit = door.wait()
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(pool.stop_workers_async(drain=True), 0.01)
+
+    asyncio.run(main())
+    assert pool.call.double(1).result() == 2
+    visit.let_go()
+    assert future.result() == "ended"
+
+
 def test_a_pool_is_a_context_that_drains_and_stops() -> None:
     with WorkerProcedureCall() as pool:
         pool.define_worker_functions(HELD + FUNCTIONS)

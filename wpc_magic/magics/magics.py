@@ -28,6 +28,7 @@ _RETRIES = Option("--retries", "Run a call again this often after its worker has
 _WORKER = Option("--worker", "The worker, by its number.", "number", completes="worker")
 _STORE = Option("-o --store", "Put the result into this variable instead of showing it.", "text")
 _DRAIN = Option("--drain", "Let the calls that were made before end first.")
+_DRAIN_TIMEOUT = Option("--timeout-ms", "With --drain: stop what has not ended by then.", "number")
 _DELETE = Option("-d --delete", "Remove these names.")
 
 
@@ -95,10 +96,16 @@ class WpcMagics(Magics):
         options = vars(line)
         return self.session.start(options.pop("count"), options)
 
-    @magic(_DRAIN)
+    @magic(_DRAIN, _DRAIN_TIMEOUT)
     def wpc_stop(self, line: Namespace) -> Said:
-        """Stop the workers; what is defined stays, and is there again after the next start."""
-        return self.session.stop(line.drain)
+        """Stop the workers; what is defined stays, and is there again after the next start.
+
+        Examples::
+
+            %wpc_stop
+            %wpc_stop --drain --timeout-ms 5000
+        """
+        return self.session.stop(line.drain, line.timeout_ms)
 
     @magic(_DRAIN, words=Positional("id", "The worker; without it, all.", number=True, completes="worker"))
     def wpc_restart(self, line: Namespace) -> Said:

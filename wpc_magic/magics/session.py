@@ -92,12 +92,12 @@ class Session:
         self.pool.wait_until_ready()
         return Said(f"{plural(self.count(), 'worker')} ready in {time.perf_counter() - began:.2f} s")
 
-    def stop(self, drain: bool = False) -> Said:
+    def stop(self, drain: bool = False, timeout_ms: int | None = None) -> Said:
         """Stop the workers; what is defined stays defined."""
         if not self.pool.is_running:
             return Said("the workers are not running")
         count = self.count()
-        self.pool.stop_workers(drain=drain)
+        self.pool.stop_workers(drain=drain, timeout_ms=timeout_ms)
         return Said(f"{plural(count, 'worker')} stopped")
 
     def restart(self, worker_id: int | None = None, drain: bool = False) -> Said:

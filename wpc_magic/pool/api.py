@@ -84,9 +84,7 @@ class WorkerProcedureCall(Workers, Definitions):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            await self._driver.gates.wait_for_async(self._driver.drained)
-        await self._driver.stop_async()
+        await self.stop_workers_async(drain=kind is None)
 
     # -- calls ------------------------------------------------------------------------------------------
 

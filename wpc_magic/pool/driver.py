@@ -203,7 +203,28 @@ class Driver:
         thread.join()  # it has let go of everything
         self._callbacks.close()
 
-    def drained(self) -> bool:
+    def drain(self, timeout: float | None) -> None:
+        """Refuse new calls, and return when the last has ended, or the time (in seconds) is over."""
+        try:
+            self.gates.wait_for(self._drained, timeout)
+        except BaseException:
+            self._undrain()
+            raise
+
+    async def drain_async(self, timeout: float | None) -> None:
+        """Drain as `drain` does, and let the event loop run meanwhile."""
+        try:
+            await self.gates.wait_for_async(self._drained, timeout)
+        except BaseException:
+            self._undrain()
+            raise
+
+    def _undrain(self) -> None:
+        """Take calls again: who wanted to stop the pool was interrupted, and nobody would stop it now."""
+        with self.deciding() as (core, _):
+            core.state.draining = False
+
+    def _drained(self) -> bool:
         """Refuse new calls; return whether the last has ended. Under the lock."""
         state = self.core.state
         if state.phase not in ("starting", "running"):

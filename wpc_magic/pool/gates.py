@@ -70,19 +70,22 @@ class Gates:
                 if not interrupts.wait(gate.acquire, True, time_left(deadline)):
                     return False
 
-    async def wait_for_async(self, ready: Callable[[], Any]) -> None:
+    async def wait_for_async(self, ready: Callable[[], Any], timeout: float | None = None) -> bool:
         """Wait as `wait_for` does, and let the event loop run meanwhile."""
         import asyncio
 
         loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             with Interrupts(), self.lock:
                 if ready():
                     self._applied()
-                    return
+                    return True
                 gate = _LoopGate(loop)
                 self.closed.append(gate)
-            await gate.opened
+            left = None if deadline is None else time_left(deadline)
+            if not (await asyncio.wait([gate.opened], timeout=left))[0]:
+                return False
 
 
 class _LoopGate:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .driver import Driver, Surroundings
-from .errors import PoolStoppedError, StartError
+from .errors import OptionError, PoolStoppedError, StartError
 from .mind.events import WorkerEvent
 from .mind.snapshot import WorkerHealth
 from .options import PoolOptions, check_count
@@ -130,17 +130,34 @@ class Workers:
         given = {name: limit for name in _THREAD_LIMITS if threads is not None or name not in os.environ}
         return Surroundings({**os.environ, **given}, os.getcwd(), list(sys.path))
 
-    def stop_workers(self, drain: bool = False) -> None:
+    def stop_workers(self, drain: bool = False, timeout_ms: int | None = None) -> None:
         """Stop the workers, within `stop_timeout_ms`; definitions stay.
 
         Parameters
         ----------
         drain : bool
-            Whether the calls that were made before end first; new ones are refused meanwhile.
+            Whether the calls that were made before end first; new ones are refused meanwhile. If this wait is
+            interrupted, the workers stay, and take calls again.
+        timeout_ms : int, optional
+            How long the drain may take, in milliseconds. What has not ended by then is stopped as without
+            it: its future gets `PoolStoppedError`.
+
+        Raises
+        ------
+        OptionError
+            If `timeout_ms` is given without `drain`, or is no positive whole number.
         """
+        limit = _drain_limit(drain, timeout_ms)
         if drain:
-            self._driver.gates.wait_for(self._driver.drained)
+            self._driver.drain(limit)
         self._driver.stop()
+
+    async def stop_workers_async(self, drain: bool = False, timeout_ms: int | None = None) -> None:
+        """Stop the workers as `stop_workers` does, and let the event loop run meanwhile."""
+        limit = _drain_limit(drain, timeout_ms)
+        if drain:
+            await self._driver.drain_async(limit)
+        await self._driver.stop_async()
 
     def wait_until_ready(self, timeout_ms: int | None = None) -> None:
         """Wait until every worker is ready, or has failed for good.
@@ -220,6 +237,15 @@ class Workers:
         with self._driver.deciding() as (core, now):
             for worker_id in worker_ids:
                 core.supervisor.restart(worker_id, drain, now)
+
+
+def _drain_limit(drain: bool, timeout_ms: int | None) -> float | None:
+    """Return how long a drain may take, in seconds."""
+    if timeout_ms is None:
+        return None
+    if not drain:
+        raise OptionError("timeout_ms is how long a drain may take: give drain=True with it")
+    return check_count("timeout_ms", timeout_ms) / 1000
 
 
 def usable_cores() -> int:
