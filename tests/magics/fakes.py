@@ -107,12 +107,12 @@ class FakePool:
         self._note("resize", count)
         self.workers = count
 
-    def restart_worker(self, worker_id: int, drain: bool = False) -> None:
+    def restart_worker(self, worker_id: int, drain: bool = True) -> None:
         self._note("restart", worker_id, drain)
         if not 1 <= worker_id <= self.workers:
             raise OptionError(f"there is no worker {worker_id}")
 
-    def restart_workers(self, drain: bool = False) -> None:
+    def restart_workers(self, drain: bool = True) -> None:
         self._note("restart", None, drain)
 
     def configure(self, **options: Any) -> None:

@@ -47,8 +47,9 @@ def test_stop_restart_and_scale(loaded: Loaded) -> None:
     assert loaded.run("%wpc_stop") == "the workers are not running\n"
     loaded.run("%wpc_start -n 3")
     assert loaded.run("%wpc_restart") == "3 workers restarted\n"
-    assert loaded.run("%wpc_restart 2 --drain") == "worker 2 restarted\n"
-    assert loaded.pool.did[-1] == ("restart", 2, True)
+    assert loaded.pool.did[-1] == ("restart", None, True)
+    assert loaded.run("%wpc_restart 2 --force") == "worker 2 restarted\n"
+    assert loaded.pool.did[-1] == ("restart", 2, False)
     assert loaded.run("%wpc_scale 1") == "1 worker ready, 3 before\n"
     assert loaded.run("%wpc_stop --drain --timeout-ms 9") == "1 worker stopped\n"
     assert loaded.pool.did[-1] == ("stop", True, 9)

@@ -230,7 +230,7 @@ def test_the_number_of_workers_is_what_the_magics_say(started: Real) -> None:
     assert started.run("%wpc_restart 2") == "worker 2 restarted\n"
     after = [row[2] for row in started.magic("wpc_status").rows]
     assert [old == new for old, new in zip(pids, after, strict=True)] == [True, False, True]
-    assert started.run("%wpc_restart --drain") == "3 workers restarted\n"
+    assert started.run("%wpc_restart --force") == "3 workers restarted\n"
     assert started.run("%wpc_restart 9").startswith("UsageError: there is no worker 9")
     assert started.run("%wpc_start -n 1") == "1 worker ready, 3 before\n"
 

@@ -377,13 +377,13 @@ def test_without_restarts_a_dead_worker_stays_away(make_pool: Any) -> None:
     assert pool.call.double(1).result() == 2
 
 
-def test_a_restart_on_request_ends_the_call_that_runs_and_costs_no_budget(make_pool: Any, door: Any) -> None:
+def test_a_restart_by_force_ends_the_call_that_runs_and_costs_no_budget(make_pool: Any, door: Any) -> None:
     pool = make_pool(1, FUNCTIONS, max_restarts_per_worker=0)
     before = pids(pool)
     future = pool.call.held(door.path)
     queued = pool.call.double(1)
     door.wait()
-    pool.restart_worker(1)
+    pool.restart_worker(1, drain=False)
     with pytest.raises(WorkerReplacedError, match="it was asked to restart"):
         future.result()
     assert queued.result() == 2
@@ -391,25 +391,26 @@ def test_a_restart_on_request_ends_the_call_that_runs_and_costs_no_budget(make_p
     assert pids(pool) != before
 
 
-def test_a_restart_that_drains_lets_the_call_end(make_pool: Any, door: Any) -> None:
+def test_a_restart_on_request_loses_no_call_and_does_not_wait_for_it(make_pool: Any, door: Any) -> None:
     pool = make_pool(2, FUNCTIONS)
     before = pids(pool)
     future = pool.call.held.options(worker_id=1)(door.path, "ended")
     visit = door.wait()
-    pool.restart_worker(1, drain=True)
-    others = [pool.call.pid() for _ in range(10)]
-    assert {each.result() for each in others} == {before[2]}
+    queued = pool.call.pid.options(worker_id=1)()
+    pool.restart_worker(1)
+    pool.wait_until_ready()
+    assert queued.result() == pids(pool)[1] != before[1], "what had not begun runs in the new process"
+    assert pids(pool)[2] == before[2]
+    assert os.path.exists(f"/proc/{before[1]}")
     visit.let_go()
     assert future.result() == "ended"
-    pool.wait_until_ready()
-    assert pids(pool)[1] != before[1]
-    assert pids(pool)[2] == before[2]
+    visit.wait_until_gone()
 
 
 def test_all_workers_can_be_restarted_under_load_without_losing_a_queued_call(make_pool: Any) -> None:
     pool = make_pool(2, FUNCTIONS)
     futures = [pool.call.double(n) for n in range(2000)]
-    pool.restart_workers(drain=True)
+    pool.restart_workers()
     assert [future.result() for future in futures] == [2 * n for n in range(2000)]
     pool.wait_until_ready()
     assert pool.call.double(1).result() == 2

@@ -29,6 +29,7 @@ _WORKER = Option("--worker", "The worker, by its number.", "number", completes="
 _STORE = Option("-o --store", "Put the result into this variable instead of showing it.", "text")
 _DRAIN = Option("--drain", "Let the calls that were made before end first.")
 _DRAIN_TIMEOUT = Option("--timeout-ms", "With --drain: stop what has not ended by then.", "number")
+_FORCE = Option("--force", "End the calls that run at once, instead of letting them end.")
 _DELETE = Option("-d --delete", "Remove these names.")
 
 
@@ -107,16 +108,17 @@ class WpcMagics(Magics):
         """
         return self.session.stop(line.drain, line.timeout_ms)
 
-    @magic(_DRAIN, words=Positional("id", "The worker; without it, all.", number=True, completes="worker"))
+    @magic(_FORCE, words=Positional("id", "The worker; without it, all.", number=True, completes="worker"))
     def wpc_restart(self, line: Namespace) -> Said:
-        """Restart one worker, or all of them.
+        """Restart one worker, or all of them one after another; no call is lost.
 
-        A restart brings the working folder, ``sys.path`` and ``os.environ`` as they are now. Examples::
+        A restart brings the working folder, ``sys.path`` and ``os.environ`` as they are now. Each new process
+        is ready before the old one goes, which first ends the calls that it has. Examples::
 
             %wpc_restart
-            %wpc_restart 2 --drain
+            %wpc_restart 2 --force
         """
-        return self.session.restart(line.id, line.drain)
+        return self.session.restart(line.id, not line.force)
 
     @magic(words=Positional("n", "How many workers there shall be.", "one", number=True))
     def wpc_scale(self, line: Namespace) -> Said:

@@ -100,7 +100,7 @@ class Session:
         self.pool.stop_workers(drain=drain, timeout_ms=timeout_ms)
         return Said(f"{plural(count, 'worker')} stopped")
 
-    def restart(self, worker_id: int | None = None, drain: bool = False) -> Said:
+    def restart(self, worker_id: int | None = None, drain: bool = True) -> Said:
         """Restart one worker, or all of them with the folder, path and environment of now."""
         if worker_id is not None:
             self.pool.restart_worker(worker_id, drain=drain)

@@ -322,7 +322,8 @@ class Driver:
 
     def facts(self) -> dict[int, Any]:
         """Return what the machine says of each worker. Under the lock."""
-        return {number: link.facts() for number, link in self._links.items()}
+        serves = self.core.state.serves
+        return {link.slot.id: link.facts() for link in self._links.values() if serves(link.slot)}
 
     # -- calls ------------------------------------------------------------------------------------------
 
@@ -457,15 +458,15 @@ class Driver:
             why = str(error)
         with self.lock:
             now = time.monotonic()
-            slot = self.core.state.slots.get(spawn.slot)
+            slot = self.core.state.of_life(spawn.slot, spawn.life)
             if process is None:
                 self.core.supervisor.not_spawned(spawn.slot, spawn.life, why, now)
-            elif slot is None or slot.life != spawn.life:
+            elif slot is None:
                 process.kill()
                 process.reap()
                 process.close()
             else:
-                link = self._links[slot.id] = Link(process, slot)
+                link = self._links[slot.life] = Link(process, slot)
                 self._watch.add(link)
                 self._outbox.tell(link, protocol.Setup(slot.id, self.name, around.path))
                 self._outbox.tell(link, protocol.Blocks(self.store.limit, self.store.in_memory))
@@ -509,8 +510,7 @@ class Driver:
             report = crash_report(exitcode, link.tail.decode("utf-8", "replace"))
             self.core.supervisor.died(link.slot.id, link.life, exitcode, report, time.monotonic())
             self._watch.drop(link)
-            if self._links.get(link.slot.id) is link:
-                del self._links[link.slot.id]
+            self._links.pop(link.life, None)
             self._apply()
             link.expect_not()
             if link.owner is not None:
@@ -549,13 +549,18 @@ class Driver:
             case effects.End():
                 self._over = True
                 self._watch.wake()
+            case effects.Weigh(_, life):
+                link = self._links.get(life)
+                nbytes = None if link is None else link.own_memory()
+                if link is not None and nbytes is not None:
+                    self.core.supervisor.recycling.weighed(link.slot, nbytes, time.monotonic())
             case _:
-                link = self._links.get(effect.slot)
-                if link is not None and link.life == effect.life:
+                link = self._links.get(effect.life)
+                if link is not None:
                     self._outbox.order(link, effect)
 
-    def _running(self, number: int) -> tuple[int, float]:
-        link = self._links.get(number)
+    def _running(self, life: int) -> tuple[int, float]:
+        link = self._links.get(life)
         return (0, 0.0) if link is None else link.running()
 
 

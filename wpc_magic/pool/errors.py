@@ -24,6 +24,7 @@
         ├── WorkerLostError                 the worker that ran it is gone
         │   ├── WorkerCrashedError          by itself
         │   └── WorkerReplacedError         because the pool ended it
+        │       └── MemoryLimitError        since the call took more memory than a worker may
         ├── PoolStoppedError                the pool was stopped
         └── RemoteError                     the function's own error, where the object itself cannot travel
     CallInterrupted (BaseException)         what a function sees when its call is ended
@@ -48,6 +49,7 @@ __all__ = [
     "DefinitionSyntaxError",
     "FunctionNotDefinedError",
     "InstallError",
+    "MemoryLimitError",
     "NestedCallError",
     "NoWorkerError",
     "NotRunningError",
@@ -195,6 +197,10 @@ class WorkerCrashedError(WorkerLostError):
 
 class WorkerReplacedError(WorkerLostError):
     """The pool ended the worker that ran the call, for a cause that was not this call."""
+
+
+class MemoryLimitError(WorkerReplacedError):
+    """The call took more memory than `hard_memory_per_worker_mb`; it is not tried again."""
 
 
 class PoolStoppedError(CallError):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Link"]
 
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _TAIL = 8192  # bytes of standard error that are kept for the report of a crash
 
 
@@ -31,7 +32,7 @@ class Link:
     slot : Slot
         The seat that it fills.
     life : int
-        Which of the slot's processes it is.
+        The number of the process in the pool.
     call, control : Channel
         Its channels.
     sender, receiver : Sender, Receiver
@@ -141,6 +142,15 @@ class Link:
                 return ProcessFacts(self._usage.memory_info().rss, self._usage.cpu_percent(None))
         except psutil.Error:
             return ProcessFacts(None, None)
+
+    def own_memory(self) -> int | None:
+        """Return how much memory is the process's own, in bytes: without shared blocks and files."""
+        try:
+            with open(f"/proc/{self.process.pid}/statm", "rb") as file:
+                resident, shared = file.read().split()[1:3]
+            return (int(resident) - int(shared)) * _PAGE
+        except FileNotFoundError:  # a system that keeps no such files
+            return self.facts().memory_bytes
 
     def close(self) -> None:
         """Close everything; the process is gone, and nobody waits here."""

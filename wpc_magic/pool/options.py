@@ -131,6 +131,23 @@ class PoolOptions(_Checked):
         and never more than the maximum.
     restart_stable_after_ms : int
         A worker that has been ready for this long has its earlier deaths forgotten.
+    max_calls_per_worker : int or None
+        After so many calls a worker is recycled: another process takes its place. The old one goes on until
+        the new one is ready, so it may have a few more; none is lost, and no restart is used up.
+    max_memory_per_worker_mb : int or None
+        A worker that has more MiB in use is recycled in the same way. Looked at with every sign of life that
+        it is asked for. What counts is memory of its own: shared blocks (large arguments, results and
+        constants) and files do not.
+    hard_memory_per_worker_mb : int or None
+        A worker that has more MiB in use while a call runs is ended at once, and the call fails with
+        `MemoryLimitError`; it is not tried again. Looked at every `heartbeat_interval_ms`, so a call may have
+        more for a moment. The system's own limits (``RLIMIT_AS`` and the like) would do worse: they count
+        what is only reserved, which libraries do in gigabytes, and not what is in use.
+    idle_timeout_ms : int or None
+        A worker that has had nothing to do for so long goes, and its slot is `resting` until a call needs it.
+        Looked at with the signs of life.
+    min_workers : int
+        How many workers are ready at least, however idle; 0: none.
     max_pending_calls_per_worker : int or None
         With a number, at most that many calls times the workers may be pending (queued and running).
     saturation : {"error", "wait"}
@@ -172,6 +189,11 @@ class PoolOptions(_Checked):
     restart_max_delay_ms: int = 5_000
     restart_jitter_ms: int = 100
     restart_stable_after_ms: int = 60_000
+    max_calls_per_worker: int | None = None
+    max_memory_per_worker_mb: int | None = None
+    hard_memory_per_worker_mb: int | None = None
+    idle_timeout_ms: int | None = None
+    min_workers: int = 1
     max_pending_calls_per_worker: int | None = None
     saturation: Literal["error", "wait"] = "error"
     heartbeat_interval_ms: int = 1_000
@@ -195,11 +217,15 @@ class PoolOptions(_Checked):
             "event_history",
         ):
             _whole(name, getattr(self, name), 1)
-        for name in ("max_restarts_per_worker", "restart_jitter_ms"):
+        for name in ("max_restarts_per_worker", "restart_jitter_ms", "min_workers"):
             _whole(name, getattr(self, name), 0)
         for name in (
             "call_timeout_ms",
             "queue_timeout_ms",
+            "max_calls_per_worker",
+            "max_memory_per_worker_mb",
+            "hard_memory_per_worker_mb",
+            "idle_timeout_ms",
             "max_pending_calls_per_worker",
             "threads_per_worker",
             "block_memory_mb",

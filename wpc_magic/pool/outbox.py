@@ -30,7 +30,7 @@ class Outbox:
     watch : Watch
         Told of what did not fit, and of channels that somebody has to read now.
     links : dict
-        The links by the numbers of their slots.
+        The links by the lives of their processes.
     """
 
     def __init__(self, core: Core, watch: Watch, links: dict[int, Link]) -> None:
@@ -44,17 +44,17 @@ class Outbox:
         state = self._core.state
         if len(state.sends) == 1:
             slot, call = state.sends.pop()
-            link = self._links[slot.id]
+            link = self._links[slot.life]
             self._send(link, _call_frame(link, call), call.future)
             return
         sends, state.sends = state.sends, []
         joined: dict[int, list[Any]] = {}
         for slot, call in sends:
-            joined.setdefault(slot.id, []).extend(_call_frame(self._links[slot.id], call))
-        for number, pieces in joined.items():
+            joined.setdefault(slot.life, []).extend(_call_frame(self._links[slot.life], call))
+        for life, pieces in joined.items():
             if sum(map(len, pieces)) <= _JOINED:
                 pieces = [b"".join(pieces)]
-            self._send(self._links[number], pieces)
+            self._send(self._links[life], pieces)
 
     def _send(self, link: Link, pieces: list[Any], maker: CallFuture | None = None) -> None:
         if link.dead:

@@ -27,7 +27,7 @@ class Waiters:
     lock : threading.Lock
         The driver's.
     links : dict
-        The links by the numbers of their slots.
+        The links by the lives of their processes.
     watch : Watch
         Told who reads what.
     inbox : Inbox
@@ -141,7 +141,7 @@ class Waiters:
     def _claim(self, future: CallFuture) -> Link | None:
         """Let a thread read the channel of the worker that has its call; None: another one does."""
         slot = future.call.slot
-        link = self._links.get(slot.id) if slot is not None else None
+        link = self._links.get(slot.life) if slot is not None else None
         if link is None or link.dead:
             return None
         link.expect_not()
@@ -196,7 +196,7 @@ class Waiters:
                 return waiter
             future.loops = [*future.loops, (loop, waiter)]
             slot = future.call.slot
-            link = self._links.get(slot.id) if slot is not None else None
+            link = self._links.get(slot.life) if slot is not None else None
             if link is None or link.dead or link.lost or not hasattr(loop, "add_reader"):
                 self._watch.ask_for_all()
             else:

@@ -172,7 +172,7 @@ class Workers:
         TimeoutError
             If the time is over first.
         StartError
-            If no worker could be started.
+            If no worker could be started, or none in the place of one that was to restart.
         PoolStoppedError
             If the pool is stopped.
         """
@@ -184,6 +184,10 @@ class Workers:
     def _check_ready(self) -> None:
         if not self.is_running:
             raise PoolStoppedError("the pool is stopped")
+        with self._driver.deciding() as (core, _):
+            failures = core.supervisor.overlap.take_failures()
+        if failures:
+            raise StartError("; ".join(failures))
         states = self.get_worker_health_states()
         if states and all(state.health_state == "failed" for state in states):
             exits = [event for event in self.events() if event.event_name == "worker_exited"]
@@ -214,22 +218,33 @@ class Workers:
         with self._driver.deciding() as (core, now):
             core.supervisor.resize(number, now)
 
-    def restart_worker(self, worker_id: int, drain: bool = False) -> None:
+    def restart_worker(self, worker_id: int, drain: bool = True) -> None:
         """Have a new process in the place of a worker; `wait_until_ready` waits for it.
 
-        A worker that has failed for good comes back.
+        The new process is ready before it takes the place: until then, calls go to the old one, which ends
+        the last of them, and leaves. A worker that has failed for good comes back.
 
         Parameters
         ----------
         worker_id : int
             Which.
         drain : bool
-            Whether its calls end first; else the one that runs ends with `WorkerReplacedError`.
+            Whether no call is lost, as above; else the old process is ended at once, and the call that it
+            runs ends with `WorkerReplacedError`.
         """
         self._restart([check_count("worker_id", worker_id)], drain)
 
-    def restart_workers(self, drain: bool = False) -> None:
-        """Have new processes in all places, with the working directory, path and environment of now."""
+    def restart_workers(self, drain: bool = True) -> None:
+        """Have new processes in all places, with the working directory, path and environment of now.
+
+        One after another, with as many workers ready all the time as before. Where one does not come up, the
+        old one goes on, and `wait_until_ready` says so.
+
+        Parameters
+        ----------
+        drain : bool
+            Whether no call is lost; else all are ended at once.
+        """
         self._restart([state.worker_id for state in self.get_worker_health_states()], drain)
 
     def _restart(self, worker_ids: Iterable[int], drain: bool) -> None:

@@ -142,8 +142,8 @@ class World:
 
     Attributes
     ----------
-    workers : dict
-        The processes that live now, by slot.
+    processes : dict
+        The processes that live now, by life.
     spawns : list
         Processes that are to be started, and are not yet.
     poison : dict
@@ -166,7 +166,8 @@ class World:
             PoolOptions(**options), stamp=self._stamp, dice=lambda: self.dice, running=self._page
         )
         self.dice = 0.0
-        self.workers: dict[int, FakeWorker] = {}
+        self.processes: dict[int, FakeWorker] = {}
+        self.memory: dict[int, int] = {}  # in MiB, by life, where that matters
         self.spawns: list[effects.Spawn] = []
         self.poison: dict[str, set[int]] = {}
         self.calls: dict[int, Call] = {}
@@ -188,8 +189,14 @@ class World:
     def _stamp(self) -> str:
         return f"t+{self.now:.3f}"
 
-    def _page(self, number: int) -> tuple[int, float]:
-        return self.workers[number].page if number in self.workers else (0, 0.0)
+    def _page(self, life: int) -> tuple[int, float]:
+        return self.processes[life].page if life in self.processes else (0, 0.0)
+
+    @property
+    def workers(self) -> dict[int, FakeWorker]:
+        """The processes that serve, by slot."""
+        serves = self.core.state.serves
+        return {worker.slot.id: worker for worker in self.processes.values() if serves(worker.slot)}
 
     # -- what the mind wants done -----------------------------------------------------------------------
 
@@ -199,8 +206,8 @@ class World:
         while state.sends or state.effects:
             sends, state.sends = state.sends, []
             for slot, call in sends:
-                worker = self.workers[slot.id]
-                assert worker.life == slot.life
+                worker = self.processes[slot.life]
+                assert worker.slot is slot
                 assert call.slot is slot
                 self.sent.append(call.id)
                 worker.inbox.append(("call", call, call.seq, call.epoch, call.record))
@@ -215,16 +222,21 @@ class World:
                 self.events.append(event)
             case effects.Finish(call, error):
                 self._end(call, error)
-            case effects.Spawn(slot, _):
-                assert slot not in self.workers, f"slot {slot} would have two processes"
+            case effects.Spawn(_, life):
+                assert life not in self.processes, f"{life} would be of two processes"
                 self.spawns.append(effect)
+            case effects.Weigh(_, life):
+                worker = self.processes.get(life)
+                if worker is not None:
+                    nbytes = self.memory.get(life, 0) << 20
+                    self.core.supervisor.recycling.weighed(worker.slot, nbytes, self.now)
             case effects.End():
-                assert not self.workers
+                assert not self.processes
                 assert not self.spawns
                 self.over = True
             case _:
-                worker = self.workers.get(effect.slot)
-                if worker is not None and worker.life == effect.life:
+                worker = self.processes.get(effect.life)
+                if worker is not None:
                     self._order(worker, effect)
 
     def _order(self, worker: FakeWorker, effect: effects.Effect) -> None:
@@ -274,23 +286,22 @@ class World:
         if why:
             self.core.supervisor.not_spawned(effect.slot, effect.life, why, self.now)
         else:
-            slot = self.core.state.slots.get(effect.slot)
-            if slot is not None and slot.life == effect.life:
-                assert effect.slot not in self.workers, f"two processes in slot {effect.slot}"
-                worker = self.workers[slot.id] = FakeWorker(self, slot, next(self._pids))
+            slot = self.core.state.of_life(effect.slot, effect.life)
+            if slot is not None:
+                worker = self.processes[slot.life] = FakeWorker(self, slot, next(self._pids))
                 self.core.supervisor.spawned(slot.id, slot.life, worker.pid, self.now)
         self.apply()
         return worker
 
-    def die(self, number: int, exitcode: int = -9, report: str = "was killed by SIGKILL") -> None:
-        """Have a process end; what it had written is read first."""
-        worker = self.workers[number]
+    def die(self, who: int | FakeWorker, exitcode: int = -9, report: str = "was killed by SIGKILL") -> None:
+        """Have a process end, given itself or the number of its slot; what it had written is read first."""
+        worker = self.workers[who] if isinstance(who, int) else who
         while worker.out:
             self.read(worker)
         while worker.said:
             self.hear(worker)
-        self.core.supervisor.died(number, worker.life, exitcode, report, self.now)
-        del self.workers[number]
+        self.core.supervisor.died(worker.slot.id, worker.life, exitcode, report, self.now)
+        del self.processes[worker.life]
         self.apply()
 
     def read(self, worker: FakeWorker) -> None:
@@ -353,7 +364,7 @@ class World:
 
     def worker_of(self, call: Call) -> FakeWorker:
         """Return the worker that runs a call."""
-        return next(worker for worker in self.workers.values() if call in worker.running.values())
+        return next(worker for worker in self.processes.values() if call in worker.running.values())
 
     def where(self, call: Call) -> int | None:
         """Return the slot that has a call; None: it is queued, or has ended."""
@@ -409,11 +420,9 @@ class World:
         if self.spawns:
             self.spawn()
             return True
-        for worker in list(self.workers.values()):
+        for worker in list(self.processes.values()):
             if worker.killed or worker.leaving:
-                self.die(
-                    worker.slot.id, -9 if worker.killed else 0, "was killed" if worker.killed else "left"
-                )
+                self.die(worker, -9 if worker.killed else 0, "was killed" if worker.killed else "left")
             elif worker.hangs:
                 continue
             elif worker.orders:
@@ -433,7 +442,7 @@ class World:
         """Let everything go on, and answer calls (all, if none are named) until none is left that runs."""
         while True:
             self.run()
-            running = [call for worker in self.workers.values() for call in worker.running.values()]
+            running = [call for worker in self.processes.values() for call in worker.running.values()]
             mine = [call for call in running if calls is None or call in calls]
             if not mine:
                 return

@@ -24,16 +24,22 @@ from wpc_magic.pool.options import PoolOptions
 
 # fmt: off
 MOVES = {
-    #               start       ready    silent      answers  dies          exhausted revived       stop
-    "stopped":    ("starting", None,    None,       None,    None,         None,     None,         "stopped"),
-    "starting":   (None,       "ready", None,       None,    "restarting", None,     None,         "stopped"),
-    "ready":      (None,       None,    "degraded", None,    "restarting", None,     None,         "stopped"),
-    "degraded":   (None,       None,    None,       "ready", "restarting", None,     None,         "stopped"),
-    "restarting": (None,       "ready", None,       None,    "restarting", "failed", None,         "stopped"),
-    "failed":     (None,       None,    None,       None,    None,         None,     "restarting", "stopped"),
+    #             start       ready    silent      answers  dies          exhausted revived       rests
+    "stopped":    ("starting", None,    None,       None,    None,         None,     None,         None),
+    "starting":   (None,       "ready", None,       None,    "restarting", None,     None,         None),
+    "ready":      (None,       None,    "degraded", None,    "restarting", None,     None,         "resting"),
+    "degraded":   (None,       None,    None,       "ready", "restarting", None,     None,         None),
+    "restarting": (None,       "ready", None,       None,    "restarting", "failed", None,         None),
+    "failed":     (None,       None,    None,       None,    None,         None,     "restarting", None),
+    "resting":    (None,       None,    None,       None,    None,         None,     None,         None),
 }
 # fmt: on
-ROWS = [(state, cause, to) for state, row in MOVES.items() for cause, to in zip(Cause, row, strict=True)]
+ROWS = [
+    (state, cause, to)
+    for state, row in MOVES.items()
+    # Only what rests wakes, and everything can be stopped.
+    for cause, to in zip(Cause, (*row, "starting" if state == "resting" else None, "stopped"), strict=True)
+]
 
 
 @pytest.mark.parametrize(("state", "cause", "to"), ROWS)

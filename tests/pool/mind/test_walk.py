@@ -34,6 +34,7 @@ from wpc_magic.pool.mind.registry import Kind
 NAMES = ("quick", "slow", "wait", "wait_too")  # the last two are coroutines
 RAN_S = {"quick": 1e-5, "slow": 1.0, "wait": 0.5, "wait_too": 1e-4}
 THINGS = ("np", "SEED")
+LIMITS = {"max_calls_per_worker": 6, "max_memory_per_worker_mb": 100, "hard_memory_per_worker_mb": 200}
 
 positions = st.integers(0, 30)  # which of those there are, counted round
 
@@ -51,9 +52,27 @@ class Walk(RuleBasedStateMachine):
         queue_timeout_ms=st.sampled_from([None, None, 4000]),
         most=st.sampled_from([None, None, None, 4]),
         knows=st.sampled_from([True, True, True, False]),
+        recycles=st.sampled_from([False, True]),
+        idle_ms=st.sampled_from([None, 1500]),
+        min_workers=st.sampled_from([0, 1, 2]),
     )
-    def begin(self, count, restarts, stable_s, call_timeout_ms, queue_timeout_ms, most, knows):
+    def begin(
+        self,
+        count,
+        restarts,
+        stable_s,
+        call_timeout_ms,
+        queue_timeout_ms,
+        most,
+        knows,
+        recycles,
+        idle_ms,
+        min_workers,
+    ):
         self.world = World(
+            **(LIMITS if recycles else {}),
+            idle_timeout_ms=idle_ms,
+            min_workers=min_workers,
             max_restarts_per_worker=restarts,
             restart_stable_after_ms=stable_s * 1000,
             call_timeout_ms=call_timeout_ms,
@@ -72,7 +91,7 @@ class Walk(RuleBasedStateMachine):
         return self.world.record(name, is_async=name.startswith("wait"), needs=needs, **options)
 
     def _worker(self, position):
-        workers = list(self.world.workers.values())
+        workers = list(self.world.processes.values())
         return workers[position % len(workers)]
 
     @property
@@ -185,35 +204,40 @@ class Walk(RuleBasedStateMachine):
         spawns = self.world.spawns
         self.world.spawn(spawns[position % len(spawns)], "no memory" if fails else "")
 
-    @precondition(lambda self: self.world.workers)
+    @precondition(lambda self: self.world.processes)
     @rule(position=positions)
     def die(self, position):
-        self.world.die(self._worker(position).slot.id)
+        self.world.die(self._worker(position))
 
-    @precondition(lambda self: any(w.killed or w.leaving for w in self.world.workers.values()))
+    @precondition(lambda self: any(w.killed or w.leaving for w in self.world.processes.values()))
     @rule()
     def end_as_told(self):
-        for worker in list(self.world.workers.values()):
+        for worker in list(self.world.processes.values()):
             if worker.killed or worker.leaving:
-                self.world.die(worker.slot.id)
+                self.world.die(worker)
 
     @precondition(lambda self: self._phase != "stopped")
     @rule(seconds=st.sampled_from([0.001, 0.004, 0.004, 0.1, 0.6, 3.0, 11.0]))
     def pass_time(self, seconds):
         self.world.advance(seconds)
 
-    @precondition(lambda self: self.world.workers)
+    @precondition(lambda self: self.world.processes)
+    @rule(position=positions, megabytes=st.sampled_from([0, 150, 300]))
+    def take_memory(self, position, megabytes):
+        self.world.memory[self._worker(position).life] = megabytes
+
+    @precondition(lambda self: self.world.processes)
     @rule(position=positions)
     def hang_or_go_on(self, position):
         worker = self._worker(position)
         worker.hangs = not worker.hangs
 
-    @precondition(lambda self: self.world.workers)
+    @precondition(lambda self: self.world.processes)
     @rule(position=positions)
     def cannot_be_interrupted(self, position):
         self._worker(position).obeys = False
 
-    @precondition(lambda self: self.world.workers)
+    @precondition(lambda self: self.world.processes)
     @rule(position=positions)
     def repeat_old_news(self, position):
         """Tell what no process of now could tell: it must change nothing."""
@@ -222,8 +246,8 @@ class Walk(RuleBasedStateMachine):
         slot, life = worker.slot, worker.life
         before = (slot.state, slot.life, dict(slot.sent), slot.held, list(slot.installing))
         supervisor = world.core.supervisor
-        supervisor.died(slot.id, life - 1, -9, "was killed", world.now)
-        supervisor.spawned(slot.id, life - 1, 1, world.now)
+        supervisor.died(slot.id, -1, -9, "was killed", world.now)
+        supervisor.spawned(slot.id, -1, 1, world.now)
         supervisor.spawned(slot.id, life, 1, world.now)
         supervisor.not_spawned(slot.id, life, "no memory", world.now)
         assert supervisor.answered(slot, 10_000, 1, True, world.now) is None
@@ -235,10 +259,10 @@ class Walk(RuleBasedStateMachine):
     # -- the workers ------------------------------------------------------------------------------------
 
     def _some(self, position, able) -> FakeWorker | None:
-        workers = [w for w in self.world.workers.values() if not w.killed and not w.hangs and able(w)]
+        workers = [w for w in self.world.processes.values() if not w.killed and not w.hangs and able(w)]
         return workers[position % len(workers)] if workers else None
 
-    @precondition(lambda self: any(w.can_step for w in self.world.workers.values()))
+    @precondition(lambda self: any(w.can_step for w in self.world.processes.values()))
     @rule(position=positions, times=st.sampled_from([1, 3, 20]))
     def step(self, position, times):
         worker = self._some(position, lambda w: w.can_step)
@@ -246,14 +270,14 @@ class Walk(RuleBasedStateMachine):
             worker.step()
             times -= 1
 
-    @precondition(lambda self: any(w.orders for w in self.world.workers.values()))
+    @precondition(lambda self: any(w.orders for w in self.world.processes.values()))
     @rule(position=positions)
     def obey(self, position):
         worker = self._some(position, lambda w: w.orders)
         if worker is not None:
             worker.obey()
 
-    @precondition(lambda self: any(w.running for w in self.world.workers.values()))
+    @precondition(lambda self: any(w.running for w in self.world.processes.values()))
     @rule(position=positions, which=positions, ok=st.sampled_from([True, True, False]))
     def answer(self, position, which, ok):
         worker = self._some(position, lambda w: w.running)
@@ -261,7 +285,7 @@ class Walk(RuleBasedStateMachine):
             seq = sorted(worker.running)[which % len(worker.running)]
             worker.answer(seq, ok, RAN_S[worker.running[seq].name])
 
-    @precondition(lambda self: any(w.out for w in self.world.workers.values()))
+    @precondition(lambda self: any(w.out for w in self.world.processes.values()))
     @rule(position=positions, times=st.sampled_from([1, 3, 20]))
     def read(self, position, times):
         worker = self._some(position, lambda w: w.out)
@@ -269,7 +293,7 @@ class Walk(RuleBasedStateMachine):
             self.world.read(worker)
             times -= 1
 
-    @precondition(lambda self: any(w.said for w in self.world.workers.values()))
+    @precondition(lambda self: any(w.said for w in self.world.processes.values()))
     @rule(position=positions)
     def hear(self, position):
         worker = self._some(position, lambda w: w.said)
@@ -286,7 +310,7 @@ class Walk(RuleBasedStateMachine):
     def _answer_all(self):
         while True:
             self.world.run()
-            runs = [w for w in self.world.workers.values() if w.running and not w.hangs and not w.killed]
+            runs = [w for w in self.world.processes.values() if w.running and not w.hangs and not w.killed]
             if not runs:
                 return
             seq = min(runs[0].running)
@@ -315,7 +339,7 @@ class Walk(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         world = self.world
-        for worker in world.workers.values():
+        for worker in world.processes.values():
             worker.hangs = False
         if len(world.calls) % 2:
             world.stop()
@@ -324,7 +348,7 @@ class Walk(RuleBasedStateMachine):
             self._answer_all()
             assert world.over
             assert self._phase == "stopped"
-            assert not world.workers
+            assert not world.processes
         else:
             self._run_out()
         assert sorted(world.ended) == sorted(world.calls), "every call has ended"
@@ -342,8 +366,10 @@ class Walk(RuleBasedStateMachine):
         assert world.rollout is None or world.rollout.over
         assert world.core.is_settled()
         assert self._phase in ("running", "stopped")
+        assert not self._state.incoming
+        assert not self._state.leaving
         for slot in self._state.slots.values():
-            assert slot.state.value in ("ready", "failed", "stopped")
+            assert slot.state.value in ("ready", "failed", "stopped", "resting")
             if slot.state.value == "ready":
                 assert slot.held == self._state.registry.epoch
                 assert not slot.sent
@@ -413,6 +439,7 @@ STEPS = {  # how likely each step is, and with what
     "die": (4, AT),
     "end_as_told": (6, {}),
     "pass_time": (8, {"seconds": any_of(0.001, 0.004, 0.004, 0.004, 0.1, 0.6, 3.0, 11.0)}),
+    "take_memory": (1, AT | {"megabytes": any_of(0, 150, 300)}),
     "hang_or_go_on": (1, AT),
     "cannot_be_interrupted": (1, AT),
     "repeat_old_news": (1, AT),
@@ -436,6 +463,9 @@ def walk_by_dice(seed, steps):
         queue_timeout_ms=dice.choice([None, None, 4000]),
         most=dice.choice([None, None, None, 4]),
         knows=dice.random() < 0.8,
+        recycles=dice.random() < 0.5,
+        idle_ms=dice.choice([None, 1500]),
+        min_workers=dice.choice([0, 1, 2]),
     )
     names, weights = list(STEPS), [weight for weight, _ in STEPS.values()]
     for name in dice.choices(names, weights, k=steps):

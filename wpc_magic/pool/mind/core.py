@@ -16,7 +16,8 @@ Invariants, which `Core.check` tests one by one:
 1.  A call that has not ended is in exactly one place: the queue, a slot's pinned queue, or one slot's books.
 2.  `queued` and `in_flight` count just those.
 3.  Only a slot with a process holds calls.
-4.  A slot is offered to calls only if it is ready, holds the epoch in force, and is not on its way out.
+4.  A slot is offered to calls only if it serves, is ready, holds the epoch in force, and is not on its way
+    out.
 5.  All calls that a worker holds are of one epoch: it gets none of a new one before it has ended the others.
 6.  A slot that is restarting has a process, is being filled, or has a moment for it.
 7.  A stopped pool has no process, no queued call, and no timer.
@@ -26,6 +27,12 @@ Invariants, which `Core.check` tests one by one:
     holds none is not full.
 11. A call is queued only while a slot is left that may run it.
 12. No call is queued that could be sent now.
+13. A slot that is to take a place holds no call, and there is a place: one that serves, with a process.
+14. A slot whose place was taken has a process, or one is being started; it takes no calls, and none waits
+    for it.
+15. A slot that rests has no process, and no call waits for it; while any rests, no more calls wait for any
+    worker than workers are on their way.
+16. A process is of one slot, whose life tells it from all others.
 """
 
 from __future__ import annotations
@@ -34,6 +41,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from ..options import PoolOptions
+from .calls import Call
 from .lifecycle import ALIVE, LOST, SlotState
 from .registry import Kind, Record
 from .rollout import Rollout
@@ -86,7 +94,9 @@ class Core:
 
     def is_settled(self) -> bool:
         """Whether every slot has come to where it stays: ready, failed, or stopped."""
-        return self.state.phase not in ("starting", "running") or not any(
+        if self.state.phase not in ("starting", "running"):
+            return True
+        return not self.supervisor.overlap.is_awaited() and not any(
             slot.state in _ON_THE_WAY or slot.replacing or slot.drains for slot in self.state.slots.values()
         )
 
@@ -110,10 +120,20 @@ class Core:
     def health(self) -> list[WorkerHealth]:
         """Return the health of every slot that stays, by number."""
         return [
-            WorkerHealth(slot.id, slot.state.value, len(slot.sent), len(slot.installing), slot.deaths)
+            WorkerHealth(
+                slot.id,
+                slot.state.value,
+                sum(len(each.sent) for each in self._of_number(slot)),
+                len(slot.installing),
+                slot.deaths,
+            )
             for _, slot in sorted(self.state.slots.items())
             if not slot.retired
         ]
+
+    def _of_number(self, slot: Slot) -> list[Slot]:
+        """Return the slot, and those whose place it has taken."""
+        return [slot, *(old for old in self.state.leaving.values() if old.id == slot.id)]
 
     def snapshot(self, name: str, now: float, facts: Mapping[int, ProcessFacts]) -> PoolSnapshot:
         """Return a picture of everything.
@@ -147,12 +167,16 @@ class Core:
         )
 
     def _worker(self, slot: Slot, now: float, facts: ProcessFacts) -> WorkerSnapshot:
-        seq, since = self.state.running(slot.id) if slot.sent else (0, 0.0)
-        begun = [
-            call for number, call in slot.sent.items() if (number <= seq or call.began_s) and not call.ended
-        ]
-        current = begun[0] if begun else None
-        since = (current.began_s or since) if current is not None else 0.0
+        begun: list[tuple[Call, float]] = []
+        slots = self._of_number(slot)
+        for each in slots:
+            seq, since = self.state.running(each.life) if each.sent else (0, 0.0)
+            begun += [
+                (call, call.began_s or since)
+                for number, call in each.sent.items()
+                if (number <= seq or call.began_s) and not call.ended
+            ]
+        current, since = begun[0] if begun else (None, 0.0)
         more = f" and {len(begun) - 1} more" if len(begun) > 1 else ""
         return WorkerSnapshot(
             worker_id=slot.id,
@@ -160,9 +184,9 @@ class Core:
             pid=slot.pid,
             current_call=f"{current}{more}" if current is not None else None,
             running_s=max(0.0, now - since) if since else None,
-            waiting=len(slot.sent) - len(begun) + len(slot.pinned),
-            done=slot.done,
-            failed=slot.failed,
+            waiting=sum(len(each.sent) for each in slots) - len(begun) + len(slot.pinned),
+            done=sum(each.done for each in slots),
+            failed=sum(each.failed for each in slots),
             restarts=slot.restarts,
             memory_bytes=facts.memory_bytes,
             cpu_percent=facts.cpu_percent,
@@ -180,7 +204,7 @@ class Core:
             With the number of the one that does not hold.
         """
         state, dispatch = self.state, self.dispatch
-        slots = list(state.slots.values())
+        slots = state.processes()
         waiting = [call for call in dispatch.waiting() if not call.ended]
         held = [call for slot in slots for call in slot.sent.values()]
         live = [call for call in held if not call.ended]
@@ -192,8 +216,8 @@ class Core:
         assert dispatch.queued == len(waiting), f"2: {dispatch.queued} queued, not {len(waiting)}"
         assert dispatch.in_flight == len(held), f"2: {dispatch.in_flight} in flight, not {len(held)}"
         assert all(slot.pid is not None for slot in slots if slot.sent), "3: calls without a process"
-        for number in dispatch.offered():
-            slot = state.slots[number]
+        for slot in dispatch.offered():
+            assert state.serves(slot), f"4: {slot} is offered, and does not serve"
             assert slot.state is SlotState.READY, f"4: {slot} is offered"
             assert slot.held == state.registry.epoch, f"4: {slot} is offered, and lags"
             assert not slot.drains, f"4: {slot} is offered, and drains"
@@ -208,16 +232,18 @@ class Core:
             assert all(slot.pid is None for slot in slots), "7: a process"
             assert not waiting, "7: a queued call"
             assert state.timers.next_due is None, "7: a timer"
-        for number in self.definitions.awaited():
-            assert state.slots[number].pid is not None, f"8: slot {number} is waited for"
+        there = {slot.life for slot in slots if slot.pid is not None}
+        assert there.issuperset(self.definitions.awaited()), "8: a process that is gone is waited for"
         for slot in slots:
             self._check_books(slot)
         assert state.usable() or not waiting, "11: nobody is left for what is queued"
         overlooked = dispatch.overlooked()
         assert overlooked is None, f"12: {overlooked} could be sent"
+        self._check_places()
 
     def _check_books(self, slot: Slot) -> None:
-        if slot.state in ALIVE and slot.held != self.state.registry.epoch and not slot.replacing:
+        lags = slot.held != self.state.registry.epoch and not slot.replacing and not slot.retired
+        if slot.state in ALIVE and lags:
             assert slot.installing, f"9: {slot} lags"
         plain = sum(call.record is not None and not call.record.is_async for call in slot.sent.values())
         assert slot.plain == plain, f"10: {slot} has {plain} plain calls, not {slot.plain}"
@@ -225,3 +251,32 @@ class Core:
         assert slot.ahead == (plain > 0 and len(slot.sent) > 1), f"10: {slot}: ahead={slot.ahead}"
         if slot.retired or slot.state in LOST:
             assert all(call.ended for call in slot.pinned), f"11: {slot} will not run what waits for it"
+
+    def _check_places(self) -> None:
+        state = self.state
+        for number, slot in state.incoming.items():
+            assert slot.pid is not None or slot.starting, f"13: {slot} does not come"
+            assert not slot.sent, f"13: {slot} has calls"
+            assert not slot.pinned, f"13: calls wait for {slot}"
+            old = state.slots.get(number)
+            assert old is not None, f"13: there is no place for {slot}"
+            assert old.pid is not None, f"13: {old} has no process"
+            assert not old.retired, f"13: {old} goes away"
+        for life, slot in state.leaving.items():
+            assert life == slot.life, f"14: {slot}"
+            assert slot.pid is not None or slot.starting, f"14: {slot} is gone"
+            assert slot.retired, f"14: {slot} stays"
+            assert slot.drains or slot.replacing, f"14: {slot} takes calls"
+            assert not slot.pinned, f"14: calls wait for {slot}"
+        resting = {number for number, slot in state.slots.items() if slot.state is SlotState.RESTING}
+        assert resting == state.resting, f"15: {resting} rest, not {state.resting}"
+        for number in resting:
+            slot = state.slots[number]
+            assert slot.pid is None, f"15: {slot} has a process"
+            assert not slot.starting, f"15: {slot} has a process"
+            assert all(call.ended for call in slot.pinned), f"15: a call waits for {slot}"
+        if resting:
+            coming = sum(slot.state in _ON_THE_WAY and not slot.restart_at for slot in state.slots.values())
+            assert self.dispatch.unpinned() <= coming, "15: calls wait, and a worker rests"
+        lives = [slot.life for slot in state.processes() if slot.life]
+        assert len(set(lives)) == len(lives), "16: two slots of one life"

@@ -64,7 +64,7 @@ class Definitions:
         state = self._state
         change = state.registry.propose(records, removed)
         there = [s for s in state.slots.values() if s.state in ALIVE and not s.replacing and not s.retired]
-        free = [s.id for s in there if not s.sent and not s.installing]
+        free = [s.life for s in there if not s.sent and not s.installing]
         rollout = self._rollout = Rollout(change, free)
         for slot in there:
             self._install(slot, change)
@@ -83,11 +83,9 @@ class Definitions:
         if rollout is not self._rollout:
             return
         limit = self._state.options.control_timeout_ms
-        for number in sorted(rollout.waiting):
-            rollout.refuse(number, InstallError(f"it took longer than control_timeout_ms={limit}"))
-            slot = self._state.slots.get(number)
-            if slot is not None:
-                self._replace(slot, "a definition took too long to install")
+        for slot in [s for s in self._state.slots.values() if s.life in rollout.waiting]:
+            rollout.refuse(slot.id, InstallError(f"it took longer than control_timeout_ms={limit}"))
+            self._replace(slot, "a definition took too long to install")
         self._decide(now)
 
     def withdraw(self, rollout: Rollout, now: float) -> None:
@@ -106,7 +104,7 @@ class Definitions:
         self._rollout = None
         epoch = rollout.change.epoch
         for slot in self._state.slots.values():
-            if epoch in slot.installing or slot.id in rollout.holders:
+            if epoch in slot.installing or slot.life in rollout.holders:
                 self._state.effects.append(SendForget(slot.id, slot.life, epoch))
             if epoch in slot.installing:
                 slot.installing.remove(epoch)  # its answer means nothing any more
@@ -127,7 +125,7 @@ class Definitions:
         }
         state.emit(0, "definition_changed", details=details)
         for slot in state.slots.values():
-            if slot.id in rollout.holders:
+            if slot.life in rollout.holders:
                 slot.held = change.epoch
             self.catch_up(slot)
         self._dispatch.feed(now)
@@ -137,7 +135,7 @@ class Definitions:
         registry = self._state.registry
         if slot.held == registry.epoch:
             return True
-        if slot.held and not slot.installing and not slot.replacing:
+        if slot.held and not slot.installing and not slot.replacing and not slot.retired:
             self._install(slot, registry.since(slot.held))
         return False
 
@@ -153,7 +151,7 @@ class Definitions:
             slot.installing.remove(epoch)
             rollout = self._rollout
             if rollout is not None and epoch == rollout.change.epoch:
-                rollout.accept(slot.id)
+                rollout.accept(slot.life)
                 self._decide(now)
             else:
                 slot.held = epoch
@@ -180,6 +178,8 @@ class Definitions:
         if rollout is not None and epoch == rollout.change.epoch:
             rollout.refuse(slot.id, reason)
             self._decide(now)
+        elif slot.retired and slot.held:
+            pass  # it gets no more calls, so it may end those that it has
         elif slot.held:
             self._refused_late(slot, epoch, culprit, error)
         else:
@@ -230,12 +230,12 @@ class Definitions:
         rollout = self._rollout
         if rollout is None:
             return
-        if by_itself and slot.id in rollout.waiting and rollout.change.epoch in slot.installing:
+        if by_itself and slot.life in rollout.waiting and rollout.change.epoch in slot.installing:
             rollout.refuse(slot.id, InstallError("the worker died while it installed it"))
         else:
-            rollout.lose(slot.id)
+            rollout.lose(slot.life)
         self._decide(now)
 
     def awaited(self) -> list[int]:
-        """Return the slots whose answer the change under way waits for."""
+        """Return the processes, by life, whose answer the change under way waits for."""
         return sorted(self._rollout.waiting) if self._rollout is not None else []

@@ -30,6 +30,10 @@ class Dispatch:
         What the parts of the core share.
     replace : callable
         Given a slot and a reason, ends its process and has the slot filled again.
+    spent : callable
+        Given a slot that has been sent the last call that one process may have.
+    wake : callable
+        Brings slots back that rest, for calls that wait.
 
     Attributes
     ----------
@@ -39,17 +43,25 @@ class Dispatch:
         Calls that a worker has been given and has not answered.
     """
 
-    def __init__(self, state: State, replace: Callable[[Slot, str], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        replace: Callable[[Slot, str], None],
+        spent: Callable[[Slot], None],
+        wake: Callable[[], None],
+    ) -> None:
         self._state = state
+        self._spent = spent
+        self._wake = wake
         self._admission = Admission(state, lambda: self.queued + self.in_flight)
         self._stopping = Stopping(state, self._weigh, replace)
         self._limits = Limits(state, self._stopping.stop, self._give_up)
         self._stuck = Stuck(state, lambda slot: self._is_open(slot) and not slot.plain, self._weigh)
         self._queue: deque[Call] = deque()  # with calls that have ended: they are skipped
-        self._loads = Loads()
+        self._loads: Loads[Slot] = Loads()
         self.queued = 0
         self.in_flight = 0
-        self._latest = 0  # the slot that was given a call last
+        self._latest: Slot | None = None  # that was given a call last
         self._ahead = 0  # slots where calls may wait behind another
 
     # -- a call begins ----------------------------------------------------------------------------------
@@ -88,13 +100,15 @@ class Dispatch:
             # The way of nearly every call: nothing is to be asked again, and a worker has room.
             stats = state.stats.get(quick.key)
             deep = 1 if stats is None else stats.depth if not call.items else self._depth(quick, call)
-            number = None if self._queue else self._next(deep)
-            if number is not None:
-                self._send(state.slots[number], call, quick, deep)
+            slot = None if self._queue else self._next(deep)
+            if slot is not None:
+                self._send(slot, call, quick, deep)
                 return
             if self.in_flight and state.usable():  # a worker that will have room
                 self._queue.append(call)
                 self.queued += 1
+                if state.resting:
+                    self._wake()
                 return
         record, pinned = self._admission.accept(call)
         slot = self._choose(record, call, pinned)
@@ -104,6 +118,8 @@ class Dispatch:
         else:
             (self._queue if pinned is None else pinned.pinned).append(call)
             self.queued += 1
+            if state.resting:
+                self._wake()
         self._limits.on_waiting(call, record, now)
 
     def _choose(self, record: Record, call: Call, pinned: Slot | None) -> Slot | None:
@@ -121,17 +137,17 @@ class Dispatch:
                 s for s in self._state.slots.values() if self._is_open(s) and self._fits(s, record, call)
             ]
             return min(open_, key=lambda slot: len(slot.sent), default=None)
-        number = self._next(self._depth(record, call))
-        return None if number is None else self._state.slots[number]
+        return self._next(self._depth(record, call))
 
-    def _next(self, deep: int) -> int | None:
+    def _next(self, deep: int) -> Slot | None:
         """Return the slot with the fewest calls; of equals, the one that has waited longest.
 
         But where no call is under way at all, one call comes after another, and the worker that has run the
         last is the one whose memory is still in the processor's cache.
         """
-        if not self.in_flight and self._latest in self._loads.of:
-            return self._latest
+        latest = self._latest
+        if not self.in_flight and latest is not None and latest in self._loads.of:
+            return latest
         return self._loads.lightest(deep)
 
     def _fits(self, slot: Slot, record: Record, call: Call) -> bool:
@@ -165,7 +181,7 @@ class Dispatch:
         call.seq = seq = slot.next_seq
         slot.next_seq = seq + 1
         slot.sent[seq] = call
-        self._latest = slot.id
+        self._latest = slot
         self.in_flight += 1
         if not record.is_async:
             slot.plain += 1
@@ -175,17 +191,19 @@ class Dispatch:
             slot.ahead = True
             self._ahead += 1
         if slot.full:  # it was open a moment ago
-            self._loads.drop(slot.id)
+            self._loads.drop(slot)
         else:
-            self._loads.put(slot.id, slot.plain)
+            self._loads.put(slot, slot.plain)
         state.sends.append((slot, call))
+        if seq == slot.most:
+            self._spent(slot)
 
     def _weigh(self, slot: Slot) -> None:
         """Enter how much a slot holds, or take it out where it takes no calls."""
         if slot.full or not self._is_open(slot):
-            self._loads.drop(slot.id)
+            self._loads.drop(slot)
         else:
-            self._loads.put(slot.id, slot.plain)
+            self._loads.put(slot, slot.plain)
 
     # -- a call ends ------------------------------------------------------------------------------------
 
@@ -216,8 +234,8 @@ class Dispatch:
             else:
                 slot.failed += 1
                 state.failed += 1
-        if slot.id in self._loads.of:  # so it is open
-            self._loads.put(slot.id, slot.plain)
+        if slot in self._loads.of:  # so it is open
+            self._loads.put(slot, slot.plain)
         else:
             self._weigh(slot)
         if (slot.pinned or self._queue or self._ahead) and not self._has_enough(slot):
@@ -277,6 +295,8 @@ class Dispatch:
                 continue
             slot = self._lightest(record, call)
             if slot is None:
+                if self._state.resting:
+                    self._wake()
                 return
             queue.popleft()
             self.queued -= 1
@@ -336,7 +356,8 @@ class Dispatch:
             slot, call.slot = call.slot, None
             if call.ended:
                 continue
-            pinned = slot if call.options.worker_id is not None else None
+            # The seat's, also where its process has been taken over from meanwhile.
+            pinned = None if slot is None or call.options.worker_id is None else self._state.heir(slot)
             if call.expired is not None and not call.crashes:
                 self._state.finish(call, call.expired)
             elif pinned is not None and (pinned.retired or pinned.state in LOST):
@@ -345,6 +366,8 @@ class Dispatch:
                 self.queued += 1
                 (self._queue if pinned is None else pinned.pinned).appendleft(call)
         self.feed(now)
+        if self._state.resting:
+            self._wake()
         self.fail_if_lost()
 
     def cancel(self, call: Call, now: float) -> bool:
@@ -363,7 +386,7 @@ class Dispatch:
 
     def cancel_all(self, which: Callable[[Call], bool], now: float) -> int:
         """End every call that is wanted; return how many."""
-        held = [call for slot in self._state.slots.values() for call in slot.sent.values()]
+        held = [call for slot in self._state.processes() for call in slot.sent.values()]
         # The last first: so none is sent just because the one before it has gone.
         return sum([self.cancel(call, now) for call in [*reversed(self.waiting()), *held] if which(call)])
 
@@ -390,7 +413,7 @@ class Dispatch:
         slot.sent.clear()
         slot.plain = 0
         slot.ahead = slot.full = False
-        self._loads.drop(slot.id)
+        self._loads.drop(slot)
         return calls
 
     def close(self, slot: Slot) -> None:
@@ -421,8 +444,15 @@ class Dispatch:
                 self._state.finish(call, _gone(call, slot))
         slot.pinned.clear()
 
+    def unpinned(self) -> int:
+        """Return how many calls are queued that any slot may run."""
+        return self.queued - sum(
+            not call.ended for slot in self._state.slots.values() for call in slot.pinned
+        )
+
     def forget(self) -> None:
         """Begin anew: the pool has stopped."""
+        self._latest = None
         self._queue.clear()
         self._stuck.forget()
 
@@ -446,7 +476,7 @@ class Dispatch:
                     return call
         return None
 
-    def offered(self) -> list[int]:
+    def offered(self) -> list[Slot]:
         """Return the slots that calls may be given to."""
         return self._loads.slots()
 

@@ -21,6 +21,7 @@ __all__ = [
     "SendRevoke",
     "Spawn",
     "Tell",
+    "Weigh",
 ]
 
 
@@ -77,6 +78,13 @@ class SendPing(NamedTuple):
     life: int
 
 
+class Weigh(NamedTuple):
+    """Tell the mind how much memory of its own a process has in use."""
+
+    slot: int
+    life: int
+
+
 class SendLeave(NamedTuple):
     """Ask a process to end: softly if its call may end first, else the call is interrupted."""
 
@@ -111,6 +119,7 @@ Effect = (
     | SendInterrupt
     | SendPing
     | SendLeave
+    | Weigh
     | Finish
     | Tell
     | End

@@ -9,6 +9,8 @@
                      failed <──exhausted──────── restarting ──ready──> ready
                         └──────── revived ───────────^
 
+    ready ──rests──> resting ──wakes──> starting
+
     every state ──stop──> stopped
 """
 
@@ -28,6 +30,7 @@ class SlotState(StrEnum):
     DEGRADED = "degraded"
     RESTARTING = "restarting"
     FAILED = "failed"
+    RESTING = "resting"
 
 
 class Cause(StrEnum):
@@ -40,6 +43,8 @@ class Cause(StrEnum):
     DIES = "dies"
     EXHAUSTED = "exhausted"
     REVIVED = "revived"
+    RESTS = "rests"
+    WAKES = "wakes"
     STOP = "stop"
 
 
@@ -61,6 +66,8 @@ _TABLE: dict[tuple[SlotState, Cause], SlotState] = {
     (SlotState.RESTARTING, Cause.DIES): SlotState.RESTARTING,
     (SlotState.RESTARTING, Cause.EXHAUSTED): SlotState.FAILED,
     (SlotState.FAILED, Cause.REVIVED): SlotState.RESTARTING,
+    (SlotState.READY, Cause.RESTS): SlotState.RESTING,
+    (SlotState.RESTING, Cause.WAKES): SlotState.STARTING,
     **{(state, Cause.STOP): SlotState.STOPPED for state in SlotState},
 }
 

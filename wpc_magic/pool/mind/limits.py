@@ -90,7 +90,7 @@ class Limits:
         """Return when a call's first instruction ran, in seconds; None if it has not."""
         if call.began_s:
             return call.began_s
-        seq, since = self._state.running(slot.id)
+        seq, since = self._state.running(slot.life)
         return since if seq == call.seq and since else None
 
     def _stop(self, call: Call, slot: Slot, timeout_ms: int, now: float) -> None:

@@ -20,14 +20,16 @@ class Rollout:
     change : Change
         What is rolled out.
     free : iterable of int
-        The slots that were asked and held no calls then.
+        The processes, by their lives, that were asked and held no calls then.
 
     Attributes
     ----------
     waiting : set of int
         Those of them that have not answered.
     holders : set of int
-        The slots, free or not, that hold the change beside what is in force.
+        The processes, free or not, that hold the change beside what is in force.
+    refused_by : int or None
+        The number of the slot that has refused it.
 
     Examples
     --------
@@ -56,17 +58,17 @@ class Rollout:
         """Whether the outcome is known: one has refused, or none is waited for any more."""
         return self.refused_by is not None or not self.waiting
 
-    def accept(self, slot: int) -> None:
+    def accept(self, life: int) -> None:
         """Note that a worker has installed it."""
-        self.waiting.discard(slot)
-        self.holders.add(slot)
+        self.waiting.discard(life)
+        self.holders.add(life)
 
     def refuse(self, slot: int, reason: object) -> None:
         """Note that a worker could not install it."""
         if self.refused_by is None:
             self.refused_by, self.reason = slot, reason
 
-    def lose(self, slot: int) -> None:
+    def lose(self, life: int) -> None:
         """Note that a worker is gone for a cause of its own: it will start with what is in force."""
-        self.waiting.discard(slot)
-        self.holders.discard(slot)
+        self.waiting.discard(life)
+        self.holders.discard(life)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 __all__ = ["ASYNC_DEPTH", "Loads", "depth"]
 
 ASYNC_DEPTH = 256
@@ -36,7 +38,10 @@ def depth(mean_s: float | None, is_async: bool) -> int:
     return max(1, int(_AHEAD_S / max(mean_s, _AHEAD_S / _MOST)))
 
 
-class Loads:
+_Worker = TypeVar("_Worker")
+
+
+class Loads(Generic[_Worker]):
     """The workers that can take calls, by how many they hold; the least loaded in constant time.
 
     Attributes
@@ -50,7 +55,7 @@ class Loads:
 
     Examples
     --------
-    >>> loads = Loads()
+    >>> loads = Loads[int]()
     >>> loads.put(1, 0); loads.put(2, 0)
     >>> first = loads.lightest(1); loads.put(first, 1); first, loads.lightest(1)
     (1, 2)
@@ -59,10 +64,10 @@ class Loads:
     """
 
     def __init__(self) -> None:
-        self.of: dict[int, int] = {}
-        self._buckets: list[dict[int, None]] = [{}]
+        self.of: dict[_Worker, int] = {}
+        self._buckets: list[dict[_Worker, None]] = [{}]
 
-    def put(self, slot: int, load: int) -> None:
+    def put(self, slot: _Worker, load: int) -> None:
         """Enter a slot, or change its load."""
         old = self.of.get(slot)
         if old is not None:
@@ -72,19 +77,19 @@ class Loads:
         self.of[slot] = load
         self._buckets[load][slot] = None
 
-    def drop(self, slot: int) -> None:
+    def drop(self, slot: _Worker) -> None:
         """Take a slot out; nothing happens if it is not in."""
         load = self.of.pop(slot, None)
         if load is not None:
             del self._buckets[load][slot]
 
-    def lightest(self, limit: int) -> int | None:
+    def lightest(self, limit: int) -> _Worker | None:
         """Return the slot with the least load below `limit`, or None."""
         for bucket in self._buckets[:limit]:
             if bucket:
                 return next(iter(bucket))
         return None
 
-    def slots(self) -> list[int]:
+    def slots(self) -> list[_Worker]:
         """Return the slots that are in."""
         return list(self.of)

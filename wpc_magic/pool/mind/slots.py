@@ -20,7 +20,7 @@ class Slot:
     state : SlotState
         Its health.
     life : int
-        Which process fills it: counts from 1, so that news of an earlier one is told apart.
+        Which process fills it: its number in the pool, from 1, so that news of another is told apart.
     pid : int or None
         The process, from when it has been started until it is gone.
     starting : bool
@@ -61,6 +61,18 @@ class Slot:
         Whether it takes no more calls, and its process ends with the last that it has.
     retired : bool
         Whether it goes away with its process.
+    why : str
+        Why that is; for one that comes, why it takes another's place.
+    most : int
+        The number of the call with which it has had as many as one process may have; 0: no limit.
+    idle_since : float
+        Since when it has been seen to be idle; 0: not looked at.
+    seen_seq : int
+        `next_seq` at that look.
+    failures : int
+        How often in a row a process could not be started that was to take its place.
+    spare_until : float
+        Until when its place is not taken for a limit, since that has failed.
     """
 
     __slots__ = (
@@ -72,11 +84,14 @@ class Slot:
         "drains",
         "epoch",
         "failed",
+        "failures",
         "full",
         "held",
         "id",
+        "idle_since",
         "installing",
         "life",
+        "most",
         "next_seq",
         "pid",
         "pinned",
@@ -86,9 +101,12 @@ class Slot:
         "restart_at",
         "restarts",
         "retired",
+        "seen_seq",
         "sent",
+        "spare_until",
         "starting",
         "state",
+        "why",
     )
 
     def __init__(self, id: int) -> None:
@@ -102,6 +120,7 @@ class Slot:
         self.done = 0
         self.failed = 0
         self.retired = False
+        self.why = ""
         self.restart_at = 0.0
         self.empty()
 
@@ -122,6 +141,11 @@ class Slot:
         self.asked = 0.0
         self.replacing = ""
         self.drains = False
+        self.most = 0
+        self.idle_since = 0.0
+        self.seen_seq = 1
+        self.failures = 0
+        self.spare_until = 0.0
 
     def __repr__(self) -> str:
         return f"<slot {self.id}: {self.state.value}, life {self.life}, {len(self.sent)} sent>"

@@ -32,8 +32,8 @@ class State:
     dice : callable
         Returns a number from 0 up to 1.
     running : callable
-        Given a slot's number, returns what its status page says: the number of the call begun last, and
-        since when in seconds (0: not at its first instruction).
+        Given a process by its life, returns what its status page says: the number of the call begun last,
+        and since when in seconds (0: not at its first instruction).
 
     Attributes
     ----------
@@ -42,7 +42,16 @@ class State:
     draining : bool
         Whether new calls are refused, because the pool stops when the last one has ended.
     slots : dict
-        By number.
+        The slots that serve, by number.
+    incoming : dict
+        By number: processes that are to take the place of one that serves, as slots of their own.
+    leaving : dict
+        By life: slots whose place has been taken, until their process is gone. They end the calls that they
+        hold, and get no more.
+    resting : set of int
+        The slots without a process, because there was nothing to do; the next call that needs one wakes it.
+    lives : int
+        How many processes were wanted so far: each has a number of its own, which is the slot's `life`.
     effects : list of Effect
         What the driver has to do; it takes them out.
     sends : list of (Slot, Call)
@@ -62,6 +71,10 @@ class State:
         self.phase: Phase = "stopped"
         self.draining = False
         self.slots: dict[int, Slot] = {}
+        self.incoming: dict[int, Slot] = {}
+        self.leaving: dict[int, Slot] = {}
+        self.resting: set[int] = set()
+        self.lives = 0
         self.registry = Registry()
         self.stats: dict[int, FunctionStats] = {}  # by the key of a revision
         self.timers = Timers()
@@ -103,17 +116,36 @@ class State:
         self.effects.append(Tell(event))
 
     def move(self, slot: Slot, cause: Cause) -> None:
-        """Change the health of a slot by the table, and tell if it is another one now."""
+        """Change the health of a slot by the table, and tell if it serves and is in another state now."""
         before, slot.state = slot.state, move(slot.state, cause)
-        if slot.state is not before:
+        if slot.state is not before and self.serves(slot):
             details = {"from": before.value, "to": slot.state.value}
             severity: Severity = "error" if slot.state.value == "failed" else "info"
             self.emit(slot.id, "worker_health_state_changed", severity, details=details)
 
+    def processes(self) -> list[Slot]:
+        """Return all slots that have a process, or may have one: those that serve, come, and leave."""
+        return [*self.slots.values(), *self.incoming.values(), *self.leaving.values()]
+
+    def serves(self, slot: Slot) -> bool:
+        """Whether it is the one that calls for its number go to."""
+        return self.slots.get(slot.id) is slot
+
+    def heir(self, slot: Slot) -> Slot:
+        """Return the slot that calls for its number go to; itself if there is none."""
+        return self.slots.get(slot.id, slot)
+
+    def of_life(self, number: int, life: int) -> Slot | None:
+        """Return the slot that this process fills, or is started for; None: nobody wants it any more."""
+        for slot in (self.slots.get(number), self.incoming.get(number), self.leaving.get(life)):
+            if slot is not None and slot.life == life:
+                return slot
+        return None
+
     def alive(self, number: int, life: int) -> Slot | None:
         """Return the slot if that process still fills it."""
-        slot = self.slots.get(number)
-        return slot if slot is not None and slot.life == life and slot.pid is not None else None
+        slot = self.of_life(number, life)
+        return slot if slot is not None and slot.pid is not None else None
 
     def usable(self) -> bool:
         """Whether any slot can run calls, now or later."""
@@ -121,7 +153,7 @@ class State:
 
     def has_begun(self, slot: Slot, call: Call) -> bool:
         """Tell whether a worker has begun a call that it holds; calls begin in the order of their numbers."""
-        return bool(call.began_s) or self.running(slot.id)[0] >= call.seq
+        return bool(call.began_s) or self.running(slot.life)[0] >= call.seq
 
     def revoke(self, slot: Slot, seqs: Iterable[int]) -> None:
         """Ask a worker to give up calls that have not begun."""

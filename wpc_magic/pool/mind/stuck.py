@@ -41,20 +41,19 @@ class Stuck:
         if not self._looking:
             self._looking = True
             state = self._state
-            at = {s.id: (s.life, state.running(s.id)[0]) for s in state.slots.values() if s.ahead}
+            at = {s.life: state.running(s.life)[0] for s in state.processes() if s.ahead}
             state.timers.at(now + _STUCK_S, lambda now: self._look(at, now))
 
-    def _look(self, at: dict[int, tuple[int, int]], now: float) -> None:
+    def _look(self, at: dict[int, int], now: float) -> None:
         self._looking = False
-        slots = self._state.slots.values()
-        if not any(self._idles(slot) for slot in slots):
+        if not any(self._idles(slot) for slot in self._state.slots.values()):
             return  # the next that has nothing to do has us look again
         again = False
-        for slot in slots:
+        for slot in self._state.processes():
             if slot.ahead:
-                seq = self._state.running(slot.id)[0]
+                seq = self._state.running(slot.life)[0]
                 behind = self._behind(slot, seq)
-                if behind and at.get(slot.id) == (slot.life, seq):
+                if behind and at.get(slot.life) == seq:
                     slot.full = True
                     slot.asked_back = behind[-1]
                     self._close(slot)

@@ -15,7 +15,10 @@ from .define import Definitions
 from .dispatch import Dispatch
 from .effects import End, Kill, SendLeave, Spawn
 from .heartbeat import Heartbeat
-from .lifecycle import Cause, SlotState
+from .lifecycle import ALIVE, Cause, SlotState
+from .overlap import ASKED, Overlap
+from .recycle import Recycling
+from .rest import Rest
 from .restart import restart_delay_s
 from .slots import Slot
 from .state import State
@@ -37,9 +40,14 @@ class Supervisor:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self.dispatch = Dispatch(state, self.replace)
+        self.dispatch = Dispatch(
+            state, self.replace, lambda slot: self.recycling.spent(slot), lambda: self.rest.wake()
+        )
         self.definitions = Definitions(state, self.dispatch, self.replace, self._give_up_start)
-        self._heartbeat = Heartbeat(state, self.dispatch)
+        self.overlap = Overlap(state, self.dispatch, self.definitions, self._spawn, self.leave_if_empty)
+        self.recycling = Recycling(state, self.overlap.ask, self.replace)
+        self.rest = Rest(state, self.dispatch, self.overlap, self._spawn)
+        self._heartbeat = Heartbeat(state, self.dispatch, self._look)
         self.heard = self._heartbeat.heard
 
     # -- the pool as a whole ----------------------------------------------------------------------------
@@ -57,15 +65,21 @@ class Supervisor:
             raise PoolStateError(f"the workers are {state.phase} already")
         state.phase = "starting"
         state.slots.clear()
+        state.resting.clear()
         for _ in range(count):
-            self._add(now)
+            self._add()
         self._heartbeat.beat(now)
 
-    def _add(self, now: float) -> None:
+    def _look(self, now: float) -> None:
+        """Look after what has no moment of its own."""
+        self.recycling.look(now)
+        self.rest.look(now)
+
+    def _add(self) -> None:
         slot = Slot(max(self._state.slots, default=0) + 1)
         self._state.slots[slot.id] = slot
         self._state.move(slot, Cause.START)
-        self._spawn(slot, now)
+        self._spawn(slot)
 
     def stop(self, now: float) -> None:
         """End every call and every process: softly at first, by force when most of the time is over."""
@@ -75,7 +89,9 @@ class Supervisor:
         state.phase = "stopping"
         state.draining = False
         self.dispatch.fail_queued(PoolStoppedError, "was queued when the pool was stopped")
-        for slot in list(state.slots.values()):
+        self.overlap.clear("the pool was stopped")
+        state.resting.clear()
+        for slot in state.processes():
             for call in self.dispatch.lose(slot):
                 if not call.ended:
                     slot.failed += 1
@@ -92,14 +108,14 @@ class Supervisor:
 
     def _by_force(self, now: float) -> None:
         if self._state.phase == "stopping":
-            for slot in self._state.slots.values():
+            for slot in self._state.processes():
                 if slot.pid is not None:
                     self._state.effects.append(Kill(slot.id, slot.life))
 
     def _stopped_if_empty(self) -> None:
         state = self._state
         if state.phase == "stopping" and not any(
-            slot.pid is not None or slot.starting for slot in state.slots.values()
+            slot.pid is not None or slot.starting for slot in state.processes()
         ):
             state.phase = "stopped"
             state.timers.clear()
@@ -118,14 +134,18 @@ class Supervisor:
         self._must_run()
         staying = sorted(number for number, slot in state.slots.items() if not slot.retired)
         for _ in range(count - len(staying)):
-            self._add(now)
+            self._add()
         for number in staying[count:]:
             slot = state.slots[number]
             slot.retired = True
+            slot.why = "the pool was made smaller"
+            self.overlap.drop(number, slot.why)
             self.dispatch.fail_pinned(slot)
             self._drain(slot, now)
             if slot.pid is None and not slot.starting:
                 self._remove(slot)
+        if state.resting:
+            self.rest.wake()
         self.dispatch.fail_if_lost()
         self._is_ready_now()
 
@@ -137,12 +157,21 @@ class Supervisor:
         if slot.state is not SlotState.STOPPED:
             self._state.move(slot, Cause.STOP)
         slot.restart_at = 0.0  # its timer is still there, and another slot may get its number
+        self._state.resting.discard(slot.id)
         del self._state.slots[slot.id]
 
     # -- one worker -------------------------------------------------------------------------------------
 
     def restart(self, number: int, drain: bool, now: float) -> int:
         """Have a slot filled by a new process; bring back one that has failed.
+
+        Parameters
+        ----------
+        number : int
+            The slot's.
+        drain : bool
+            Whether the new process is ready first, and the old one ends the calls that it has; else that is
+            ended at once.
 
         Returns
         -------
@@ -163,13 +192,17 @@ class Supervisor:
         slot.deaths = 0
         if slot.state is SlotState.FAILED:
             state.move(slot, Cause.REVIVED)
-            self._spawn(slot, now)
+            self._spawn(slot)
         elif slot.restart_at:
-            self._spawn(slot, now)
-        elif drain and slot.sent:
-            self._drain(slot, now)
+            self._spawn(slot)
+        elif slot.state is SlotState.RESTING:
+            pass  # it starts when it is needed
+        elif drain and slot.state in ALIVE:
+            self.overlap.drop(number, ASKED)  # one that comes may have begun before what the restart is for
+            self.overlap.ask(slot, ASKED)
         else:
-            self.replace(slot, "it was asked to restart")
+            self.overlap.drop(number, ASKED)
+            self.replace(slot, ASKED)
         return life
 
     def _drain(self, slot: Slot, now: float) -> None:
@@ -181,7 +214,7 @@ class Supervisor:
     def leave_if_empty(self, slot: Slot, now: float) -> None:
         """Have a process that takes no more calls end, once its last has ended."""
         if slot.drains and not slot.sent and slot.pid is not None and not slot.replacing:
-            slot.replacing = "the pool was made smaller" if slot.retired else "it was asked to restart"
+            slot.replacing = slot.why
             self._state.effects.append(SendLeave(slot.id, slot.life, False))
             life = slot.life
             due = now + self._state.options.stop_timeout_ms / 1000
@@ -202,9 +235,11 @@ class Supervisor:
             self.dispatch.close(slot)
         self._kill(slot, slot.life)
 
-    def _spawn(self, slot: Slot, now: float) -> None:
+    def _spawn(self, slot: Slot) -> None:
         slot.empty()
-        slot.life += 1
+        self._state.lives += 1
+        slot.life = self._state.lives
+        slot.most = self._state.options.max_calls_per_worker or 0
         slot.restart_at = 0.0
         slot.starting = True
         self._state.effects.append(Spawn(slot.id, slot.life))
@@ -212,8 +247,8 @@ class Supervisor:
     def spawned(self, number: int, life: int, pid: int, now: float) -> bool:
         """Note that a process has been started; return False if nobody wants it any more."""
         state = self._state
-        slot = state.slots.get(number)
-        if slot is None or slot.life != life or not slot.starting:
+        slot = state.of_life(number, life)
+        if slot is None or not slot.starting:
             return False
         slot.starting = False
         slot.pid = pid
@@ -228,8 +263,8 @@ class Supervisor:
 
     def not_spawned(self, number: int, life: int, why: str, now: float) -> None:
         """Note that no process could be started."""
-        slot = self._state.slots.get(number)
-        if slot is not None and slot.life == life and slot.starting:
+        slot = self._state.of_life(number, life)
+        if slot is not None and slot.starting:
             slot.starting = False
             self._died(slot, None, why, now)
 
@@ -260,7 +295,9 @@ class Supervisor:
         state = self._state
         if not self.definitions.installed(slot, epoch, now) or slot.replacing:
             return
-        if not slot.ready_since and state.phase in ("starting", "running"):
+        if state.incoming.get(slot.id) is slot:
+            self.overlap.take_over(slot, now)
+        elif not slot.ready_since and state.phase in ("starting", "running"):
             again = slot.state is SlotState.RESTARTING
             slot.ready_since = now
             state.emit(slot.id, "worker_ready", source="worker", details={"pid": slot.pid})
@@ -290,13 +327,13 @@ class Supervisor:
         report : str
             What is known of it, for people.
         """
-        slot = self._state.slots.get(number)
-        if slot is not None and slot.life == life and slot.pid is not None:
+        slot = self._state.alive(number, life)
+        if slot is not None:
             self._died(slot, exitcode, report, now)
 
     def _died(self, slot: Slot, exitcode: int | None, report: str, now: float) -> None:
         state = self._state
-        begun = state.running(slot.id)[0] if slot.pid is not None else 0
+        begun = state.running(slot.life)[0] if slot.pid is not None else 0
         calls = self.dispatch.lose(slot)
         why, asked = slot.replacing, bool(slot.replacing)
         going = state.phase == "stopping" or slot.retired
@@ -304,7 +341,8 @@ class Supervisor:
         if was_ready and now - slot.ready_since >= state.options.restart_stable_after_ms / 1000:
             slot.deaths = 0
         failed_again = not was_ready and not asked and slot.state is SlotState.RESTARTING
-        if not going:
+        serves = state.serves(slot)
+        if not going and serves:
             state.move(slot, Cause.DIES)
         reason = why or ("stopped" if going else report.partition("\n")[0])
         details = {"exitcode": exitcode, "reason": reason}
@@ -316,10 +354,16 @@ class Supervisor:
         slot.empty()
         back = [call for call in calls if not self._ends_with(call, slot, begun, why, exitcode, report)]
         self.dispatch.queue_again(back, now)  # before it is known whether the slot comes back: that ends them
-        if not going:
+        if not serves and slot.retired:
+            self.overlap.gone(slot)
+        elif not serves:
+            self.overlap.failed(slot, reason, now)
+        elif not going:
             self._plan(slot, asked, now)
         elif slot.retired:
             self._remove(slot)
+        if state.resting:
+            self.rest.wake()
         self._stopped_if_empty()
         self._is_ready_now()
 
@@ -360,13 +404,16 @@ class Supervisor:
             }
             state.emit(slot.id, "worker_restart_exhausted", "error", details=details)
             state.move(slot, Cause.EXHAUSTED)
+            self.overlap.drop(slot.id, "the slot has failed")
             self.dispatch.fail_pinned(slot)
             self.dispatch.fail_if_lost()
             return
         details = {"attempt": slot.deaths, "delay_ms": round(delay * 1000)}
         state.emit(slot.id, "worker_restart_scheduled", details=details)
+        if self.overlap.promote(slot):
+            return
         if not delay:
-            self._spawn(slot, now)
+            self._spawn(slot)
             return
         slot.restart_at = now + delay
         life = slot.life
@@ -374,4 +421,4 @@ class Supervisor:
 
     def _again(self, slot: Slot, life: int, now: float) -> None:
         if slot.life == life and slot.restart_at and self._state.phase in ("starting", "running"):
-            self._spawn(slot, now)
+            self._spawn(slot)
