@@ -11,6 +11,7 @@ from .calls import NO_OPTIONS, Call
 from .lifecycle import LOST, SlotState
 from .limits import Limits
 from .registry import Kind, Record
+from .resting import Resting
 from .scheduler import Loads, depth
 from .slots import Slot
 from .state import State
@@ -45,6 +46,7 @@ class Dispatch:
         self._stopping = Stopping(state, self._weigh, replace)
         self._limits = Limits(state, self._stopping.stop, self._give_up)
         self._stuck = Stuck(state, lambda slot: self._is_open(slot) and not slot.plain, self._weigh)
+        self._resting = Resting(state, self._queue_rested)
         self._queue: deque[Call] = deque()  # with calls that have ended: they are skipped
         self._loads = Loads()
         self.queued = 0
@@ -347,6 +349,20 @@ class Dispatch:
         self.feed(now)
         self.fail_if_lost()
 
+    def rest(self, call: Call, now: float) -> None:
+        """Have a call run again after a while: its worker has died under it."""
+        slot, call.slot = call.slot, None
+        if slot is not None and call.options.worker_id is not None and slot.retired:
+            self._state.finish(call, _gone(call, slot))
+        else:
+            self.queued += 1
+            self._resting.rest(call, now)
+
+    def _queue_rested(self, call: Call, now: float) -> None:
+        pinned = self._state.slots.get(call.options.worker_id or 0)
+        (self._queue if pinned is None else pinned.pinned).appendleft(call)
+        self.feed(now)
+
     def cancel(self, call: Call, now: float) -> bool:
         """End a call, and its work if that has begun; return whether there was something to end."""
         if call.ended:
@@ -354,6 +370,7 @@ class Dispatch:
         slot = call.slot
         if slot is None:
             self.queued -= 1
+            self._resting.calls.pop(call.id, None)
         self._state.finish(call, None)
         if slot is not None:
             self._stopping.stop(slot, call, now)
@@ -401,6 +418,7 @@ class Dispatch:
         """End every call that is queued."""
         queued = self.waiting()
         self._queue.clear()
+        self._resting.calls.clear()
         for slot in self._state.slots.values():
             slot.pinned.clear()
         for call in queued:
@@ -415,7 +433,10 @@ class Dispatch:
 
     def fail_pinned(self, slot: Slot) -> None:
         """End the calls that only this slot may run: it does not come back."""
-        for call in slot.pinned:
+        resting = self._resting.calls
+        rest = [call for call in resting.values() if call.options.worker_id == slot.id]
+        for call in (*slot.pinned, *rest):
+            resting.pop(call.id, None)
             if not call.ended:
                 self.queued -= 1
                 self._state.finish(call, _gone(call, slot))
@@ -430,7 +451,8 @@ class Dispatch:
 
     def waiting(self) -> list[Call]:
         """Return what is queued, with calls that have ended and are not taken out yet."""
-        return [*self._queue, *(call for slot in self._state.slots.values() for call in slot.pinned)]
+        pinned = (call for slot in self._state.slots.values() for call in slot.pinned)
+        return [*self._queue, *pinned, *self._resting.calls.values()]
 
     def overlooked(self) -> Call | None:
         """Return a call that waits although it is the first, and could be sent now."""

@@ -314,23 +314,22 @@ class Supervisor:
             state.emit(slot.id, "worker_restart_failed", "error", details=details)
         self.definitions.lost(slot, not asked and not going, now)
         slot.empty()
-        back = [call for call in calls if not self._ends_with(call, slot, begun, why, exitcode, report)]
-        self.dispatch.queue_again(back, now)  # before it is known whether the slot comes back: that ends them
+        had_begun = [call for call in calls if call.began_s or call.seq <= begun]
+        for call in had_begun:
+            if not call.ended and not self._ends_with(call, slot, why, exitcode, report):
+                self.dispatch.rest(call, now)
+        # Before it is known whether the slot comes back: that ends them.
+        self.dispatch.queue_again([c for c in calls if not c.began_s and c.seq > begun], now)
+        poisoned = any(call.crashes > 1 for call in had_begun)
         if not going:
-            self._plan(slot, asked, now)
+            self._plan(slot, asked, poisoned, now)
         elif slot.retired:
             self._remove(slot)
         self._stopped_if_empty()
         self._is_ready_now()
 
-    def _ends_with(
-        self, call: Call, slot: Slot, begun: int, why: str, exitcode: int | None, report: str
-    ) -> bool:
-        """End a call that had begun on a worker that is gone; return whether it has ended."""
-        if call.ended:
-            return True
-        if not call.began_s and call.seq > begun:
-            return False  # it had not begun: it runs elsewhere
+    def _ends_with(self, call: Call, slot: Slot, why: str, exitcode: int | None, report: str) -> bool:
+        """End a call that had begun on a worker that is gone, unless it may run again; return whether."""
         call.crashes += 1
         retries = call.options.retries or (call.record.options.retries if call.record is not None else 0)
         if call.crashes <= retries:
@@ -346,13 +345,18 @@ class Supervisor:
         self._state.finish(call, error)
         return True
 
-    def _plan(self, slot: Slot, asked: bool, now: float) -> None:
-        """Plan when a slot is filled again."""
+    def _plan(self, slot: Slot, asked: bool, poisoned: bool, now: float) -> None:
+        """Plan when a slot is filled again.
+
+        Where the call was to blame, which has brought another worker down before, that does not count
+        against the slot: else a call with many retries could take every slot out of service.
+        """
         state = self._state
         delay: float | None = 0.0
         if not asked:
-            slot.deaths += 1
-            delay = restart_delay_s(slot.deaths, state.options, state.dice())
+            if not poisoned:
+                slot.deaths += 1
+            delay = restart_delay_s(max(1, slot.deaths), state.options, state.dice())
         if delay is None:
             details = {
                 "deaths": slot.deaths,
