@@ -13,8 +13,8 @@ Nothing here waits, reads a clock, throws dice, or touches the world; the driver
 
 Invariants, which `Core.check` tests one by one:
 
-1.  A call that has not ended is in exactly one place: the queue, a slot's pinned queue, where calls rest that are
-    to run again, or one slot's books.
+1.  A call that has not ended is in exactly one place: the queue, a slot's pinned queue, among those that rest
+    until they run again, or one slot's books.
 2.  `queued` and `in_flight` count just those.
 3.  Only a slot with a process holds calls.
 4.  A slot is offered to calls only if it is ready, holds the epoch in force, and is not on its way out.
