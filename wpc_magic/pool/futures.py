@@ -210,7 +210,10 @@ class CallFuture(Future[Any]):
             The function's own exception, or one of `wpc_magic.pool.errors`.
         """
         __tracebackhide__ = True
-        ok, outcome = self._wait(timeout)
+        try:
+            ok, outcome = self._wait(timeout)
+        except KeyboardInterrupt as interrupt:
+            raise interrupt.with_traceback(None)  # from where in here, nobody wants to know
         if ok:
             return outcome
         try:
