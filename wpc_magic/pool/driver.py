@@ -113,6 +113,8 @@ class Driver:
         Who is told of events, by number.
     surroundings : Surroundings
         What the next worker takes over.
+    memory_percent : callable
+        Returns how much of the machine's memory is in use, in percent.
     """
 
     def __init__(self, name: str, options: PoolOptions) -> None:
@@ -124,6 +126,7 @@ class Driver:
         self.listeners: dict[int, Callable[[Any], object]] = {}
         self.surroundings = Surroundings({}, "", [])
         self.store = Store(0)
+        self.memory_percent = _memory_percent
         self._tidy_at = 0.0
         self._links: dict[int, Link] = {}
         self._watch = Watch(
@@ -409,11 +412,15 @@ class Driver:
         if now >= self._tidy_at:
             self._tidy_at = now + _TIDY_S
             # Asked only where there is something to give back: an idle pool does nothing dearer.
-            short = self.store.has_free and psutil.virtual_memory().percent > _SHORT_OF_MEMORY
+            links = list(self._links.values())
+            keeps = self.store.has_free or any(len(link.receiver.kept) for link in links)
+            short = keeps and self.memory_percent() > _SHORT_OF_MEMORY
             idle_s = 0.0 if short else _IDLE_S
             self.store.trim(idle_s)
-            for link in self._links.values():
+            for link in links:
                 link.receiver.kept.trim(idle_s)
+                if short:
+                    self._outbox.trim(link)  # it has blocks of its own, and keeps ours mapped
         due = self._state.timers.next_due
         waits = [] if due is None else [max(0.0, due - now)]
         again = self._watch.revisit()
@@ -536,6 +543,10 @@ class Driver:
     def _running(self, number: int) -> tuple[int, float]:
         link = self._links.get(number)
         return (0, 0.0) if link is None else link.running()
+
+
+def _memory_percent() -> float:
+    return psutil.virtual_memory().percent
 
 
 def _now_as_text() -> str:

@@ -146,6 +146,10 @@ class Ping(NamedTuple):
     token: int
 
 
+class Trim(NamedTuple):
+    """Keep no memory for later: the machine has none left."""
+
+
 class Revoke(NamedTuple):
     """Take these calls back, where they have not begun."""
 
@@ -218,5 +222,5 @@ class GivenUp(NamedTuple):
     seqs: tuple[int, ...]
 
 
-ToWorker = Setup | Blocks | Install | Forget | Leave | Ping | Revoke | Interrupt
+ToWorker = Setup | Blocks | Install | Forget | Leave | Ping | Trim | Revoke | Interrupt
 FromWorker = Installed | Refused | Printed | Noticed | Pong | GivenUp | Stained

@@ -73,6 +73,8 @@ class Control:
         if isinstance(message, protocol.Ping):
             self._tell(protocol.Pong(message.token))
             self._server.tidy()
+        elif isinstance(message, protocol.Trim):
+            self._server.tidy(0.0)
         elif isinstance(message, protocol.Revoke):
             self._tell(protocol.GivenUp(self._server.revoke(message.seqs)))
         elif isinstance(message, protocol.Interrupt):

@@ -20,6 +20,7 @@ from wpc_magic.pool.wire.codec import decode, encode, pack
 from wpc_magic.pool.wire.late import own_path
 from wpc_magic.pool.wire.page import ANSWERED, BEGUN, SINCE, StatusPage
 from wpc_magic.pool.wire.placed import Placed
+from wpc_magic.pool.worker.exchange import IDLE_S
 from wpc_magic.pool.worker.output import Output
 from wpc_magic.pool.worker.runtime import Runtime
 
@@ -299,12 +300,12 @@ class Server:
         body = pack(message)
         self.post(frame(protocol.MESSAGE, 0, 0, 0, body))
 
-    def tidy(self) -> None:
+    def tidy(self, idle_s: float = IDLE_S) -> None:
         """Tell what is not needed any more, and give back what is not used; called by the control thread."""
         news = self._exchange.news()
         if news:
             self.post(frame(protocol.RELEASE, 0, 0, 0, news))
-        self._exchange.tidy()
+        self._exchange.tidy(idle_s)
 
     def notice(self, name: str, error: BaseException | None, details: dict[str, Any]) -> None:
         """Send an event; it must not raise, since it is called where nobody catches."""
