@@ -214,6 +214,32 @@ def test_a_worker_whose_import_was_interrupted_is_replaced(
     assert stopping.call.pid().result() != before
 
 
+def test_no_other_call_ends_with_a_worker_whose_import_was_interrupted(
+    make_pool: Any, begun: Begun, tmp_path: Path
+) -> None:
+    pool = make_pool(1, SOURCE)
+    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(3600)\n")
+    pool.define_worker_functions(
+        """
+import os, sys, time
+
+def imports(begun, folder):
+    sys.path.insert(0, folder)
+    os.close(os.open(begun, os.O_WRONLY))
+    import slow_module
+
+def naps(x):
+    time.sleep(0.05)
+    return x
+"""
+    )
+    future = pool.call.imports(begun.path, str(tmp_path))
+    begun.wait()
+    behind = [pool.call.naps(n) for n in range(3)]
+    future.cancel()
+    assert [each.result() for each in behind] == [0, 1, 2]
+
+
 def test_calls_behind_one_that_is_stopped_run_although_it_does_not_end(make_pool: Any, begun: Begun) -> None:
     pool = make_pool(2, SOURCE, interrupt_grace_ms=600_000)
     stuck = pool.call.swallows_all(begun.path)

@@ -539,6 +539,8 @@ class Driver:
                 link = self._links.get(effect.slot)
                 if link is not None and link.life == effect.life:
                     self._outbox.order(link, effect)
+                    if type(effect) is effects.SendPing:
+                        self._inbox.look_for_lost(link)
 
     def _running(self, number: int) -> tuple[int, float]:
         link = self._links.get(number)

@@ -51,6 +51,8 @@ class Link:
         Whether the driver's thread leaves it alone for a while.
     touched, seen : int
         How often somebody has waited here; and how often when the driver's thread looked last.
+    torn : int
+        How many times in a row half a frame was found on the control channel.
     lost : bool
         Whether it cannot be talked to any more, and its process is being ended.
     dead : bool
@@ -70,7 +72,7 @@ class Link:
         self.loops: dict[Any, int] = {}
         self.watched = self.left = False
         self.call_mask = self.control_mask = 0
-        self.touched = self.seen = 0
+        self.touched = self.seen = self.torn = 0
         self.lost = self.dead = False
         self.tail = bytearray()
         self._decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in range(2)]

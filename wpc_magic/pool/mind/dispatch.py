@@ -195,6 +195,7 @@ class Dispatch:
         """Note that a worker has answered; return the call, or None if nobody waits for it any more."""
         call = slot.sent.pop(seq, None)
         if call is None:
+            self._wonder(slot, f"an answer to call {seq}")
             return None
         state = self._state
         record = call.record
@@ -314,8 +315,15 @@ class Dispatch:
     def began(self, slot: Slot, seq: int, since_s: float, now: float) -> None:
         """Note when a coroutine began, which the status page cannot tell of more than one."""
         call = slot.sent.get(seq)
-        if call is not None:
-            call.began_s = since_s
+        if call is None:
+            self._wonder(slot, f"the beginning of call {seq}")
+        else:
+            call.began_s = min(since_s, now)  # else its time-out might never come
+
+    def _wonder(self, slot: Slot, what: str) -> None:
+        """Tell of news of a call that a worker was not sent, or has answered."""
+        if slot.state not in LOST:  # what comes while the pool stops is just too late
+            self._state.emit(slot.id, "unknown_worker_message", "warn", details={"type": what})
 
     def has_begun(self, slot: Slot, call: Call) -> bool:
         """Tell whether a worker has begun a call that it holds."""

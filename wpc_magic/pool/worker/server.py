@@ -77,7 +77,8 @@ class Server:
         self._armed = False
         self._interrupting: set[int] = set()  # calls that are to end
         self._raised: CallInterrupted | None = None  # in it
-        self._stained = ""
+        self._stained = ""  # what an interrupt has torn: nothing more begins here
+        self._stain_told = False
         self._forked = False
         self._tasks: Tasks | None = None  # with the first coroutine
         os.register_at_fork(after_in_child=self._after_fork)
@@ -111,6 +112,9 @@ class Server:
     def _handle(self, one: Frame) -> None:
         kind, epoch, target, seq, body, buffers = one
         if kind == protocol.CALL or kind == protocol.CHUNK:
+            if self._stained:  # the pool ends this process; what has not begun by then runs elsewhere
+                self._exchange.drop(buffers)
+                return
             with self._claims:
                 if seq in self._revoked:  # the control thread has given it up
                     self._revoked.discard(seq)
@@ -245,11 +249,12 @@ class Server:
         news = self._exchange.news()
         if news:
             pieces = [*frame(protocol.RELEASE, 0, 0, 0, news), *pieces]
+        if self._stained and not self._stain_told:
+            self._stain_told = True
+            # Before the answer: that makes room here for another call, which would end with this process.
+            pieces = [*frame(protocol.MESSAGE, 0, 0, 0, pack(protocol.Stained(self._stained))), *pieces]
         self.post(pieces)
         self._words[ANSWERED] = seq
-        if self._stained:
-            what, self._stained = self._stained, ""
-            self.tell(protocol.Stained(what))
 
     # -- coroutines -------------------------------------------------------------------------------------
 
