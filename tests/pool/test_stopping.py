@@ -108,6 +108,12 @@ def log():
 def pid():
     return os.getpid()
 """
+# It says that it has begun from within, so that what comes then hits the import.
+SLOW_MODULE = """
+import os, time
+os.close(os.open({begun!r}, os.O_WRONLY))
+time.sleep(3600)
+"""
 SOFT = ["spins", "sleeps", "reads", "catches_what_it_can", "awaits", "never_awaits", "cleans_up_slowly"]
 HARD = ["holds_the_gil", "swallows_all"]
 
@@ -200,14 +206,13 @@ def test_a_worker_whose_import_was_interrupted_is_replaced(
     make_pool: Any, begun: Begun, tmp_path: Path
 ) -> None:
     stopping = make_pool(1, SOURCE)
-    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(3600)\n")
+    (tmp_path / "slow_module.py").write_text(SLOW_MODULE.format(begun=begun.path))
     stopping.define_worker_function(
-        worker_func="def imports(begun, folder):\n    import sys\n    sys.path.insert(0, folder)\n"
-        "    import os\n    os.close(os.open(begun, os.O_WRONLY))\n    import slow_module\n"
+        worker_func="def imports(folder):\n    import sys\n    sys.path.insert(0, folder)\n    import slow_module\n"
     )
     before = stopping.call.pid().result()
     ears = Ears(stopping)
-    future = stopping.call.imports(begun.path, str(tmp_path))
+    future = stopping.call.imports(str(tmp_path))
     begun.wait()
     future.cancel()
     assert ears.until("worker_exited")[-1].details["reason"] == "an import was interrupted"
@@ -218,14 +223,13 @@ def test_no_other_call_ends_with_a_worker_whose_import_was_interrupted(
     make_pool: Any, begun: Begun, tmp_path: Path
 ) -> None:
     pool = make_pool(1, SOURCE)
-    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(3600)\n")
+    (tmp_path / "slow_module.py").write_text(SLOW_MODULE.format(begun=begun.path))
     pool.define_worker_functions(
         """
-import os, sys, time
+import sys, time
 
-def imports(begun, folder):
+def imports(folder):
     sys.path.insert(0, folder)
-    os.close(os.open(begun, os.O_WRONLY))
     import slow_module
 
 def naps(x):
@@ -233,7 +237,7 @@ def naps(x):
     return x
 """
     )
-    future = pool.call.imports(begun.path, str(tmp_path))
+    future = pool.call.imports(str(tmp_path))
     begun.wait()
     behind = [pool.call.naps(n) for n in range(3)]
     future.cancel()
