@@ -208,7 +208,8 @@ def test_a_worker_whose_import_was_interrupted_is_replaced(
     stopping = make_pool(1, SOURCE)
     (tmp_path / "slow_module.py").write_text(SLOW_MODULE.format(begun=begun.path))
     stopping.define_worker_function(
-        worker_func="def imports(folder):\n    import sys\n    sys.path.insert(0, folder)\n    import slow_module\n"
+        worker_func="def imports(folder):\n    import sys\n    sys.path.insert(0, folder)\n"
+        "    import slow_module\n"
     )
     before = stopping.call.pid().result()
     ears = Ears(stopping)
