@@ -94,9 +94,9 @@ def test_a_worker_that_was_reaped_by_somebody_else_is_noticed_by_poll(start):
 def test_the_group_is_killed_before_its_number_is_given_back(start, monkeypatch):
     one = start()
     order = []
-    killpg, waitpid = os.killpg, os.waitpid
+    killpg, wait4 = os.killpg, os.wait4
     monkeypatch.setattr(os, "killpg", lambda *args: (order.append("kill"), killpg(*args))[1])
-    monkeypatch.setattr(os, "waitpid", lambda *args: (order.append("wait"), waitpid(*args))[1])
+    monkeypatch.setattr(os, "wait4", lambda *args: (order.append("wait"), wait4(*args))[1])
     one.signal(signal.SIGKILL)
     assert one.reap() == -signal.SIGKILL
     assert order == ["kill", "wait"]

@@ -107,6 +107,10 @@ class Outbox:
         """Send a message to the worker's main thread."""
         self._send(link, _message_frame(message))
 
+    def ask_stack(self, link: Link, token: int) -> None:
+        """Ask a worker what it does."""
+        self._control(link, protocol.TakeStack(token))
+
     def _control(self, link: Link, message: protocol.ToWorker) -> None:
         if not link.dead and not link.control.send(_message_frame(message)):
             self._watch.control(link)
