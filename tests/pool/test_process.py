@@ -246,3 +246,14 @@ def test_many_threads_may_kill_poll_and_reap_at_once(start):
     for thread in threads:
         thread.join(DEADLINE_S)
     assert codes == [-signal.SIGKILL] * 8
+
+
+def test_the_peak_of_its_memory_is_known_unless_it_may_be_our_own(start):
+    one, other = start(), start()
+    one._peak_at_start = 0
+    other._peak_at_start = 1 << 60  # a new process begins with the peak of the one that has started it
+    for process in (one, other):
+        process.kill()
+        process.reap()
+    assert one.peak_bytes > 1 << 20
+    assert other.peak_bytes == 0

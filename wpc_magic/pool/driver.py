@@ -15,7 +15,7 @@
     │   │                                                           │    │ answers                   │
     │ Waiters <── who waits reads ──────────── else Watch reads <───┼─── │                           │
     │                                          control channel <────┼──> │ control thread: pings,    │
-    └──────────────────────┘    └───────────────────────────────────┘    │ revokes, interrupts       │
+    └──────────────────────┘    └───────────────────────────────────┘    │ revokes, stops, stacks    │
                                                                          └───────────────────────────┘
 
 One blocking call costs seven system calls here (send, poll, recv, and four to hold SIGINT back and let it

@@ -36,8 +36,7 @@ __all__ = ["Stacks"]
 
 _PATIENCE_S = 0.15  # for the worker's own answer
 _LOOK_S = 0.02  # a dump that has not grown for so long is whole
-_LOOKS = 3
-_WITH_AN_ERROR_S = 0.2  # for which the end of a call waits for the stack
+_WITH_AN_ERROR_S = 0.05, 0.2  # for which the end of a call waits for the stack, at least and at most
 
 
 class _Request:
@@ -117,7 +116,10 @@ class Stacks:
             if request.link is link and request.goes_with_errors:
                 request.tell.append(end)
                 return
-        self._ask(link, _WITH_AN_ERROR_S, end, goes_with_errors=True)
+        # The stack is taken before the worker is ended by force.
+        least_s, most_s = _WITH_AN_ERROR_S
+        grace_s = self._core.state.options.interrupt_grace_ms / 1000
+        self._ask(link, min(most_s, max(least_s, 0.8 * grace_s)), end, goes_with_errors=True)
 
     def taken(self, token: int, stacks: Sequence[Stack]) -> None:
         """Take the answer of a worker."""
@@ -159,24 +161,23 @@ class Stacks:
             link.process.dump.clear()
             if link.process.signal(dump.SIGNAL):
                 self._dumping.add(link)
-                self._look_soon(link, now, "", _LOOKS)
+                self._look_soon(link, now, "", _LOOK_S)
 
-    def _look_soon(self, link: Link, now: float, before: str, looks: int) -> None:
-        self._core.state.timers.at(now + _LOOK_S, lambda now: self._look(link, now, before, looks))
+    def _look_soon(self, link: Link, now: float, before: str, pause_s: float) -> None:
+        self._core.state.timers.at(now + pause_s, lambda now: self._look(link, now, before, pause_s))
 
-    def _look(self, link: Link, now: float, before: str, looks: int) -> None:
+    def _look(self, link: Link, now: float, before: str, pause_s: float) -> None:
         if link not in self._dumping:
             return
+        tokens = [token for token, each in self._requests.items() if each.link is link and each.dumps]
         text = link.process.dump.read()
-        if not (text and text == before) and looks > 1:
-            self._look_soon(link, now, text, looks - 1)
+        if tokens and (not text or text != before):
+            self._look_soon(link, now, text, _LOOK_S if text else 2 * pause_s)
             return
         self._dumping.discard(link)
-        if text:
-            stacks = _dumped(link, text)
-            for token, request in list(self._requests.items()):
-                if request.link is link and request.dumps:
-                    self._tell(token, stacks)
+        stacks = _dumped(link, text)
+        for token in tokens if stacks else ():
+            self._tell(token, stacks)
 
     def _give_up(self, token: int) -> None:
         request = self._requests.get(token)
