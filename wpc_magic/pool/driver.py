@@ -15,7 +15,7 @@
     │   │                                                           │    │ answers                   │
     │ Waiters <── who waits reads ──────────── else Watch reads <───┼─── │                           │
     │                                          control channel <────┼──> │ control thread: pings,    │
-    └──────────────────────┘    └───────────────────────────────────┘    │ revokes, interrupts       │
+    └──────────────────────┘    └───────────────────────────────────┘    │ revokes, stops, stacks    │
                                                                          └───────────────────────────┘
 
 One blocking call costs seven system calls here (send, poll, recv, and four to hold SIGINT back and let it
@@ -42,10 +42,11 @@ from typing import Any, NamedTuple
 import psutil
 
 from .callbacks import Callbacks
+from .crash import OutOfMemory, crash_of
 from .errors import NestedCallError, RequirementMissingError, SaturatedError, StartError
 from .futures import CallFuture
 from .gates import Gates
-from .inbox import Inbox, crash_report, settle
+from .inbox import Inbox, settle
 from .interrupts import Interrupts, free, hold
 from .link import Link
 from .mind import effects
@@ -56,6 +57,7 @@ from .mind.rollout import Rollout
 from .options import PoolOptions
 from .outbox import Outbox
 from .process import WorkerProcess
+from .stacks import Stacks
 from .texts import Texts
 from .waiters import Waiters
 from .watch import Watch
@@ -109,6 +111,8 @@ class Driver:
         For who waits for a call.
     texts : Texts
         What functions print.
+    stacks : Stacks
+        For who asks what workers do; under `lock` only, too.
     listeners : dict
         Who is told of events, by number.
     surroundings : Surroundings
@@ -127,6 +131,7 @@ class Driver:
         self.surroundings = Surroundings({}, "", [])
         self.store = Store(0)
         self.memory_percent = _memory_percent
+        self._out_of_memory = OutOfMemory([])
         self._tidy_at = 0.0
         self._links: dict[int, Link] = {}
         self._watch = Watch(
@@ -138,8 +143,9 @@ class Driver:
                 "exit": self._on_exit,
             }
         )
-        self._inbox = Inbox(self.core, self._watch, self.texts)
         self._outbox = Outbox(self.core, self._watch, self._links)
+        self.stacks = Stacks(self.core, self._outbox, self._links)
+        self._inbox = Inbox(self.core, self._watch, self.texts, self.stacks.taken)
         self.gates = Gates(self.lock, self._apply)
         self.waiters = Waiters(self.lock, self._links, self._watch, self._inbox, self.texts, self._apply)
         self._callbacks = Callbacks()
@@ -168,6 +174,7 @@ class Driver:
             self.surroundings = surroundings
             self._over = False
             self._set_up_store()
+            self._out_of_memory = OutOfMemory()
             self._watch.open()
             self._apply()
             # It lives as long as the workers: on Linux they end with the thread that started them.
@@ -411,6 +418,7 @@ class Driver:
         self._apply()
         if now >= self._tidy_at:
             self._tidy_at = now + _TIDY_S
+            self._out_of_memory.look(now)
             # Asked only where there is something to give back: an idle pool does nothing dearer.
             links = list(self._links.values())
             keeps = self.store.has_free or any(len(link.receiver.kept) for link in links)
@@ -492,8 +500,9 @@ class Driver:
                 return
             self._inbox.read_all(link)
             link.dead = True
-            report = crash_report(exitcode, link.tail.decode("utf-8", "replace"))
-            self.core.supervisor.died(link.slot.id, link.life, exitcode, report, time.monotonic())
+            how, about = crash_of(link, exitcode, self._out_of_memory)
+            self.core.supervisor.died(link.slot.id, link.life, exitcode, how, time.monotonic(), about)
+            self.stacks.lost(link)
             self._watch.drop(link)
             if self._links.get(link.slot.id) is link:
                 del self._links[link.slot.id]
@@ -529,6 +538,8 @@ class Driver:
                     self._callbacks.post(listener, event)
             case effects.Finish(call, error):
                 settle(call, error)
+            case effects.FinishWithStack():
+                self.stacks.finish(effect)
             case effects.Spawn():
                 self._spawns.append(effect)
                 self._watch.wake()

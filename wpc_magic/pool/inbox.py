@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .link import Link
@@ -21,7 +21,7 @@ from .wire.received import BadMessage, read_failure, read_message
 
 _ANSWERS = (VALUE, ERROR)
 
-__all__ = ["Inbox", "crash_report", "settle"]
+__all__ = ["Inbox", "settle"]
 
 
 class Inbox:
@@ -35,12 +35,17 @@ class Inbox:
         Where a worker that cannot be talked to is taken out.
     texts : Texts
         Where what functions print goes.
+    stacks : callable
+        Given the token of a request and stacks, hands them on.
     """
 
-    def __init__(self, core: Core, watch: Watch, texts: Texts) -> None:
+    def __init__(
+        self, core: Core, watch: Watch, texts: Texts, stacks: Callable[[int, tuple[Any, ...]], object]
+    ) -> None:
         self._core = core
         self._watch = watch
         self._texts = texts
+        self._stacks = stacks
 
     def read_call(self, link: Link) -> bool:
         """Read once from a call channel, and take what has come; return whether there was anything."""
@@ -165,6 +170,8 @@ class Inbox:
                     error=_about(failure) if failure is not None else None,
                     details=details,
                 )
+            case protocol.StackTaken(token, stacks):
+                self._stacks(token, stacks)
             case protocol.Stained(what):
                 core.supervisor.replace(slot, what)
             case protocol.Pong():
@@ -190,6 +197,7 @@ class Inbox:
     def _print(self, link: Link, call: Call | None, stream: str, text: str) -> None:
         origin, number = (None, None) if call is None else (call.origin, call.id)
         self._texts.add(OutputText(text, origin, stream, link.slot.id, number))
+        link.last_words.add(number, text)
 
     def look_for_lost(self, link: Link) -> None:
         """End a worker whose answers do not arrive: all that follows half a frame is taken for its rest."""
@@ -235,24 +243,3 @@ def settle(call: Call, answer: Any) -> None:
 
 def _about(failure: protocol.Failure) -> ErrorInfo:
     return ErrorInfo(failure.name, failure.message, failure.stack)
-
-
-def crash_report(exitcode: int, tail: str) -> str:
-    """Say how a process has ended, as the end of a sentence.
-
-    Examples
-    --------
-    >>> crash_report(-11, "")
-    'was killed by SIGSEGV'
-    """
-    if exitcode >= 0:
-        how = f"exited with code {exitcode}"
-    else:
-        try:
-            name = signal.Signals(-exitcode).name
-        except ValueError:
-            name = f"signal {-exitcode}"
-        how = f"was killed by {name}"
-        if name == "SIGKILL":
-            how += " (by somebody, or by the system because memory ran out)"
-    return f"{how}\n\nThe last that it wrote to its standard error:\n{tail}" if tail.strip() else how

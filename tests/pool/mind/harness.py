@@ -213,7 +213,7 @@ class World:
         match effect:
             case effects.Tell(event):
                 self.events.append(event)
-            case effects.Finish(call, error):
+            case effects.Finish(call, error) | effects.FinishWithStack(_, _, call, error):
                 self._end(call, error)
             case effects.Spawn(slot, _):
                 assert slot not in self.workers, f"slot {slot} would have two processes"

@@ -138,7 +138,7 @@ def test_a_crash_is_told_in_the_order_of_the_original():
 
 def test_the_events_of_a_crash_say_how_it_died_and_when_it_comes_back():
     world = make(1)
-    world.die(1, -11, "was killed by SIGSEGV\n\nThe last that it wrote ...")
+    world.die(1, -11, "was killed by SIGSEGV")
     world.live(0.2)
     told = {event.event_name: event for event in world.events}
     assert told["worker_exited"].details == {"exitcode": -11, "reason": "was killed by SIGSEGV"}

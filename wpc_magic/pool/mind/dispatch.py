@@ -388,9 +388,13 @@ class Dispatch:
 
     def cancel_all(self, which: Callable[[Call], bool], now: float) -> int:
         """End every call that is wanted; return how many."""
-        held = [call for slot in self._state.slots.values() for call in slot.sent.values()]
         # The last first: so none is sent just because the one before it has gone.
-        return sum([self.cancel(call, now) for call in [*reversed(self.waiting()), *held] if which(call)])
+        calls = [*reversed(self.waiting()), *self.at_workers()]
+        return sum([self.cancel(call, now) for call in calls if which(call)])
+
+    def at_workers(self) -> list[Call]:
+        """Return the calls that workers hold, also those whose work goes on although they have ended."""
+        return [call for slot in self._state.slots.values() for call in slot.sent.values()]
 
     def _give_up(self, call: Call, error: QueueTimeoutError, now: float) -> None:
         """End a call that is queued."""

@@ -100,5 +100,6 @@ class Limits:
         )
         slot.failed += 1
         message = f"{call} ran for more than {timeout_ms} ms on worker {slot.id}, and was stopped"
-        self._state.finish(call, CallTimeoutError(message))
+        # Before the work is stopped: so the worker tells where it was, and not how it cleans up.
+        self._state.finish_with_stack(call, slot, CallTimeoutError(message))
         self._stop_work(slot, call, now)

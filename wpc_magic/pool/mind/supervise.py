@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from ..errors import (
     NotRunningError,
     OptionError,
@@ -24,6 +27,10 @@ __all__ = ["Supervisor"]
 
 _SOFTLY = 0.6
 """The part of the time for stopping after which force is used."""
+
+
+def _nothing(call: Call) -> Mapping[str, Any]:
+    return {}
 
 
 class Supervisor:
@@ -139,6 +146,20 @@ class Supervisor:
         slot.restart_at = 0.0  # its timer is still there, and another slot may get its number
         del self._state.slots[slot.id]
 
+    def find(self, number: int) -> Slot:
+        """Return the slot of that number.
+
+        Raises
+        ------
+        NotRunningError, OptionError
+        """
+        self._must_run()
+        slot = self._state.slots.get(number)
+        if slot is None or slot.retired:
+            there = ", ".join(str(each) for each in sorted(self._state.slots))
+            raise OptionError(f"there is no worker {number}; there are {there}")
+        return slot
+
     # -- one worker -------------------------------------------------------------------------------------
 
     def restart(self, number: int, drain: bool, now: float) -> int:
@@ -154,11 +175,7 @@ class Supervisor:
         NotRunningError, OptionError
         """
         state = self._state
-        self._must_run()
-        slot = state.slots.get(number)
-        if slot is None or slot.retired:
-            there = ", ".join(str(each) for each in sorted(state.slots))
-            raise OptionError(f"there is no worker {number}; there are {there}")
+        slot = self.find(number)
         life = slot.life
         slot.deaths = 0
         if slot.state is SlotState.FAILED:
@@ -280,7 +297,15 @@ class Supervisor:
 
     # -- a death ----------------------------------------------------------------------------------------
 
-    def died(self, number: int, life: int, exitcode: int | None, report: str, now: float) -> None:
+    def died(
+        self,
+        number: int,
+        life: int,
+        exitcode: int | None,
+        report: str,
+        now: float,
+        about: Callable[[Call], Mapping[str, Any]] = _nothing,
+    ) -> None:
         """Note that a process is gone, after all that it had written has been read.
 
         Parameters
@@ -288,13 +313,22 @@ class Supervisor:
         exitcode : int or None
             Its exit code; minus the signal's number where a signal ended it.
         report : str
-            What is known of it, for people.
+            How it ended, for people.
+        about : callable
+            Given a call that ends with it, returns what else its `WorkerCrashedError` tells.
         """
         slot = self._state.slots.get(number)
         if slot is not None and slot.life == life and slot.pid is not None:
-            self._died(slot, exitcode, report, now)
+            self._died(slot, exitcode, report, now, about)
 
-    def _died(self, slot: Slot, exitcode: int | None, report: str, now: float) -> None:
+    def _died(
+        self,
+        slot: Slot,
+        exitcode: int | None,
+        report: str,
+        now: float,
+        about: Callable[[Call], Mapping[str, Any]] = _nothing,
+    ) -> None:
         state = self._state
         begun = state.running(slot.id)[0] if slot.pid is not None else 0
         calls = self.dispatch.lose(slot)
@@ -306,7 +340,7 @@ class Supervisor:
         failed_again = not was_ready and not asked and slot.state is SlotState.RESTARTING
         if not going:
             state.move(slot, Cause.DIES)
-        reason = why or ("stopped" if going else report.partition("\n")[0])
+        reason = why or ("stopped" if going else report)
         details = {"exitcode": exitcode, "reason": reason}
         state.emit(slot.id, "worker_exited", "info" if asked or going else "error", details=details)
         if failed_again and not going:
@@ -314,9 +348,14 @@ class Supervisor:
             state.emit(slot.id, "worker_restart_failed", "error", details=details)
         self.definitions.lost(slot, not asked and not going, now)
         slot.empty()
+
+        def crashed(call: Call) -> WorkerCrashedError:
+            message = f"{call} ended with worker {slot.id}, which {report}"
+            return WorkerCrashedError(message, slot.id, exitcode, **about(call))
+
         had_begun = [call for call in calls if call.began_s or call.seq <= begun]
         for call in had_begun:
-            if not call.ended and not self._ends_with(call, slot, why, exitcode, report):
+            if not call.ended and not self._ends_with(call, slot, why, crashed):
                 self.dispatch.rest(call, now)
         # Before it is known whether the slot comes back: that ends them.
         self.dispatch.queue_again([c for c in calls if not c.began_s and c.seq > begun], now)
@@ -328,21 +367,17 @@ class Supervisor:
         self._stopped_if_empty()
         self._is_ready_now()
 
-    def _ends_with(self, call: Call, slot: Slot, why: str, exitcode: int | None, report: str) -> bool:
+    def _ends_with(
+        self, call: Call, slot: Slot, why: str, crashed: Callable[[Call], WorkerCrashedError]
+    ) -> bool:
         """End a call that had begun on a worker that is gone, unless it may run again; return whether."""
         call.crashes += 1
         retries = call.options.retries or (call.record.options.retries if call.record is not None else 0)
         if call.crashes <= retries:
             return False
         slot.failed += 1
-        error: WorkerCrashedError | WorkerReplacedError
-        if why:
-            error = WorkerReplacedError(f"{call} ended with worker {slot.id}: {why}")
-        else:
-            error = WorkerCrashedError(
-                f"{call} ended with worker {slot.id}, which {report}", slot.id, exitcode
-            )
-        self._state.finish(call, error)
+        replaced = f"{call} ended with worker {slot.id}: {why}"
+        self._state.finish(call, WorkerReplacedError(replaced) if why else crashed(call))
         return True
 
     def _plan(self, slot: Slot, asked: bool, poisoned: bool, now: float) -> None:

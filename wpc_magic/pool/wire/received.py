@@ -26,6 +26,8 @@ _ITEMS: dict[type, tuple[tuple[type, ...], ...]] = {
     protocol.Pong: (_NUMBER,),
     protocol.Printed: (_NUMBER, _TEXT, _TEXT),
     protocol.Refused: (_NUMBER, (protocol.Failure,), _TEXT),
+    protocol.Stack: (_TEXT, _TEXT, _NUMBER, (tuple,), _NUMBER),
+    protocol.StackTaken: (_NUMBER, (tuple,)),
     protocol.Stained: (_TEXT,),
 }
 _WORDS = {"severity": ("info", "warn", "error"), "stream": ("stdout", "stderr")}
@@ -84,6 +86,11 @@ def read_failure(body: Any) -> protocol.Failure:
     return failure
 
 
+def _check_stack(stack: protocol.Stack) -> bool:
+    _check(stack)
+    return all(type(f) is tuple and list(map(type, f)) == [str, int, str] for f in stack.frames)
+
+
 def _check(message: Any) -> None:
     kinds = _ITEMS.get(type(message))
     if kinds is None:
@@ -92,6 +99,8 @@ def _check(message: Any) -> None:
     good = good and all(getattr(message, name, words[0]) in words for name, words in _WORDS.items())
     if good and type(message) is protocol.GivenUp:
         good = all(type(seq) is int for seq in message.seqs)
+    elif good and type(message) is protocol.StackTaken:
+        good = all(type(stack) is protocol.Stack and _check_stack(stack) for stack in message.stacks)
     if not good:
         raise BadMessage(repr(message)[:200])
     for item in message:

@@ -18,11 +18,12 @@ from wpc_magic.pool.wire import protocol
 from wpc_magic.pool.wire.channel import Reader, frame, send_all
 from wpc_magic.pool.wire.codec import decode, encode, pack
 from wpc_magic.pool.wire.late import own_path
-from wpc_magic.pool.wire.page import ANSWERED, BEGUN, SINCE, StatusPage
+from wpc_magic.pool.wire.page import ANSWERED, BEGUN, PEAK, SINCE, StatusPage
 from wpc_magic.pool.wire.placed import Placed
 from wpc_magic.pool.worker.exchange import IDLE_S
 from wpc_magic.pool.worker.output import Output
 from wpc_magic.pool.worker.runtime import Runtime
+from wpc_magic.pool.worker.stacks import take_stacks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -311,6 +312,28 @@ class Server:
         if news:
             self.post(frame(protocol.RELEASE, 0, 0, 0, news))
         self._exchange.tidy(idle_s)
+
+    def stacks(self, main: int) -> tuple[protocol.Stack, ...]:
+        """Return what runs at this moment, the main thread's first; called by the control thread."""
+        tasks, seq = self._tasks, self._begun
+        if tasks is not None and tasks.has(seq):
+            seq = tasks.now()  # the main thread is with its loop
+        elif seq == self._words[ANSWERED]:
+            seq = 0
+        return take_stacks(main, seq, tasks)
+
+    def note_memory(self) -> None:
+        """Write down how much memory the process has had at most; called by the control thread."""
+        try:
+            status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # not Linux
+            return
+        try:
+            _, _, rest = os.read(status, 4096).partition(b"VmHWM:")
+        finally:
+            os.close(status)
+        if rest:
+            self._words[PEAK] = int(rest.split(None, 1)[0]) << 10
 
     def notice(self, name: str, error: BaseException | None, details: dict[str, Any]) -> None:
         """Send an event; it must not raise, since it is called where nobody catches."""
