@@ -283,7 +283,7 @@ class World:
         return worker
 
     def die(self, number: int, exitcode: int = -9, report: str = "was killed by SIGKILL") -> None:
-        """Have a process end; as in the driver, what it had written is read first, and nothing done between."""
+        """Have a process end; as in the driver, what it wrote is read first, and nothing done between."""
         worker = self.workers[number]
         while worker.out:
             self._read(worker)
