@@ -7,6 +7,8 @@ or the pool's end is made to send nonsense to it, while worker 2 works on.
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
 import random
 import socket
 import threading
@@ -41,6 +43,18 @@ def writes(of, data, value):
     own = _end("call")._begun.to_bytes(8, "little")
     _end(of)._sock.sendall(data.replace(b"=-SELF-=", own))
     return value
+
+def passes(lease, count, data):
+    """Pass descriptors on as those of a block, and write to the call channel."""
+    import _socket, os
+    end = _end("call")
+    fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(count)]
+    rights = b"".join(fd.to_bytes(4, "little") for fd in fds)
+    about = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else []
+    end._exchange._sender._sock.sendmsg([lease], about)
+    for fd in fds:
+        os.close(fd)
+    end._sock.sendall(data.replace(b"=-SELF-=", end._begun.to_bytes(8, "little")))
 
 async def awaits(of, data, value):
     return writes(of, data, value)
@@ -333,6 +347,31 @@ def test_a_value_that_is_noise_is_an_error_of_its_call(arena: Arena) -> None:
         call.result(PATIENCE_S)
     arena.check(arena.bystanders())
     assert not arena.is_replaced()
+
+
+@pytest.mark.parametrize(
+    ("lease", "count", "ends"),
+    [
+        (b"", 0, WorkerCrashedError),
+        (b"12345678", 0, WorkerCrashedError),
+        (b"123", 1, WorkerCrashedError),
+        (b"123", 2, WorkerCrashedError),
+        ((77).to_bytes(8, "little"), 1, OSError),  # it is that of a device, and no memory
+        ((77).to_bytes(8, "little"), 2, OSError),
+        ((77).to_bytes(8, "little"), 20, OSError),
+    ],
+)
+def test_descriptors_that_are_no_blocks_are_closed(lease: bytes, count: int, ends: Any, arena: Arena) -> None:
+    placed = Placed(77, 1 << 19, 1, ((0, 70_000),))
+    data = joined(placed_frame(4, 0, 0, SELF, b"body", placed))
+    open_before = len(os.listdir("/proc/self/fd"))
+    call = arena.call("passes", 1, lease, count, data)
+    with pytest.raises(ends):
+        call.result(PATIENCE_S)
+    del call
+    arena.check(arena.bystanders())
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == open_before
 
 
 def test_a_coroutine_that_says_it_begins_in_the_future_still_times_out(arena: Arena) -> None:

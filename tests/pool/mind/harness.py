@@ -283,18 +283,22 @@ class World:
         return worker
 
     def die(self, number: int, exitcode: int = -9, report: str = "was killed by SIGKILL") -> None:
-        """Have a process end; what it had written is read first."""
+        """Have a process end; as in the driver, what it wrote is read first, and nothing done between."""
         worker = self.workers[number]
         while worker.out:
-            self.read(worker)
+            self._read(worker)
         while worker.said:
-            self.hear(worker)
+            self._hear(worker)
         self.core.supervisor.died(number, worker.life, exitcode, report, self.now)
         del self.workers[number]
         self.apply()
 
     def read(self, worker: FakeWorker) -> None:
         """Read one message from a call channel."""
+        self._read(worker)
+        self.apply()
+
+    def _read(self, worker: FakeWorker) -> None:
         kind, *rest = worker.out.popleft()
         if kind == "answer":
             seq, ok, ran_ns = rest
@@ -308,15 +312,17 @@ class World:
         else:
             epoch, culprit = rest
             self.core.definitions.refused(worker.slot, epoch, culprit, FAILURE, "its reason", self.now)
-        self.apply()
 
     def hear(self, worker: FakeWorker) -> None:
         """Read one message from a control channel."""
+        self._hear(worker)
+        self.apply()
+
+    def _hear(self, worker: FakeWorker) -> None:
         kind, *rest = worker.said.popleft()
         self.core.supervisor.heard(worker.slot, self.now)
         if kind == "given up":
             self.core.supervisor.given_up(worker.slot, *rest, self.now)
-        self.apply()
 
     def advance(self, seconds: float) -> None:
         """Move the clock; everything that is due on the way happens at its moment."""

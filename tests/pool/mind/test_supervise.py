@@ -677,3 +677,18 @@ def test_an_answer_after_the_stop_comes_to_nobody():
     world.workers[1].answer(call.seq)
     world.run()
     assert isinstance(world.ended[call.id], PoolStoppedError)
+
+
+def test_room_that_the_last_answer_of_a_dead_worker_made_is_given_to_nobody_there():
+    world = make()
+    first, second = world.submit(), world.submit()
+    world.run()
+    worker = world.worker_of(first)
+    worker.answer(first.seq, True, 1.0)  # written, and not read when it dies
+    assert world.where(second) is None
+    world.die(worker.slot.id)
+    assert world.ended[first.id] is True
+    assert world.where(second) is None
+    crash_delay_s = world.core.state.options.restart_max_delay_ms / 1000
+    world.live(crash_delay_s)
+    assert world.worker_of(second).running

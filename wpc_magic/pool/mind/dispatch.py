@@ -414,6 +414,8 @@ class Dispatch:
     def lose(self, slot: Slot) -> list[Call]:
         """Take all calls off a slot whose process is gone, and return them in order."""
         calls = list(slot.sent.values())
+        # The last that it had written may just have made room for others, which are not on their way yet.
+        self._state.sends = [send for send in self._state.sends if send[0] is not slot]
         self.in_flight -= len(calls)
         self._ahead -= slot.ahead
         slot.sent.clear()

@@ -47,7 +47,7 @@ class Limits:
             wait_ms = self._state.options.queue_timeout_ms
         if wait_ms is not None:
             error = QueueTimeoutError(f"{call} waited for more than {wait_ms} ms, and did not run")
-            self._state.timers.at(now + wait_ms / 1000, lambda now: self._waited(call, error, now))
+            self._state.timers.at(now + wait_ms / 1000, lambda now: self._waited(call, error, now), call)
 
     def _waited(self, call: Call, error: QueueTimeoutError, now: float) -> None:
         slot = call.slot
@@ -84,7 +84,7 @@ class Limits:
                 else:
                     self._stop(call, slot, timeout_ms, now)
 
-        self._state.timers.at(due, look)
+        self._state.timers.at(due, look, call)
 
     def _began(self, slot: Slot, call: Call) -> float | None:
         """Return when a call's first instruction ran, in seconds; None if it has not."""
