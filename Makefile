@@ -14,7 +14,7 @@ CHROMIUM = $(shell command -v chromium || command -v chromium-browser || command
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .NOTPARALLEL:
-.PHONY: help demo lab test lint bench clean chromium
+.PHONY: help demo lab test lint soak bench clean chromium
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,6 +33,9 @@ lint: $(VENV)/installed-dev  ## check style, format, and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+soak: $(VENV)/installed-dev  ## everything at once, at random (SECONDS=600 SEED=1)
+	$(PY) -m tests.soak --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: $(VENV)/installed-bench  ## compare with other pools (QUICK=1: in two minutes)
 	$(PY) -m tests.benchmarks $(if $(QUICK),--quick) --json build/benchmarks.json \

@@ -170,6 +170,7 @@ def _time(seconds: float) -> str:
 
 
 _HUGE = "… against the same memcpy into huge pages, which shared memory has not"
+_SHARED = "… {} in full, against the same in one process's shared memory, whose pages are small"
 _START = "4 workers from start to first answer each, against `python -c pass` 4 times side by side"
 
 TARGETS: list[Target] = [
@@ -194,7 +195,9 @@ TARGETS: list[Target] = [
     Target("64 MB array there and back, against 2 × warm memcpy", _limit("array.echo"), 2.5, 1.5),
     Target("… every 4,096th element summed, against warm memcpy", _limit("array.sample"), 2, 1.2),
     Target("… summed in full, against an eager copy and the same work", _limit("array.total"), 1.2, 1),
+    Target(_SHARED.format("summed"), _times("array.total", "array.total.shared", "limit")),
     Target("… written in full, against an eager copy and the same work", _limit("array.write"), 1.5, 1),
+    Target(_SHARED.format("written"), _times("array.write", "array.write.shared", "limit")),
     Target("constant of 256 MB on 4 workers: copies in all (PSS)", _plain("constant.4.copies", 1), 1.05),
     Target("… defined, against one memcpy into untouched memory", _defined(4, "memcpy"), 1.5),
     Target(_HUGE, _defined(4, "huge")),

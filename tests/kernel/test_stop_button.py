@@ -62,6 +62,27 @@ def test_the_calls_of_other_cells_go_on(started: Kernel, gate: Gate, tmp_path: P
     assert started.evaluate("mine.result()") == 7
 
 
+def test_a_call_that_does_not_end_costs_its_worker_and_its_own_cell_is_told(
+    started: Kernel, gate: Gate
+) -> None:
+    started.good(
+        "%%wpc_function\ndef stubborn(gate):\n    print('at the gate', flush=True)\n    while True:\n"
+        "        try:\n            open(gate).read()\n        except BaseException:\n            pass\n"
+    )
+    before = pids_of_workers(started)
+    cell = started.begin(f"wpc.call.stubborn.options(worker_id=2)({str(gate.path)!r}).result()")
+    started.until(lambda: "at the gate" in cell.text)
+    started.interrupt()
+    started.wait(cell)
+    assert cell.text.startswith("at the gate\ninterrupted: 1 call cancelled\n")
+    other = started.good("wpc.wait_until_ready()")
+    started.until(lambda: "worker 2 replaced: stubborn had not ended 1000 ms later\n" in cell.text)
+    assert other.text == ""
+    started.good("wpc.wait_until_ready()")
+    after = pids_of_workers(started)
+    assert (after[0] == before[0], after[1] == before[1]) == (True, False)
+
+
 def test_a_function_may_clean_up(started: Kernel, gate: Gate, tmp_path: Path) -> None:
     note = tmp_path / "note"
     started.good(

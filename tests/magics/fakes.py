@@ -77,6 +77,7 @@ class FakePool:
         self.dependencies: dict[str, DependencyInfo] = {}
         self.constants: dict[str, Any] = {}
         self.requires: tuple[str, ...] = ()
+        self.listeners: list[Any] = []
         self.happened: list[WorkerEvent] = []
         self.fail_next: BaseException | None = None
         self.call = FakeCalls(self)
@@ -190,6 +191,24 @@ class FakePool:
         return [WorkerHealth(number + 1, "ready", 0, 0, 0) for number in range(self.workers)]
 
     cancelled_count = 0
+
+    def calls_at_workers(self, origin: Any) -> list[str]:
+        return ["call-1", "call-2"]
+
+    def on_worker_event(self, *, listener: Any) -> int:
+        self.listeners.append(listener)
+        return len(self.listeners)
+
+    def off_worker_event(self, *, listener_id: int) -> bool:
+        self.listeners[listener_id - 1] = None
+        return True
+
+    def stack(self, worker_id: int | None = None) -> Any:
+        if worker_id is None:
+            return {number + 1: self.stack(number + 1) for number in range(self.workers)}
+        if worker_id > self.workers:
+            raise OptionError(f"there is no worker {worker_id}")
+        return f"worker {worker_id} waits for calls"
 
     def cancel_all(self, origin: Any = None) -> int:
         self._note("cancel", origin)

@@ -45,6 +45,7 @@ def busy(loaded: Loaded) -> Loaded:
         ("%wpc_undef si", {"%wpc_undef simulate"}),
         ("%wpc_functions su", {"%wpc_functions sum_up"}),
         ("%wpc_events --severity w", {"%wpc_events --severity warn"}),
+        ("%wpc_stack ", {"%wpc_stack 1", "%wpc_stack 2", "%wpc_stack 3"}),
         ("%wpc_restart ", {"%wpc_restart 1", "%wpc_restart 2", "%wpc_restart 3", "%wpc_restart --force"}),
         ("wpc.call.sim", {"wpc.call.simulate"}),
         ("print(wpc.call.su", {"print(wpc.call.sum_up"}),

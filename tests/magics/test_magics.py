@@ -13,7 +13,8 @@ from wpc_magic.pool.mind.events import ErrorInfo, WorkerEvent
 
 MAGICS = [
     *("wpc_start", "wpc_stop", "wpc_restart", "wpc_scale", "wpc_function", "wpc_dep", "wpc_const"),
-    *("wpc_undef", "wpc_call", "wpc_map", "wpc_functions", "wpc_status", "wpc_events", "wpc_dashboard"),
+    *("wpc_undef", "wpc_call", "wpc_map", "wpc_functions", "wpc_status", "wpc_stack", "wpc_events"),
+    "wpc_dashboard",
 ]
 SIMULATE = "%%wpc_function\ndef simulate(n):\n    return n * 2\n"
 
@@ -236,6 +237,16 @@ def test_status_shows_the_workers(loaded: Loaded) -> None:
     shown = repr(loaded.magic("wpc_status"))
     assert "1.0 MB" in shown
     assert "wpc running" in shown
+
+
+def test_stack_shows_one_worker_or_all_also_where_magics_are_quiet(loaded: Loaded) -> None:
+    loaded.run("%wpc_start -n 2\n%config WpcMagics.quiet = True")
+    assert repr(loaded.magic("wpc_stack 2")) == "worker 2 waits for calls"
+    both = loaded.magic("wpc_stack")
+    assert repr(both) == "worker 1 waits for calls\n\nworker 2 waits for calls"
+    assert both.startswith("worker 1"), "it is a text that can be kept"
+    assert "there is no worker 3" in usage_error(loaded, "wpc_stack 3")
+    assert "takes a positive whole number" in usage_error(loaded, "wpc_stack all")
 
 
 def test_events_are_filtered_by_severity_and_worker_and_counted_from_the_end(loaded: Loaded) -> None:

@@ -222,6 +222,19 @@ def test_a_call_that_times_out_and_one_that_kills_its_worker_are_one_short_text(
     assert "exited with code 3" in [row[5] for row in table.rows]
 
 
+def test_the_stack_of_a_busy_worker_shows_the_lines_of_the_cell(started: Real) -> None:
+    started.run("%%wpc_function\nimport threading\ndef waits():\n    # here\n    threading.Event().wait()\n")
+    started.run("future = wpc.call.waits.options(worker_id=2)()")
+    while "\n    threading.Event().wait()\n" not in (shown := started.run("%wpc_stack 2")):
+        pass
+    assert ", line 4, in waits\n" in shown
+    assert "runs waits #" in shown
+    assert "waits for calls" in started.run("%wpc_stack 1")
+    assert started.run("%wpc_stack 3").startswith("UsageError: there is no worker 3; there are 1, 2")
+    started.run("%wpc_stop")
+    assert started.run("%wpc_stack").startswith("UsageError: the workers are stopped")
+
+
 def test_the_number_of_workers_is_what_the_magics_say(started: Real) -> None:
     assert started.run("%wpc_start") == "2 workers running already\n"
     assert started.run("%wpc_scale 3") == "3 workers ready, 2 before\n"

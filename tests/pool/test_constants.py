@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -199,3 +202,20 @@ def test_what_cannot_be_pickled_is_refused_and_the_old_value_stays(pool: WorkerP
     with pytest.raises(NestedCallError):
         pool.define_worker_constant(name="K", value=pool)
     assert pool.call.get().result() == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux lists what a process has open")
+def test_the_memory_of_a_large_constant_goes_with_its_definition(make_pool: Any) -> None:
+    pool = make_pool(1)
+
+    def sizes() -> list[int]:
+        found = []
+        for each in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # the listing's own
+                if "wpc-block" in os.readlink(each):
+                    found.append(os.stat(each).st_size)
+        return found
+
+    for n in range(5):
+        pool.define_worker_constant(name="LARGE", value=np.full(1_000_000, n, np.uint8))
+    assert sizes() == [1_000_000]

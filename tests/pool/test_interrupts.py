@@ -29,12 +29,8 @@ import os, random, select, signal, sys
 dice = random.Random(20240607)
 pid = int(sys.argv[1])
 sys.stdin.readline()
-while True:
-    select.select([], [], [], dice.random() ** 3 * 0.001)
-    try:
-        os.kill(pid, signal.SIGINT)
-    except ProcessLookupError:
-        break
+while not select.select([0], [], [], dice.random() ** 3 * 0.001)[0]:  # until the other end is gone
+    os.kill(pid, signal.SIGINT)
 """
 
 PROGRAM = """
@@ -123,7 +119,12 @@ def make(name, *args):
         return None
 
 
-sender = subprocess.Popen([sys.executable, "-c", sys.argv[3], str(os.getpid())], stdin=subprocess.PIPE)
+sender = subprocess.Popen(
+    [sys.executable, "-c", sys.argv[3], str(os.getpid())],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+)
 signal.signal(signal.SIGINT, on_interrupt)
 sender.stdin.write(b"go\\n")
 sender.stdin.flush()

@@ -261,9 +261,7 @@ def test_a_worker_that_is_killed_from_outside_costs_one_call(make_pool: Any, doo
     visit = door.wait()
     others = [pool.call.double(n) for n in range(50)]
     os.kill(visit.pid, signal.SIGKILL)
-    with pytest.raises(
-        WorkerCrashedError, match=r"SIGKILL .by somebody, or by the system because memory ran out"
-    ):
+    with pytest.raises(WorkerCrashedError, match="which was killed by SIGKILL"):
         future.result()
     assert [each.result() for each in others] == [2 * n for n in range(50)]
     pool.wait_until_ready()

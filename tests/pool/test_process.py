@@ -94,9 +94,9 @@ def test_a_worker_that_was_reaped_by_somebody_else_is_noticed_by_poll(start):
 def test_the_group_is_killed_before_its_number_is_given_back(start, monkeypatch):
     one = start()
     order = []
-    killpg, waitpid = os.killpg, os.waitpid
+    killpg, wait4 = os.killpg, os.wait4
     monkeypatch.setattr(os, "killpg", lambda *args: (order.append("kill"), killpg(*args))[1])
-    monkeypatch.setattr(os, "waitpid", lambda *args: (order.append("wait"), waitpid(*args))[1])
+    monkeypatch.setattr(os, "wait4", lambda *args: (order.append("wait"), wait4(*args))[1])
     one.signal(signal.SIGKILL)
     assert one.reap() == -signal.SIGKILL
     assert order == ["kill", "wait"]
@@ -246,3 +246,14 @@ def test_many_threads_may_kill_poll_and_reap_at_once(start):
     for thread in threads:
         thread.join(DEADLINE_S)
     assert codes == [-signal.SIGKILL] * 8
+
+
+def test_the_peak_of_its_memory_is_known_unless_it_may_be_our_own(start):
+    one, other = start(), start()
+    one._peak_at_start = 0
+    other._peak_at_start = 1 << 60  # a new process begins with the peak of the one that has started it
+    for process in (one, other):
+        process.kill()
+        process.reap()
+    assert one.peak_bytes > 1 << 20
+    assert other.peak_bytes == 0

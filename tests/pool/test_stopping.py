@@ -108,6 +108,12 @@ def log():
 def pid():
     return os.getpid()
 """
+# It says that it has begun from within, so that what comes then hits the import.
+SLOW_MODULE = """
+import os, time
+os.close(os.open({begun!r}, os.O_WRONLY))
+time.sleep(3600)
+"""
 SOFT = ["spins", "sleeps", "reads", "catches_what_it_can", "awaits", "never_awaits", "cleans_up_slowly"]
 HARD = ["holds_the_gil", "swallows_all"]
 
@@ -200,18 +206,43 @@ def test_a_worker_whose_import_was_interrupted_is_replaced(
     make_pool: Any, begun: Begun, tmp_path: Path
 ) -> None:
     stopping = make_pool(1, SOURCE)
-    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(3600)\n")
+    (tmp_path / "slow_module.py").write_text(SLOW_MODULE.format(begun=begun.path))
     stopping.define_worker_function(
-        worker_func="def imports(begun, folder):\n    import sys\n    sys.path.insert(0, folder)\n"
-        "    import os\n    os.close(os.open(begun, os.O_WRONLY))\n    import slow_module\n"
+        worker_func="def imports(folder):\n    import sys\n    sys.path.insert(0, folder)\n"
+        "    import slow_module\n"
     )
     before = stopping.call.pid().result()
     ears = Ears(stopping)
-    future = stopping.call.imports(begun.path, str(tmp_path))
+    future = stopping.call.imports(str(tmp_path))
     begun.wait()
     future.cancel()
     assert ears.until("worker_exited")[-1].details["reason"] == "an import was interrupted"
     assert stopping.call.pid().result() != before
+
+
+def test_no_other_call_ends_with_a_worker_whose_import_was_interrupted(
+    make_pool: Any, begun: Begun, tmp_path: Path
+) -> None:
+    pool = make_pool(1, SOURCE)
+    (tmp_path / "slow_module.py").write_text(SLOW_MODULE.format(begun=begun.path))
+    pool.define_worker_functions(
+        """
+import sys, time
+
+def imports(folder):
+    sys.path.insert(0, folder)
+    import slow_module
+
+def naps(x):
+    time.sleep(0.05)
+    return x
+"""
+    )
+    future = pool.call.imports(str(tmp_path))
+    begun.wait()
+    behind = [pool.call.naps(n) for n in range(3)]
+    future.cancel()
+    assert [each.result() for each in behind] == [0, 1, 2]
 
 
 def test_calls_behind_one_that_is_stopped_run_although_it_does_not_end(make_pool: Any, begun: Begun) -> None:

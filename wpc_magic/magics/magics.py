@@ -18,7 +18,7 @@ from .settings import Name, PoolOption, Workers
 if TYPE_CHECKING:
     from wpc_magic.dashboard.table import Table
 
-    from .session import Said, Session
+    from .session import Said, Session, Shown
 
 __all__ = ["WpcMagics"]
 
@@ -246,6 +246,11 @@ class WpcMagics(Magics):
     def wpc_status(self, line: Namespace) -> Table:
         """Show what each worker does now."""
         return self.session.status()
+
+    @magic(words=Positional("id", "The worker; without it, all.", number=True, completes="worker"))
+    def wpc_stack(self, line: Namespace) -> Shown:
+        """Show where each worker is in the functions that it runs, also while it is busy."""
+        return self.session.stack(line.id)
 
     @magic(
         Option("-n --count", "How many, the latest; 20 without it.", "number"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _POOL_OPTIONS = frozenset(field.name for field in dataclasses.fields(PoolOptions))
 
-__all__ = ["Defined", "Said", "Session"]
+__all__ = ["Defined", "Said", "Session", "Shown"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +39,15 @@ class Defined(Said):
     """What a magic has to say, and the names that it gives to the notebook."""
 
     names: Mapping[str, Any]
+
+
+class Shown(str):
+    """A text that is shown as it is, without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class Session:
@@ -271,6 +280,12 @@ class Session:
     def status(self) -> Table:
         """Return what each worker does now."""
         return status_table(self.pool.snapshot())
+
+    def stack(self, worker_id: int | None = None) -> Shown:
+        """Return where one worker is in what it runs, or each."""
+        if worker_id is not None:
+            return Shown(self.pool.stack(worker_id))
+        return Shown("\n\n".join(self.pool.stack().values()))
 
     def events(self, count: int, severity: str | None = None, worker_id: int | None = None) -> Table:
         """Return the latest events of at least that severity."""

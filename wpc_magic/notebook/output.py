@@ -53,6 +53,7 @@ class NotebookOutput:
         self._gather_s = gather_s
         self._kernel: Any = getattr(shell, "kernel", None)
         self._running: Any = None  # the header of the cell that runs now
+        self._cells = 0
         self._stream = "stdout"  # the one that was written to last
         self._gathered: deque[_Text] = deque()
         self._sending = threading.Lock()  # one at a time takes and sends, so that text stays in order
@@ -65,6 +66,9 @@ class NotebookOutput:
         parent: Mapping[str, Any] = getattr(self._shell, "get_parent", dict)()
         # The header is enough for an answer; the rest is the whole text of the cell.
         self._running = dict(parent.get("header") or {})
+        if self._kernel is None:
+            self._cells += 1
+            self._running["cell"] = self._cells  # so that its calls are told from those of other cells
         return self._running
 
     def end_cell(self) -> None:

@@ -244,6 +244,14 @@ class WorkerProcedureCall(Workers, Definitions):
         """How many calls have been cancelled since the pool was made."""
         return self._driver.core.state.cancelled
 
+    def calls_at_workers(self, origin: Any) -> list[str]:
+        """Return what events call those calls of an origin that workers hold.
+
+        Also those that have ended for whoever made them, and whose work has not ended yet.
+        """
+        with self._driver.deciding() as (core, _):
+            return [call.correlation_id for call in core.dispatch.at_workers() if call.origin == origin]
+
     def give_up(self, futures: list[CallFuture]) -> None:
         """Have calls cancelled, without waiting for anything."""
         self._driver.give_up(futures)

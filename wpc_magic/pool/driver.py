@@ -15,7 +15,7 @@
     │   │                                                           │    │ answers                   │
     │ Waiters <── who waits reads ──────────── else Watch reads <───┼─── │                           │
     │                                          control channel <────┼──> │ control thread: pings,    │
-    └──────────────────────┘    └───────────────────────────────────┘    │ revokes, interrupts       │
+    └──────────────────────┘    └───────────────────────────────────┘    │ revokes, stops, stacks    │
                                                                          └───────────────────────────┘
 
 One blocking call costs seven system calls here (send, poll, recv, and four to hold SIGINT back and let it
@@ -42,10 +42,11 @@ from typing import Any, NamedTuple
 import psutil
 
 from .callbacks import Callbacks
+from .crash import OutOfMemory, crash_of
 from .errors import NestedCallError, RequirementMissingError, SaturatedError, StartError
 from .futures import CallFuture
 from .gates import Gates
-from .inbox import Inbox, crash_report, settle
+from .inbox import Inbox, settle
 from .interrupts import Interrupts, free, hold
 from .link import Link
 from .mind import effects
@@ -56,6 +57,7 @@ from .mind.rollout import Rollout
 from .options import PoolOptions
 from .outbox import Outbox
 from .process import WorkerProcess
+from .stacks import Stacks
 from .texts import Texts
 from .waiters import Waiters
 from .watch import Watch
@@ -109,10 +111,14 @@ class Driver:
         For who waits for a call.
     texts : Texts
         What functions print.
+    stacks : Stacks
+        For who asks what workers do; under `lock` only, too.
     listeners : dict
         Who is told of events, by number.
     surroundings : Surroundings
         What the next worker takes over.
+    memory_percent : callable
+        Returns how much of the machine's memory is in use, in percent.
     """
 
     def __init__(self, name: str, options: PoolOptions) -> None:
@@ -124,6 +130,8 @@ class Driver:
         self.listeners: dict[int, Callable[[Any], object]] = {}
         self.surroundings = Surroundings({}, "", [])
         self.store = Store(0)
+        self.memory_percent = _memory_percent
+        self._out_of_memory = OutOfMemory([])
         self._tidy_at = 0.0
         self._links: dict[int, Link] = {}
         self._watch = Watch(
@@ -135,8 +143,9 @@ class Driver:
                 "exit": self._on_exit,
             }
         )
-        self._inbox = Inbox(self.core, self._watch, self.texts)
         self._outbox = Outbox(self.core, self._watch, self._links)
+        self.stacks = Stacks(self.core, self._outbox, self._links)
+        self._inbox = Inbox(self.core, self._watch, self.texts, self.stacks.taken)
         self.gates = Gates(self.lock, self._apply)
         self.waiters = Waiters(self.lock, self._links, self._watch, self._inbox, self.texts, self._apply)
         self._callbacks = Callbacks()
@@ -165,6 +174,7 @@ class Driver:
             self.surroundings = surroundings
             self._over = False
             self._set_up_store()
+            self._out_of_memory = OutOfMemory()
             self._watch.open()
             self._apply()
             # It lives as long as the workers: on Linux they end with the thread that started them.
@@ -430,12 +440,17 @@ class Driver:
         self._apply()
         if now >= self._tidy_at:
             self._tidy_at = now + _TIDY_S
+            self._out_of_memory.look(now)
             # Asked only where there is something to give back: an idle pool does nothing dearer.
-            short = self.store.has_free and psutil.virtual_memory().percent > _SHORT_OF_MEMORY
+            links = list(self._links.values())
+            keeps = self.store.has_free or any(len(link.receiver.kept) for link in links)
+            short = keeps and self.memory_percent() > _SHORT_OF_MEMORY
             idle_s = 0.0 if short else _IDLE_S
             self.store.trim(idle_s)
-            for link in self._links.values():
+            for link in links:
                 link.receiver.kept.trim(idle_s)
+                if short:
+                    self._outbox.trim(link)  # it has blocks of its own, and keeps ours mapped
         due = self._state.timers.next_due
         waits = [] if due is None else [max(0.0, due - now)]
         again = self._watch.revisit()
@@ -507,8 +522,9 @@ class Driver:
                 return
             self._inbox.read_all(link)
             link.dead = True
-            report = crash_report(exitcode, link.tail.decode("utf-8", "replace"))
-            self.core.supervisor.died(link.slot.id, link.life, exitcode, report, time.monotonic())
+            how, about = crash_of(link, exitcode, self._out_of_memory)
+            self.core.supervisor.died(link.slot.id, link.life, exitcode, how, time.monotonic(), about)
+            self.stacks.lost(link)
             self._watch.drop(link)
             self._links.pop(link.life, None)
             self._apply()
@@ -543,6 +559,8 @@ class Driver:
                     self._callbacks.post(listener, event)
             case effects.Finish(call, error):
                 settle(call, error)
+            case effects.FinishWithStack():
+                self.stacks.finish(effect)
             case effects.Spawn():
                 self._spawns.append(effect)
                 self._watch.wake()
@@ -558,10 +576,16 @@ class Driver:
                 link = self._links.get(effect.life)
                 if link is not None:
                     self._outbox.order(link, effect)
+                    if type(effect) is effects.SendPing:
+                        self._inbox.look_for_lost(link)
 
     def _running(self, life: int) -> tuple[int, float]:
         link = self._links.get(life)
         return (0, 0.0) if link is None else link.running()
+
+
+def _memory_percent() -> float:
+    return psutil.virtual_memory().percent
 
 
 def _now_as_text() -> str:

@@ -164,7 +164,33 @@ class CallError(WpcError):
 
 
 class CallTimeoutError(CallError, TimeoutError):
-    """The call ran for longer than its time-out, and was stopped."""
+    """The call ran for longer than its time-out, and was stopped.
+
+    Attributes
+    ----------
+    stack : str
+        What its worker did at that moment, with source lines, or why that could not be seen; part of the
+        error's text.
+    """
+
+    def __init__(self, message: str, stack: object = "") -> None:
+        super().__init__(message)
+        self._stack = stack
+
+    @property
+    def stack(self) -> str:
+        """What its worker did at that moment."""
+        return str(self._stack)  # only here are source lines looked up
+
+    @stack.setter
+    def stack(self, stack: object) -> None:
+        self._stack = stack
+
+    def __str__(self) -> str:
+        return "\n\n".join(part for part in (self.args[0], self.stack) if part)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.stack)
 
 
 class QueueTimeoutError(CallTimeoutError):
@@ -184,15 +210,46 @@ class WorkerCrashedError(WorkerLostError):
         The slot of the worker.
     exitcode : int or None
         Its exit code; minus the signal's number where a signal ended it.
+    signal : str or None
+        The name of that signal: ``"SIGSEGV"``.
+    stack : str
+        Where it crashed, with source lines; empty where it just ended. Part of the error's text.
+    output : str
+        The last lines that the call printed. Part of the error's text.
+    memory_bytes : int or None
+        The most memory that it is known to have had, in bytes.
     """
 
-    def __init__(self, message: str, worker_id: int | None = None, exitcode: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        worker_id: int | None = None,
+        exitcode: int | None = None,
+        signal: str | None = None,
+        stack: object = "",
+        output: str = "",
+        memory_bytes: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.worker_id = worker_id
         self.exitcode = exitcode
+        self.signal = signal
+        self._stack = stack
+        self.output = output
+        self.memory_bytes = memory_bytes
+
+    @property
+    def stack(self) -> str:
+        """Where it crashed."""
+        return str(self._stack)  # only here are source lines looked up
+
+    def __str__(self) -> str:
+        output = f"The last that it printed:\n{self.output.rstrip()}" if self.output.strip() else ""
+        return "\n\n".join(part for part in (self.args[0], output, self.stack) if part)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.worker_id, self.exitcode)
+        known = self.worker_id, self.exitcode, self.signal, self.stack, self.output, self.memory_bytes
+        return type(self), (self.args[0], *known)
 
 
 class WorkerReplacedError(WorkerLostError):

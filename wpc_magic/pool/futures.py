@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .interrupts import QuietLock
+from .quiet import QuietEvent, QuietLock
 from .wire import protocol
 from .wire.blocks import Unmapped
 from .wire.codec import decode
@@ -164,7 +164,7 @@ class CallFuture(Future[Any]):
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]  # for the same, under the condition
-        waiters: list[Any] = self.__dict__.setdefault("_waiters", [])
+        waiters: list[Any] = self.__dict__.setdefault("_waiters", _Waiters())
         return waiters
 
     # -- asking -----------------------------------------------------------------------------------------
@@ -210,7 +210,10 @@ class CallFuture(Future[Any]):
             The function's own exception, or one of `wpc_magic.pool.errors`.
         """
         __tracebackhide__ = True
-        ok, outcome = self._wait(timeout)
+        try:
+            ok, outcome = self._wait(timeout)
+        except KeyboardInterrupt as interrupt:
+            raise interrupt.with_traceback(None) from None  # from where in here, nobody wants to know
         if ok:
             return outcome
         try:
@@ -314,6 +317,15 @@ class CallFuture(Future[Any]):
 
 def _condition() -> threading.Condition:
     return threading.Condition(QuietLock())  # type: ignore[arg-type]  # all that a condition asks of a lock
+
+
+class _Waiters(list[Any]):
+    """What ``concurrent.futures.wait`` and ``as_completed`` enter; whoever ends a future tells it."""
+
+    def append(self, waiter: Any) -> None:
+        if not isinstance(waiter.event, QuietEvent):  # nobody has waited for it yet
+            waiter.event = QuietEvent()
+        super().append(waiter)
 
 
 class _Ended:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .link import Link
@@ -13,14 +13,15 @@ from .mind.events import ErrorInfo
 from .texts import OutputText, Texts
 from .watch import Watch
 from .wire import protocol
-from .wire.channel import BadFrame
-from .wire.codec import decode
+from .wire.channel import BadFrame, Frame
+from .wire.page import ANSWERED
 from .wire.placed import Placed
 from .wire.protocol import ERROR, VALUE
+from .wire.received import BadMessage, read_failure, read_message
 
 _ANSWERS = (VALUE, ERROR)
 
-__all__ = ["Inbox", "crash_report", "settle"]
+__all__ = ["Inbox", "settle"]
 
 
 class Inbox:
@@ -34,27 +35,37 @@ class Inbox:
         Where a worker that cannot be talked to is taken out.
     texts : Texts
         Where what functions print goes.
+    stacks : callable
+        Given the token of a request and stacks, hands them on.
     """
 
-    def __init__(self, core: Core, watch: Watch, texts: Texts) -> None:
+    def __init__(
+        self, core: Core, watch: Watch, texts: Texts, stacks: Callable[[int, tuple[Any, ...]], object]
+    ) -> None:
         self._core = core
         self._watch = watch
         self._texts = texts
+        self._stacks = stacks
 
     def read_call(self, link: Link) -> bool:
         """Read once from a call channel, and take what has come; return whether there was anything."""
-        if link.dead:
+        over = link.dead or link.call.eof
+        if over:
             return False
         try:
             frames = link.call.read()
+            if link.call.eof:
+                self.lose(link)
+                return False
+            self._take_frames(link, frames)
         except BlockingIOError:
             return False
-        except BadFrame as error:
+        except (BadFrame, BadMessage) as error:
             self._malformed(link, str(error))
             return False
-        if link.call.eof:
-            self.lose(link)
-            return False
+        return True
+
+    def _take_frames(self, link: Link, frames: list[Frame]) -> None:
         now = time.monotonic()
         slot, supervisor = link.slot, self._core.supervisor
         answered = supervisor.dispatch.answered
@@ -65,41 +76,48 @@ class Inbox:
                     try:
                         buffers = link.receiver.fetch(buffers)  # dropped, it tells the worker that it may go
                     except OSError as error:
-                        self._malformed(link, str(error))
-                        return False
+                        raise BadMessage(str(error)) from None
+                # Before the call leaves the books: should this be nonsense, it ends with its worker.
+                failure = read_failure(body) if kind == ERROR else None
                 call = answered(slot, seq, target, kind == VALUE, now)
                 if slot.drains:
                     supervisor.leave_if_empty(slot, now)
                 if call is not None:
-                    if kind == ERROR:
-                        self._tell_failure(link, call, body)
+                    if failure is not None:
+                        self._tell_failure(link, call, failure)
                     settle(call, (kind, body, buffers, slot.id))
             elif kind == protocol.BEGAN:
                 self._core.dispatch.began(link.slot, seq, target / 1e9, now)
             elif kind == protocol.RELEASE:
+                if len(body) % 8:
+                    raise BadMessage(f"{len(body)} bytes of leases")
                 link.sender.released(body)
-            else:
+            elif kind == protocol.MESSAGE:
                 self._take(link, body, now)
-        return True
+            else:
+                self._unknown(link, f"a frame of kind {kind}")
 
     def read_control(self, link: Link) -> bool:
         """Read once from a control channel, and take what has come; return whether there was anything."""
-        if link.dead:
+        over = link.dead or link.control.eof
+        if over:
             return False
         try:
             frames = link.control.read()
+            if link.control.eof:
+                self.lose(link)
+                return False
+            now = time.monotonic()
+            self._core.supervisor.heard(link.slot, now)
+            for one in frames:
+                if one[0] != protocol.MESSAGE:
+                    raise BadMessage(f"a frame of kind {one[0]} on the control channel")
+                self._take(link, one[4], now)
         except BlockingIOError:
             return False
-        except BadFrame as error:
+        except (BadFrame, BadMessage) as error:
             self._malformed(link, str(error))
             return False
-        if link.control.eof:
-            self.lose(link)
-            return False
-        now = time.monotonic()
-        self._core.supervisor.heard(link.slot, now)
-        for one in frames:
-            self._take(link, one[4], now)
         return True
 
     def read_pipe(self, link: Link, stream: str) -> bool:
@@ -124,11 +142,7 @@ class Inbox:
                 pass
 
     def _take(self, link: Link, body: Any, now: float) -> None:
-        try:
-            message = decode(body)
-        except Exception as error:
-            self._malformed(link, f"{type(error).__name__}: {error}")
-            return
+        message = read_message(body)
         slot, core = link.slot, self._core
         match message:
             case protocol.Printed(seq, stream, text):
@@ -138,6 +152,8 @@ class Inbox:
             case protocol.Refused(epoch, failure, definition):
                 core.definitions.refused(slot, epoch, definition, _about(failure), failure, now)
             case protocol.GivenUp(seqs):
+                if any(self._runs(link, seq) for seq in seqs):
+                    raise BadMessage(f"{message}, and that has begun")  # it must not run twice
                 moved = [call.future for seq in seqs if (call := slot.sent.get(seq)) is not None]
                 core.supervisor.given_up(slot, seqs, now)
                 for future in moved:
@@ -154,16 +170,20 @@ class Inbox:
                     error=_about(failure) if failure is not None else None,
                     details=details,
                 )
+            case protocol.StackTaken(token, stacks):
+                self._stacks(token, stacks)
             case protocol.Stained(what):
                 core.supervisor.replace(slot, what)
             case protocol.Pong():
                 pass  # reading it was the sign of life
             case _:
-                details = {"type": type(message).__name__}
-                core.state.emit(slot.id, "unknown_worker_message", "warn", details=details)
+                self._unknown(link, type(message).__name__)
 
-    def _tell_failure(self, link: Link, call: Call, body: Any) -> None:
-        failure = decode(body)  # bytes and texts only: the exception in it stays pickled
+    def _runs(self, link: Link, seq: int) -> bool:
+        call = link.slot.sent.get(seq)
+        return call is not None and (bool(call.began_s) or seq == link.running()[0])
+
+    def _tell_failure(self, link: Link, call: Call, failure: protocol.Failure) -> None:
         self._core.state.emit(
             link.slot.id,
             "call_execution_failed",
@@ -177,9 +197,28 @@ class Inbox:
     def _print(self, link: Link, call: Call | None, stream: str, text: str) -> None:
         origin, number = (None, None) if call is None else (call.origin, call.id)
         self._texts.add(OutputText(text, origin, stream, link.slot.id, number))
+        link.last_words.add(number, text)
+
+    def look_for_lost(self, link: Link) -> None:
+        """End a worker whose answers do not arrive: all that follows half a frame is taken for its rest."""
+        if link.lost:
+            return
+        seq = link.process.page.words[ANSWERED]  # written when the answer was in the socket, so it is there
+        if seq in link.slot.sent:
+            while self.read_call(link):
+                pass
+            if seq in link.slot.sent and not link.lost:
+                self._malformed(link, f"the answer to call {seq} has been swallowed")
+        link.torn = link.torn + 1 if link.control.is_torn else 0
+        if link.torn > 1 and not link.lost:
+            self._malformed(link, "half a frame on the control channel")
+
+    def _unknown(self, link: Link, what: str) -> None:
+        self._core.state.emit(link.slot.id, "unknown_worker_message", "warn", details={"type": what})
 
     def _malformed(self, link: Link, what: str) -> None:
-        """End a worker that sends what is no message."""
+        """End a worker that sends what is no message, and read nothing more of it."""
+        link.call.eof = link.control.eof = True
         self._core.state.emit(link.slot.id, "malformed_worker_message", "error", details={"reason": what})
         self.lose(link)
 
@@ -204,24 +243,3 @@ def settle(call: Call, answer: Any) -> None:
 
 def _about(failure: protocol.Failure) -> ErrorInfo:
     return ErrorInfo(failure.name, failure.message, failure.stack)
-
-
-def crash_report(exitcode: int, tail: str) -> str:
-    """Say how a process has ended, as the end of a sentence.
-
-    Examples
-    --------
-    >>> crash_report(-11, "")
-    'was killed by SIGSEGV'
-    """
-    if exitcode >= 0:
-        how = f"exited with code {exitcode}"
-    else:
-        try:
-            name = signal.Signals(-exitcode).name
-        except ValueError:
-            name = f"signal {-exitcode}"
-        how = f"was killed by {name}"
-        if name == "SIGKILL":
-            how += " (by somebody, or by the system because memory ran out)"
-    return f"{how}\n\nThe last that it wrote to its standard error:\n{tail}" if tail.strip() else how

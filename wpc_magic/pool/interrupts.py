@@ -15,13 +15,18 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-__all__ = ["Interrupts", "QuietLock", "free", "hold"]
+__all__ = ["Interrupts", "free", "hold", "in_main_thread"]
 
 _SIGINT = int(_signal.SIGINT)
 _main = threading.main_thread().ident
 
 
 _noted = False  # whether a signal came that is held back
+
+
+def in_main_thread() -> bool:
+    """Whether this is the thread in which signal handlers run."""
+    return get_ident() == _main
 
 
 def hold() -> Any:
@@ -109,61 +114,6 @@ class Interrupts:
                     break
                 except BaseException:
                     _noted = True
-
-
-class QuietLock:
-    """A lock that can be taken again by who has it; SIGINT is held back for as long as anybody has one.
-
-    ``concurrent.futures.wait`` takes the locks of all its futures one after another. An interrupt in the
-    middle would leave some of them locked for ever, and the pool could not end those futures any more.
-    """
-
-    __slots__ = ("_lock",)
-
-    _depth = 0  # how many of these the main thread has; they are not released in the order of their taking
-    _handler: Any = None
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock; see `threading.Lock.acquire`."""
-        if get_ident() != _main:
-            return self._lock.acquire(blocking, timeout)
-        handler = hold()
-        if not QuietLock._depth:
-            QuietLock._handler = handler
-        QuietLock._depth += 1
-        taken = False
-        try:
-            taken = self._lock.acquire(blocking, timeout)
-        finally:
-            if not taken:
-                self._let_through()
-        return taken
-
-    def release(self) -> None:
-        """Release the lock; with the last one, SIGINT comes through."""
-        self._lock.release()
-        if get_ident() == _main:
-            self._let_through()
-
-    @staticmethod
-    def _let_through() -> None:
-        QuietLock._depth -= 1
-        if not QuietLock._depth:
-            handler, QuietLock._handler = QuietLock._handler, None
-            free(handler)
-
-    def _is_owned(self) -> bool:  # conditions ask this of a lock
-        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]
-
-    def __enter__(self) -> QuietLock:
-        self.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
 
 
 def _in_fork() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from .crash import LastWords
 from .mind.core import ProcessFacts
 from .mind.slots import Slot
 from .process import WorkerProcess
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Link"]
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-_TAIL = 8192  # bytes of standard error that are kept for the report of a crash
 
 
 class Link:
@@ -52,10 +52,14 @@ class Link:
         Whether the driver's thread leaves it alone for a while.
     touched, seen : int
         How often somebody has waited here; and how often when the driver's thread looked last.
+    torn : int
+        How many times in a row half a frame was found on the control channel.
     lost : bool
         Whether it cannot be talked to any more, and its process is being ended.
     dead : bool
         Whether the process is gone.
+    last_words : LastWords
+        What its calls have printed last.
     """
 
     def __init__(self, process: WorkerProcess, slot: Slot) -> None:
@@ -71,9 +75,9 @@ class Link:
         self.loops: dict[Any, int] = {}
         self.watched = self.left = False
         self.call_mask = self.control_mask = 0
-        self.touched = self.seen = 0
+        self.touched = self.seen = self.torn = 0
         self.lost = self.dead = False
-        self.tail = bytearray()
+        self.last_words = LastWords()
         self._decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in range(2)]
         self._usage: psutil.Process | None = None
         self._wake_in, self._wake_out = _waker()
@@ -126,11 +130,7 @@ class Link:
             return ""
         except OSError:
             data = b""
-        is_error = fd == self.process.stderr_fd
-        if is_error:
-            self.tail += data
-            del self.tail[:-_TAIL]
-        text = self._decoders[is_error].decode(data, final=not data)
+        text = self._decoders[fd == self.process.stderr_fd].decode(data, final=not data)
         return text if data or text else None
 
     def facts(self) -> ProcessFacts:

@@ -253,8 +253,8 @@ class CallOptions(_Checked):
     worker_id : int or None
         The slot that must run it. None: any.
     retries : int
-        How many times it may run again after its worker has died under it. Only for functions that are
-        safe to run twice.
+        How many times it may run again after its worker has died under it, each time after a delay as before
+        a restart; never after an error of its own. Only for functions that are safe to run twice.
     """
 
     timeout_ms: int | None = None

@@ -107,6 +107,16 @@ class Outbox:
         """Send a message to the worker's main thread."""
         self._send(link, _message_frame(message))
 
+    def trim(self, link: Link) -> None:
+        """Have the worker keep no memory for later."""
+        if link.receiver.has_news:
+            self._send(link, _news_frame(link))
+        self._control(link, protocol.Trim())
+
+    def ask_stack(self, link: Link, token: int) -> None:
+        """Ask a worker what it does."""
+        self._control(link, protocol.TakeStack(token))
+
     def _control(self, link: Link, message: protocol.ToWorker) -> None:
         if not link.dead and not link.control.send(_message_frame(message)):
             self._watch.control(link)

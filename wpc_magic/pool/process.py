@@ -18,8 +18,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from .errors import StartError
+from .wire.dump import Dump
 from .wire.page import StatusPage
 
 __all__ = ["WorkerProcess"]
@@ -55,6 +57,10 @@ class WorkerProcess:
         the last process that holds the other end is gone, which need not be the worker.
     page : StatusPage
         What the worker writes down about itself.
+    dump : Dump
+        What its `faulthandler` writes.
+    peak_bytes : int
+        How much memory it has had at most, in bytes, known when it is reaped; 0: not known.
     sentinel_fd : int
         A descriptor that can be read once the process has ended; -1 where the system has none, then
         `wait_in_thread` does.
@@ -69,6 +75,7 @@ class WorkerProcess:
         output: tuple[int, int],
         lifeline: int,
         page: StatusPage,
+        dump: Dump,
     ) -> None:
         self.pid = pid
         self.call = call
@@ -77,6 +84,9 @@ class WorkerProcess:
         self.stdout_fd, self.stderr_fd = output
         self._lifeline = lifeline
         self.page = page
+        self.dump = dump
+        self.peak_bytes = 0
+        self._peak_at_start = _own_peak_bytes()
         self.sentinel_fd = _open_sentinel(pid)
         self._exitcode: int | None = None
         self._lock = threading.Lock()  # nothing is signalled while it is reaped
@@ -111,8 +121,9 @@ class WorkerProcess:
 
     @classmethod
     def _start(cls, undo: ExitStack, environ: Mapping[str, str], cwd: str | None) -> WorkerProcess:
-        page = StatusPage()
+        page, dump = StatusPage(), Dump()
         undo.callback(page.close)
+        undo.callback(dump.close)
         with ExitStack() as ends:  # of the child
             call, call_end = _pair(undo, ends)
             control, control_end = _pair(undo, ends)
@@ -121,7 +132,7 @@ class WorkerProcess:
             stderr, stderr_end = _pipe(undo, ends)
             lifeline, lifeline_end = _lifeline(undo, ends)
             sockets = call_end, control_end, blocks_end
-            passed = *(end.fileno() for end in sockets), page.fd, lifeline_end
+            passed = *(end.fileno() for end in sockets), page.fd, lifeline_end, dump.fd
             code = _BOOTSTRAP.format(folder=_FOLDER)
             process = subprocess.Popen(
                 [sys.executable, "-P", "-c", code, *map(str, passed), str(os.getpid())],
@@ -136,7 +147,7 @@ class WorkerProcess:
         # Popen would reap on its own terms, and warn; from here on the number is ours alone.
         process.returncode = 0
         page.close_fd()
-        return cls(process.pid, call, control, blocks, (stdout, stderr), lifeline, page)
+        return cls(process.pid, call, control, blocks, (stdout, stderr), lifeline, page, dump)
 
     def signal(self, signum: int) -> bool:
         """Send a signal to the process alone; return whether it was there to get it.
@@ -202,6 +213,7 @@ class WorkerProcess:
         self.control.close()
         self.blocks.close()
         self.page.close()
+        self.dump.close()
 
     # -- how it is done ---------------------------------------------------------------------------------
 
@@ -231,18 +243,31 @@ class WorkerProcess:
                 if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
                     return
                 self._kill_group()
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         except ChildProcessError:
             self._exitcode = _UNKNOWN
             return
         if pid:
             if not _CAN_LOOK:  # a moment late: the group's number is kept for as long as it has members
                 self._kill_group()
+            peak = _peak_bytes(usage)
+            if peak > self._peak_at_start:  # else it is the peak of this process, which a new one inherits
+                self.peak_bytes = peak
             self._exitcode = os.waitstatus_to_exitcode(status)
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: of a group of zombies
             os.killpg(self.pid, signal.SIGKILL)
+
+
+def _own_peak_bytes() -> int:
+    import resource  # not on Windows, where this module can be imported at least
+
+    return _peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
+
+
+def _peak_bytes(usage: Any) -> int:
+    return int(usage.ru_maxrss) if sys.platform == "darwin" else int(usage.ru_maxrss) << 10
 
 
 def _pair(undo: ExitStack, ends: ExitStack) -> tuple[socket.socket, socket.socket]:

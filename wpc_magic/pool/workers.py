@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, overload
 
 from .driver import Driver, Surroundings
 from .errors import OptionError, PoolStoppedError, StartError
@@ -203,6 +203,56 @@ class Workers:
         """Return the health of each worker, sorted by number."""
         with self._driver.deciding() as (core, _):
             return core.health()
+
+    @overload
+    def stack(self, worker_id: int, timeout_ms: int = 1000) -> str: ...
+
+    @overload
+    def stack(self, worker_id: None = None, timeout_ms: int = 1000) -> dict[int, str]: ...
+
+    def stack(self, worker_id: int | None = None, timeout_ms: int = 1000) -> str | dict[int, str]:
+        """Tell what workers do right now, with the lines of the functions that they run.
+
+        Works while they are busy, also while C code holds the interpreter's lock, and disturbs nothing.
+        Besides the call that runs, the threads that functions have started are told, and coroutines that
+        wait.
+
+        Parameters
+        ----------
+        worker_id : int, optional
+            Which; without it, all.
+        timeout_ms : int
+            After how long a worker is said not to answer, in milliseconds.
+
+        Returns
+        -------
+        str or dict
+            The text of that worker; or from each worker's number to its text.
+
+        Raises
+        ------
+        NotRunningError
+            If the workers are not running.
+        OptionError
+            If there is no such worker.
+
+        Examples
+        --------
+        >>> from wpc_magic.pool import WorkerProcedureCall
+        >>> with WorkerProcedureCall() as pool:
+        ...     pool.start_workers(1)
+        ...     pool.stack(1)
+        'worker 1 (pid ...) waits for calls'
+        """
+        limit_s = check_count("timeout_ms", timeout_ms) / 1000
+        number = None if worker_id is None else check_count("worker_id", worker_id)
+        seen: dict[int, object] = {}
+        with self._driver.deciding():
+            asked = self._driver.stacks.look_at(number, limit_s, seen.__setitem__)
+        # The pool's own thread is not asked for more than it has promised: a sink may hold it up.
+        self._driver.gates.wait_for(lambda: len(seen) == len(asked), limit_s + 1)
+        texts = {each: str(seen.get(each, f"worker {each} was not reached")) for each in asked}
+        return texts if number is None else texts[number]
 
     def resize(self, count: int) -> None:
         """Change how many workers there are.

@@ -87,6 +87,35 @@ def arrays_in_full(contestant: Any, repeats: int, limit_s: float) -> dict[str, f
     )
 
 
+def arrays_in_shared_memory(contestant: Any, repeats: int, limit_s: float) -> dict[str, float]:
+    """Copy the array into warm shared memory, and read or write all of it there, in one process.
+
+    That is what any pool has to do at least which lays arguments in shared memory: its pages are small ones
+    of 4 kB, while those of a large array are huge ones.
+    """
+    import mmap
+
+    array = _array()
+    with mmap.mmap(-1, array.nbytes) as memory:  # shared, and nameless
+        return {
+            f"array.{function.__name__}.shared": _timed(
+                _copied_into(memory, function), lambda value, _: value is not None, repeats, limit_s
+            )
+            for function in (work.total, work.write)
+        }
+
+
+def _copied_into(memory: Any, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    import numpy
+
+    def call(array: Any) -> Any:
+        there = numpy.frombuffer(memory, array.dtype)
+        numpy.copyto(there, array)
+        return function(there)
+
+    return call
+
+
 _Case = tuple[Callable[..., Any], Callable[[Any, Any], bool]]
 
 
@@ -108,6 +137,14 @@ MEASURES = [
         ["array.total", "array.write"],
         who=["limit", US],
         workers=1,
+        full=_FULL,
+        quick=_QUICK,
+    ),
+    Measure(
+        "arrays-in-shared-memory",
+        arrays_in_shared_memory,
+        ["array.total.shared", "array.write.shared"],
+        who=["limit"],
         full=_FULL,
         quick=_QUICK,
     ),

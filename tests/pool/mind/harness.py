@@ -220,7 +220,7 @@ class World:
         match effect:
             case effects.Tell(event):
                 self.events.append(event)
-            case effects.Finish(call, error):
+            case effects.Finish(call, error) | effects.FinishWithStack(_, _, call, error):
                 self._end(call, error)
             case effects.Spawn(_, life):
                 assert life not in self.processes, f"{life} would be of two processes"
@@ -294,18 +294,22 @@ class World:
         return worker
 
     def die(self, who: int | FakeWorker, exitcode: int = -9, report: str = "was killed by SIGKILL") -> None:
-        """Have a process end, given itself or the number of its slot; what it had written is read first."""
+        """Have a process end, given itself or its slot's number; what it wrote is read first, in one go."""
         worker = self.workers[who] if isinstance(who, int) else who
         while worker.out:
-            self.read(worker)
+            self._read(worker)
         while worker.said:
-            self.hear(worker)
+            self._hear(worker)
         self.core.supervisor.died(worker.slot.id, worker.life, exitcode, report, self.now)
         del self.processes[worker.life]
         self.apply()
 
     def read(self, worker: FakeWorker) -> None:
         """Read one message from a call channel."""
+        self._read(worker)
+        self.apply()
+
+    def _read(self, worker: FakeWorker) -> None:
         kind, *rest = worker.out.popleft()
         if kind == "answer":
             seq, ok, ran_ns = rest
@@ -319,15 +323,17 @@ class World:
         else:
             epoch, culprit = rest
             self.core.definitions.refused(worker.slot, epoch, culprit, FAILURE, "its reason", self.now)
-        self.apply()
 
     def hear(self, worker: FakeWorker) -> None:
         """Read one message from a control channel."""
+        self._hear(worker)
+        self.apply()
+
+    def _hear(self, worker: FakeWorker) -> None:
         kind, *rest = worker.said.popleft()
         self.core.supervisor.heard(worker.slot, self.now)
         if kind == "given up":
             self.core.supervisor.given_up(worker.slot, *rest, self.now)
-        self.apply()
 
     def advance(self, seconds: float) -> None:
         """Move the clock; everything that is due on the way happens at its moment."""

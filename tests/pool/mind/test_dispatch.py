@@ -841,14 +841,77 @@ def test_an_error_of_the_function_itself_is_never_tried_again():
     assert world.runs[call.id] == 1
 
 
-def test_a_call_that_is_tried_again_comes_before_those_made_later():
-    world = make(1)
-    again, later = world.submit("f", retries=1), world.submit("f")
+def test_a_call_that_is_tried_again_waits_longer_each_time():
+    options = {"restart_base_delay_ms": 100, "restart_max_delay_ms": 300, "restart_jitter_ms": 0}
+    world = make(4, max_restarts_per_worker=9, **options)
+    call = world.submit("f", retries=3)
+    for delay in (0.1, 0.2, 0.3):
+        world.run()
+        world.die(world.where(call))
+        world.advance(delay - 0.001)
+        assert world.where(call) is None
+        world.advance(0.002)
+        assert world.where(call) is not None
+    assert world.names().count("call_retry_scheduled") == 3
+
+
+def test_others_run_while_a_call_waits_to_be_tried_again():
+    world = make(2, restart_base_delay_ms=1000)
+    again = world.submit("f", retries=1)
     world.run()
-    world.die(1)
-    world.advance(0.2)
+    world.die(world.where(again))
+    later = world.submit("f")
+    world.run()
+    world.answer(later)
+    assert world.ended[later.id] is True
+    assert again.id not in world.ended
+    assert world.core.dispatch.queued == 1
+    world.advance(2.2)
     world.answer_all()
-    assert begun(world) == [again.id, again.id, later.id]
+    assert world.ended[again.id] is True
+
+
+def test_a_call_that_waits_to_be_tried_again_can_be_cancelled():
+    world = make(2)
+    call = world.submit("f", retries=1)
+    world.run()
+    world.die(world.where(call))
+    assert world.cancel(call)
+    assert world.core.dispatch.queued == 0
+    world.advance(6.0)
+    world.answer_all()
+    assert (world.runs[call.id], world.ended[call.id]) == (1, None)
+
+
+def test_a_call_that_waits_to_be_tried_again_ends_with_the_pool():
+    world = make(2)
+    call = world.submit("f", retries=1)
+    world.run()
+    world.die(world.where(call))
+    world.stop()
+    assert isinstance(world.ended[call.id], PoolStoppedError)
+
+
+def test_a_call_that_waits_to_be_tried_again_on_one_worker_ends_when_that_goes():
+    world = make(2, restart_base_delay_ms=1000)
+    call = world.submit("f", retries=1, worker_id=2)
+    world.run()
+    world.die(2)
+    world.resize(1)
+    assert isinstance(world.ended[call.id], NoWorkerError)
+
+
+def test_a_call_that_brings_down_every_worker_does_not_cost_the_pool_its_workers():
+    world = make(2, max_restarts_per_worker=2)
+    call = world.submit("f", retries=20)
+    for _ in range(21):
+        world.run()
+        world.die(world.where(call))
+        world.advance(6.0)
+    world.run()
+    assert isinstance(world.ended[call.id], WorkerCrashedError)
+    assert world.states() == ["ready", "ready"]
+    assert world.names().count("worker_restart_exhausted") == 0
 
 
 def test_calls_taken_back_from_a_worker_on_its_way_out_end_if_nobody_else_is_left():

@@ -138,7 +138,7 @@ def test_a_crash_is_told_in_the_order_of_the_original():
 
 def test_the_events_of_a_crash_say_how_it_died_and_when_it_comes_back():
     world = make(1)
-    world.die(1, -11, "was killed by SIGSEGV\n\nThe last that it wrote ...")
+    world.die(1, -11, "was killed by SIGSEGV")
     world.live(0.2)
     told = {event.event_name: event for event in world.events}
     assert told["worker_exited"].details == {"exitcode": -11, "reason": "was killed by SIGSEGV"}
@@ -679,3 +679,18 @@ def test_an_answer_after_the_stop_comes_to_nobody():
     world.workers[1].answer(call.seq)
     world.run()
     assert isinstance(world.ended[call.id], PoolStoppedError)
+
+
+def test_room_that_the_last_answer_of_a_dead_worker_made_is_given_to_nobody_there():
+    world = make()
+    first, second = world.submit(), world.submit()
+    world.run()
+    worker = world.worker_of(first)
+    worker.answer(first.seq, True, 1.0)  # written, and not read when it dies
+    assert world.where(second) is None
+    world.die(worker.slot.id)
+    assert world.ended[first.id] is True
+    assert world.where(second) is None
+    crash_delay_s = world.core.state.options.restart_max_delay_ms / 1000
+    world.live(crash_delay_s)
+    assert world.worker_of(second).running

@@ -9,6 +9,7 @@ import pytest
 
 from tests.pool.mind.harness import World
 from wpc_magic.pool.errors import OptionError
+from wpc_magic.pool.mind.calls import Call
 from wpc_magic.pool.mind.core import Core, ProcessFacts
 from wpc_magic.pool.mind.events import ErrorInfo, EventRing, WorkerEvent
 from wpc_magic.pool.mind.lifecycle import ALIVE, LOST, Cause, SlotState, move
@@ -510,3 +511,15 @@ def test_a_new_mind_is_stopped_and_settled_and_has_nothing_to_do():
     assert core.health() == []
     assert core.snapshot("wpc", 0.0, {}).workers == ()
     assert core.state.effects == []
+
+
+def test_the_timers_of_calls_that_have_ended_do_not_heap_up():
+    timers, seen = Timers(), []
+    calls = [Call(n, "f", b"") for n in range(100_000)]
+    timers.at(5.0, lambda now: seen.append("other"))
+    for n, call in enumerate(calls):
+        timers.at(3600.0, lambda now, n=n: seen.append(n), call)
+        call.ended = n % 10_000 > 0
+    assert len(timers.due) < 2_500
+    timers.run(3600.0)
+    assert {"other", *range(0, 100_000, 10_000)} <= set(seen)

@@ -13,7 +13,8 @@ Nothing here waits, reads a clock, throws dice, or touches the world; the driver
 
 Invariants, which `Core.check` tests one by one:
 
-1.  A call that has not ended is in exactly one place: the queue, a slot's pinned queue, or one slot's books.
+1.  A call that has not ended is in exactly one place: the queue, a slot's pinned queue, among those that
+    wait to be tried again, or one slot's books.
 2.  `queued` and `in_flight` count just those.
 3.  Only a slot with a process holds calls.
 4.  A slot is offered to calls only if it serves, is ready, holds the epoch in force, and is not on its way

@@ -70,7 +70,9 @@ class Definitions:
             self._install(slot, change)
         if free:
             due = now + state.options.control_timeout_ms / 1000
-            state.timers.at(due, lambda now: self._took_too_long(rollout, now))
+            # By its number: a timer that held the change itself would hold the memory of its constants.
+            epoch = change.epoch
+            state.timers.at(due, lambda now: self._took_too_long(epoch, now))
         else:
             self._commit(rollout, now)
         return rollout
@@ -79,8 +81,9 @@ class Definitions:
         slot.installing.append(change.epoch)
         self._state.effects.append(SendInstall(slot.id, slot.life, change))
 
-    def _took_too_long(self, rollout: Rollout, now: float) -> None:
-        if rollout is not self._rollout:
+    def _took_too_long(self, epoch: int, now: float) -> None:
+        rollout = self._rollout
+        if rollout is None or rollout.change.epoch != epoch:
             return
         limit = self._state.options.control_timeout_ms
         for slot in [s for s in self._state.slots.values() if s.life in rollout.waiting]:

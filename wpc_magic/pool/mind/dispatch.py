@@ -11,6 +11,7 @@ from .calls import NO_OPTIONS, Call
 from .lifecycle import LOST, SlotState
 from .limits import Limits
 from .registry import Kind, Record
+from .retries import Retries
 from .scheduler import Loads, depth
 from .slots import Slot
 from .state import State
@@ -57,6 +58,7 @@ class Dispatch:
         self._stopping = Stopping(state, self._weigh, replace)
         self._limits = Limits(state, self._stopping.stop, self._give_up)
         self._stuck = Stuck(state, lambda slot: self._is_open(slot) and not slot.plain, self._weigh)
+        self._retries = Retries(state, self._queue_retried)
         self._queue: deque[Call] = deque()  # with calls that have ended: they are skipped
         self._loads: Loads[Slot] = Loads()
         self.queued = 0
@@ -211,6 +213,7 @@ class Dispatch:
         """Note that a worker has answered; return the call, or None if nobody waits for it any more."""
         call = slot.sent.pop(seq, None)
         if call is None:
+            self._wonder(slot, f"an answer to call {seq}")
             return None
         state = self._state
         record = call.record
@@ -332,8 +335,15 @@ class Dispatch:
     def began(self, slot: Slot, seq: int, since_s: float, now: float) -> None:
         """Note when a coroutine began, which the status page cannot tell of more than one."""
         call = slot.sent.get(seq)
-        if call is not None:
-            call.began_s = since_s
+        if call is None:
+            self._wonder(slot, f"the beginning of call {seq}")
+        else:
+            call.began_s = min(since_s, now)  # else its time-out might never come
+
+    def _wonder(self, slot: Slot, what: str) -> None:
+        """Tell of news of a call that a worker was not sent, or has answered."""
+        if slot.state not in LOST:  # what comes while the pool stops is just too late
+            self._state.emit(slot.id, "unknown_worker_message", "warn", details={"type": what})
 
     def has_begun(self, slot: Slot, call: Call) -> bool:
         """Tell whether a worker has begun a call that it holds."""
@@ -370,6 +380,23 @@ class Dispatch:
             self._wake()
         self.fail_if_lost()
 
+    def retry(self, call: Call, now: float) -> None:
+        """Have a call run again after a while: its worker has died under it."""
+        slot, call.slot = call.slot, None
+        pinned = None if slot is None or call.options.worker_id is None else self._state.heir(slot)
+        if pinned is not None and pinned.retired:
+            self._state.finish(call, _gone(call, pinned))
+        else:
+            self.queued += 1
+            self._retries.wait(call, now)
+
+    def _queue_retried(self, call: Call, now: float) -> None:
+        pinned = self._state.slots.get(call.options.worker_id or 0)
+        (self._queue if pinned is None else pinned.pinned).appendleft(call)
+        self.feed(now)
+        if self._state.resting:
+            self._wake()
+
     def cancel(self, call: Call, now: float) -> bool:
         """End a call, and its work if that has begun; return whether there was something to end."""
         if call.ended:
@@ -377,6 +404,7 @@ class Dispatch:
         slot = call.slot
         if slot is None:
             self.queued -= 1
+            self._retries.calls.pop(call.id, None)
         self._state.finish(call, None)
         if slot is not None:
             self._stopping.stop(slot, call, now)
@@ -386,9 +414,13 @@ class Dispatch:
 
     def cancel_all(self, which: Callable[[Call], bool], now: float) -> int:
         """End every call that is wanted; return how many."""
-        held = [call for slot in self._state.processes() for call in slot.sent.values()]
         # The last first: so none is sent just because the one before it has gone.
-        return sum([self.cancel(call, now) for call in [*reversed(self.waiting()), *held] if which(call)])
+        calls = [*reversed(self.waiting()), *self.at_workers()]
+        return sum([self.cancel(call, now) for call in calls if which(call)])
+
+    def at_workers(self) -> list[Call]:
+        """Return the calls that workers hold, also those whose work goes on although they have ended."""
+        return [call for slot in self._state.processes() for call in slot.sent.values()]
 
     def _give_up(self, call: Call, error: QueueTimeoutError, now: float) -> None:
         """End a call that is queued."""
@@ -408,6 +440,8 @@ class Dispatch:
     def lose(self, slot: Slot) -> list[Call]:
         """Take all calls off a slot whose process is gone, and return them in order."""
         calls = list(slot.sent.values())
+        # The last that it had written may just have made room for others, which are not on their way yet.
+        self._state.sends = [send for send in self._state.sends if send[0] is not slot]
         self.in_flight -= len(calls)
         self._ahead -= slot.ahead
         slot.sent.clear()
@@ -424,6 +458,7 @@ class Dispatch:
         """End every call that is queued."""
         queued = self.waiting()
         self._queue.clear()
+        self._retries.calls.clear()
         for slot in self._state.slots.values():
             slot.pinned.clear()
         for call in queued:
@@ -438,17 +473,19 @@ class Dispatch:
 
     def fail_pinned(self, slot: Slot) -> None:
         """End the calls that only this slot may run: it does not come back."""
-        for call in slot.pinned:
+        retries = self._retries.calls
+        later = [call for call in retries.values() if call.options.worker_id == slot.id]
+        for call in (*slot.pinned, *later):
+            retries.pop(call.id, None)
             if not call.ended:
                 self.queued -= 1
                 self._state.finish(call, _gone(call, slot))
         slot.pinned.clear()
 
     def unpinned(self) -> int:
-        """Return how many calls are queued that any slot may run."""
-        return self.queued - sum(
-            not call.ended for slot in self._state.slots.values() for call in slot.pinned
-        )
+        """Return how many calls are queued that any slot may run now."""
+        pinned = sum(not call.ended for slot in self._state.slots.values() for call in slot.pinned)
+        return self.queued - pinned - len(self._retries.calls)
 
     def forget(self) -> None:
         """Begin anew: the pool has stopped."""
@@ -460,7 +497,8 @@ class Dispatch:
 
     def waiting(self) -> list[Call]:
         """Return what is queued, with calls that have ended and are not taken out yet."""
-        return [*self._queue, *(call for slot in self._state.slots.values() for call in slot.pinned)]
+        pinned = (call for slot in self._state.slots.values() for call in slot.pinned)
+        return [*self._queue, *pinned, *self._retries.calls.values()]
 
     def overlooked(self) -> Call | None:
         """Return a call that waits although it is the first, and could be sent now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..errors import CallTimeoutError
 from .calls import Call
 from .events import WorkerEvent
 from .registry import Change
@@ -12,6 +13,7 @@ __all__ = [
     "Effect",
     "End",
     "Finish",
+    "FinishWithStack",
     "Kill",
     "SendForget",
     "SendInstall",
@@ -100,6 +102,18 @@ class Finish(NamedTuple):
     error: BaseException | None
 
 
+class FinishWithStack(NamedTuple):
+    """End a call that runs, as soon as its worker's stack is in the error; where none comes, without it.
+
+    For the mind, the call has ended. What the worker is sent after this finds the stack taken.
+    """
+
+    slot: int
+    life: int
+    call: Call
+    error: CallTimeoutError
+
+
 class Tell(NamedTuple):
     """Tell listeners of an event."""
 
@@ -121,6 +135,7 @@ Effect = (
     | SendLeave
     | Weigh
     | Finish
+    | FinishWithStack
     | Tell
     | End
 )

@@ -47,7 +47,7 @@ class Limits:
             wait_ms = self._state.options.queue_timeout_ms
         if wait_ms is not None:
             error = QueueTimeoutError(f"{call} waited for more than {wait_ms} ms, and did not run")
-            self._state.timers.at(now + wait_ms / 1000, lambda now: self._waited(call, error, now))
+            self._state.timers.at(now + wait_ms / 1000, lambda now: self._waited(call, error, now), call)
 
     def _waited(self, call: Call, error: QueueTimeoutError, now: float) -> None:
         slot = call.slot
@@ -84,7 +84,7 @@ class Limits:
                 else:
                     self._stop(call, slot, timeout_ms, now)
 
-        self._state.timers.at(due, look)
+        self._state.timers.at(due, look, call)
 
     def _began(self, slot: Slot, call: Call) -> float | None:
         """Return when a call's first instruction ran, in seconds; None if it has not."""
@@ -100,5 +100,6 @@ class Limits:
         )
         slot.failed += 1
         message = f"{call} ran for more than {timeout_ms} ms on worker {slot.id}, and was stopped"
-        self._state.finish(call, CallTimeoutError(message))
+        # Before the work is stopped: so the worker tells where it was, and not how it cleans up.
+        self._state.finish_with_stack(call, slot, CallTimeoutError(message))
         self._stop_work(slot, call, now)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
+from ..errors import CallTimeoutError
 from ..options import PoolOptions
 from .calls import Call
-from .effects import Effect, Finish, SendRevoke, Tell
+from .effects import Effect, Finish, FinishWithStack, SendRevoke, Tell
 from .events import ErrorInfo, EventRing, Severity, WorkerEvent
 from .lifecycle import LOST, Cause, move
 from .registry import Registry
@@ -161,8 +162,16 @@ class State:
 
     def finish(self, call: Call, error: BaseException | None) -> None:
         """End a call without a value."""
+        self._end(call)
+        self.cancelled += error is None
+        self.effects.append(Finish(call, error))
+
+    def finish_with_stack(self, call: Call, slot: Slot, error: CallTimeoutError) -> None:
+        """End a call that runs, with an error that tells where it was."""
+        self._end(call)
+        self.effects.append(FinishWithStack(slot.id, slot.life, call, error))
+
+    def _end(self, call: Call) -> None:
         call.ended = True
         call.slot = None
         self.failed += 1
-        self.cancelled += error is None
-        self.effects.append(Finish(call, error))

@@ -56,6 +56,14 @@ class Stopping:
             if slot.life == life and slot.sent.get(call.seq) is call:
                 if self._state.has_begun(slot, call):
                     why = f"{call} was to end, and did not within interrupt_grace_ms={grace_ms}"
+                    details = {"function": call.name, "interrupt_grace_ms": grace_ms}
+                    self._state.emit(
+                        slot.id,
+                        "call_ended_by_force",
+                        "warn",
+                        correlation_id=call.correlation_id,
+                        details=details,
+                    )
                     self._replace(slot, why)
                 else:  # the worker has not come to giving it up; that is another call's doing
                     self._force_later(slot, life, call, now)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from ..errors import (
     NotRunningError,
     OptionError,
@@ -27,6 +30,10 @@ __all__ = ["Supervisor"]
 
 _SOFTLY = 0.6
 """The part of the time for stopping after which force is used."""
+
+
+def _nothing(call: Call) -> Mapping[str, Any]:
+    return {}
 
 
 class Supervisor:
@@ -160,6 +167,20 @@ class Supervisor:
         self._state.resting.discard(slot.id)
         del self._state.slots[slot.id]
 
+    def find(self, number: int) -> Slot:
+        """Return the slot of that number.
+
+        Raises
+        ------
+        NotRunningError, OptionError
+        """
+        self._must_run()
+        slot = self._state.slots.get(number)
+        if slot is None or slot.retired:
+            there = ", ".join(str(each) for each in sorted(self._state.slots))
+            raise OptionError(f"there is no worker {number}; there are {there}")
+        return slot
+
     # -- one worker -------------------------------------------------------------------------------------
 
     def restart(self, number: int, drain: bool, now: float) -> int:
@@ -183,11 +204,7 @@ class Supervisor:
         NotRunningError, OptionError
         """
         state = self._state
-        self._must_run()
-        slot = state.slots.get(number)
-        if slot is None or slot.retired:
-            there = ", ".join(str(each) for each in sorted(state.slots))
-            raise OptionError(f"there is no worker {number}; there are {there}")
+        slot = self.find(number)
         life = slot.life
         slot.deaths = 0
         if slot.state is SlotState.FAILED:
@@ -317,7 +334,15 @@ class Supervisor:
 
     # -- a death ----------------------------------------------------------------------------------------
 
-    def died(self, number: int, life: int, exitcode: int | None, report: str, now: float) -> None:
+    def died(
+        self,
+        number: int,
+        life: int,
+        exitcode: int | None,
+        report: str,
+        now: float,
+        about: Callable[[Call], Mapping[str, Any]] = _nothing,
+    ) -> None:
         """Note that a process is gone, after all that it had written has been read.
 
         Parameters
@@ -325,13 +350,22 @@ class Supervisor:
         exitcode : int or None
             Its exit code; minus the signal's number where a signal ended it.
         report : str
-            What is known of it, for people.
+            How it ended, for people.
+        about : callable
+            Given a call that ends with it, returns what else its `WorkerCrashedError` tells.
         """
         slot = self._state.alive(number, life)
         if slot is not None:
-            self._died(slot, exitcode, report, now)
+            self._died(slot, exitcode, report, now, about)
 
-    def _died(self, slot: Slot, exitcode: int | None, report: str, now: float) -> None:
+    def _died(
+        self,
+        slot: Slot,
+        exitcode: int | None,
+        report: str,
+        now: float,
+        about: Callable[[Call], Mapping[str, Any]] = _nothing,
+    ) -> None:
         state = self._state
         begun = state.running(slot.life)[0] if slot.pid is not None else 0
         calls = self.dispatch.lose(slot)
@@ -344,7 +378,7 @@ class Supervisor:
         serves = state.serves(slot)
         if not going and serves:
             state.move(slot, Cause.DIES)
-        reason = why or ("stopped" if going else report.partition("\n")[0])
+        reason = why or ("stopped" if going else report)
         details = {"exitcode": exitcode, "reason": reason}
         state.emit(slot.id, "worker_exited", "info" if asked or going else "error", details=details)
         if failed_again and not going:
@@ -352,14 +386,24 @@ class Supervisor:
             state.emit(slot.id, "worker_restart_failed", "error", details=details)
         self.definitions.lost(slot, not asked and not going, now)
         slot.empty()
-        back = [call for call in calls if not self._ends_with(call, slot, begun, why, exitcode, report)]
-        self.dispatch.queue_again(back, now)  # before it is known whether the slot comes back: that ends them
+
+        def crashed(call: Call) -> WorkerCrashedError:
+            message = f"{call} ended with worker {slot.id}, which {report}"
+            return WorkerCrashedError(message, slot.id, exitcode, **about(call))
+
+        had_begun = [call for call in calls if call.began_s or call.seq <= begun]
+        for call in had_begun:
+            if not call.ended and not self._ends_with(call, slot, why, crashed):
+                self.dispatch.retry(call, now)
+        # Before it is known whether the slot comes back: that ends them.
+        self.dispatch.queue_again([c for c in calls if not c.began_s and c.seq > begun], now)
+        poisoned = any(call.crashes > 1 for call in had_begun)
         if not serves and slot.retired:
             self.overlap.gone(slot)
         elif not serves:
             self.overlap.failed(slot, reason, now)
         elif not going:
-            self._plan(slot, asked, now)
+            self._plan(slot, asked, poisoned, now)
         elif slot.retired:
             self._remove(slot)
         if state.resting:
@@ -368,35 +412,30 @@ class Supervisor:
         self._is_ready_now()
 
     def _ends_with(
-        self, call: Call, slot: Slot, begun: int, why: str, exitcode: int | None, report: str
+        self, call: Call, slot: Slot, why: str, crashed: Callable[[Call], WorkerCrashedError]
     ) -> bool:
-        """End a call that had begun on a worker that is gone; return whether it has ended."""
-        if call.ended:
-            return True
-        if not call.began_s and call.seq > begun:
-            return False  # it had not begun: it runs elsewhere
+        """End a call that had begun on a worker that is gone, unless it may run again; return whether."""
         call.crashes += 1
         retries = call.options.retries or (call.record.options.retries if call.record is not None else 0)
         if call.crashes <= retries:
             return False
         slot.failed += 1
-        error: WorkerCrashedError | WorkerReplacedError
-        if why:
-            error = WorkerReplacedError(f"{call} ended with worker {slot.id}: {why}")
-        else:
-            error = WorkerCrashedError(
-                f"{call} ended with worker {slot.id}, which {report}", slot.id, exitcode
-            )
-        self._state.finish(call, error)
+        replaced = f"{call} ended with worker {slot.id}: {why}"
+        self._state.finish(call, WorkerReplacedError(replaced) if why else crashed(call))
         return True
 
-    def _plan(self, slot: Slot, asked: bool, now: float) -> None:
-        """Plan when a slot is filled again."""
+    def _plan(self, slot: Slot, asked: bool, poisoned: bool, now: float) -> None:
+        """Plan when a slot is filled again.
+
+        Where the call was to blame, which has brought another worker down before, that does not count
+        against the slot: else a call with many retries could take every slot out of service.
+        """
         state = self._state
         delay: float | None = 0.0
         if not asked:
-            slot.deaths += 1
-            delay = restart_delay_s(slot.deaths, state.options, state.dice())
+            if not poisoned:
+                slot.deaths += 1
+            delay = restart_delay_s(max(1, slot.deaths), state.options, state.dice())
         if delay is None:
             details = {
                 "deaths": slot.deaths,

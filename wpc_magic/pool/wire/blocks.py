@@ -342,11 +342,14 @@ class Receiver:
         """
         lease = placed.lease
         while lease not in self._here:
-            data, rights, _, _ = self._sock.recvmsg(_LEASE.size, _socket.CMSG_SPACE(_FD.size))
-            if len(data) != _LEASE.size or not rights:
+            # Room for one descriptor: `CMSG_SPACE` would let a second one in, which nobody knew of.
+            data, rights, _, _ = self._sock.recvmsg(_LEASE.size, _socket.CMSG_LEN(_FD.size))
+            fds = [fd for _, _, packed in rights for (fd,) in _FD.iter_unpack(packed)]
+            if len(data) != _LEASE.size or not fds:
+                for fd in fds:
+                    os.close(fd)
                 raise ConnectionError("a descriptor of shared memory is missing")
-            (number,) = _LEASE.unpack(data)
-            (fd,) = _FD.unpack(rights[0][2][: _FD.size])
+            (number,), (fd,) = _LEASE.unpack(data), fds
             os.set_inheritable(fd, False)
             if number in self._here:  # a constant that was sent before, and never mapped
                 os.close(self._here[number])

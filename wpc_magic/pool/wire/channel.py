@@ -6,7 +6,8 @@ A frame is a header, the sizes of its buffers, a body, and the buffers::
     | sizes u64... | body | buffers... |
 
 `size` counts everything behind the header. A buffer is read straight into memory of its own, so that an
-array on top of it is aligned, writable, and not tied to the life of its neighbours.
+array on top of it is aligned, writable, and not tied to the life of its neighbours. No memory is used before
+its bytes are here: a size may lie.
 
 With the flag `PLACED` the buffers are in a block (see `blocks`), and the frame only says where::
 
@@ -15,6 +16,7 @@ With the flag `PLACED` the buffers are in a block (see `blocks`), and the frame 
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections import deque
 from itertools import islice
@@ -39,6 +41,8 @@ _KINDS = 7
 _PLACED = 1
 _PLACED_HEAD = 24
 _MOST = 1 << 40  # no honest frame is this large
+_MAPPED = 1 << 25  # from here on, `malloc` maps new pages each time as well
+_NOTHING = memoryview(b"")
 
 Bytes = bytes | bytearray | memoryview
 Frame: TypeAlias = "tuple[int, int, int, int, Any, Sequence[Any] | Placed]"
@@ -104,16 +108,22 @@ class Reader:
         Whether the other end is gone.
     """
 
-    __slots__ = ("_buffers", "_head", "_spill", "_tail", "_wanted", "eof", "sock")
+    __slots__ = ("_buffers", "_head", "_sizes", "_spill", "_tail", "_wanted", "eof", "sock")
 
     def __init__(self, sock: _socket.socket) -> None:
         self.sock = sock
         self.eof = False
         self._tail = b""  # the beginning of a frame
         self._head: tuple[int, ...] | None = None  # of the frame that is being filled
-        self._buffers: list[bytearray] = []
-        self._wanted: deque[memoryview] = deque()  # memory still to fill, in order
+        self._buffers: list[Any] = []
+        self._sizes: deque[int] = deque()  # of its buffers that have no memory yet
+        self._wanted = _NOTHING  # memory still to fill: the rest of the last buffer
         self._spill = 0  # bytes that came behind the frame that was begun
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether a frame has come in part."""
+        return bool(self._tail or self._wanted)
 
     def read(self) -> list[Frame]:
         """Read once, and return the frames that are complete now (often one, sometimes none).
@@ -178,28 +188,25 @@ class Reader:
             raise BadFrame(f"buffers of {sum(sizes)} bytes in a frame of {size}")
         data = data[count * 8 :]
         self._head = head
-        try:
-            self._buffers = [bytearray(n) for n in (body, *sizes)]
-        except MemoryError:
-            raise BadFrame(f"there is no memory for a frame of {size} bytes") from None
-        self._wanted = deque(memoryview(buffer) for buffer in self._buffers if buffer)
+        self._sizes = deque((body, *sizes))
+        self._advance(0)
         while self._wanted and data:
-            view = self._wanted[0]
-            n = min(len(view), len(data))
-            view[:n] = data[:n]
+            n = min(len(self._wanted), len(data))
+            self._wanted[:n] = data[:n]
             data = data[n:]
             self._advance(n)
         self._spill = len(data)
 
     def _advance(self, n: int) -> None:
-        view = self._wanted[0]
-        if n == len(view):
-            self._wanted.popleft()
-        else:
-            self._wanted[0] = view[n:]
+        """Note that `n` bytes more are here, and have memory for those that come next."""
+        self._wanted = self._wanted[n:]
+        while not self._wanted and self._sizes:
+            buffer = _memory(self._sizes.popleft())
+            self._buffers.append(buffer)
+            self._wanted = memoryview(buffer)
 
     def _fill(self) -> list[Frame]:
-        n = self.sock.recv_into(self._wanted[0])
+        n = self.sock.recv_into(self._wanted)
         if not n:
             self.eof = True
             return []
@@ -214,6 +221,16 @@ class Reader:
         if placed >= 0:
             return kind, epoch, target, seq, *_take_placed(placed, body)
         return kind, epoch, target, seq, body, buffers
+
+
+def _memory(size: int) -> Any:
+    """Return memory to be filled; the pages of large memory are made only then."""
+    try:
+        if size < _MAPPED:
+            return bytearray(size)
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (MemoryError, OSError):
+        raise BadFrame(f"there is no memory for {size} bytes") from None
 
 
 def send_all(sock: _socket.socket, pieces: list[Bytes]) -> None:
@@ -297,5 +314,5 @@ class Channel(Reader):
     def close(self) -> None:
         """Close the socket, and drop what was not sent."""
         self.outbox.clear()
-        self._wanted.clear()
+        self._wanted = _NOTHING
         self.sock.close()

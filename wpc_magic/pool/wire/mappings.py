@@ -24,6 +24,9 @@ class Mappings:
         self._kept: dict[tuple[int, int], tuple[mmap.mmap, float]] = {}  # with when each was used last
         self._lock = allocate_lock()
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def view(self, fd: int, size: int, gone: Callable[[], object]) -> memoryview:
         """Return the memory of a descriptor, writable.
 

@@ -17,18 +17,30 @@ def nameless_file(size: int, name: str = "wpc-block", in_memory: bool = True) ->
     name : str
         What ``/proc`` shows.
     in_memory : bool
-        Whether it is a memfd; else, and where there is none, an unlinked temporary file.
+        Whether it is a memfd; else, and where there is none, a temporary file without a name.
     """
     if in_memory and hasattr(os, "memfd_create"):
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
     else:
-        import tempfile
-
-        fd, path = tempfile.mkstemp(prefix="wpc")
-        os.unlink(path)
+        fd = _temporary_file()
     try:
         os.ftruncate(fd, size)
     except BaseException:
         os.close(fd)
         raise
+    return fd
+
+
+def _temporary_file() -> int:
+    """Return the descriptor of a temporary file of no name, which only its owner may read."""
+    import tempfile
+
+    if hasattr(os, "O_TMPFILE"):
+        # It never has a name: between the making of one and its removal this process may be killed.
+        try:
+            return os.open(tempfile.gettempdir(), os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError:
+            pass  # a file system that does not know it; or there is no room, which is told below
+    fd, path = tempfile.mkstemp(prefix="wpc")
+    os.unlink(path)
     return fd

@@ -10,11 +10,13 @@ import os
 
 from wpc_magic.pool.wire.nameless import nameless_file
 
-__all__ = ["ANSWERED", "BEGUN", "SINCE", "StatusPage"]
+__all__ = ["ANSWERED", "BEGUN", "DUMPS", "PEAK", "SINCE", "StatusPage"]
 
 BEGUN = 0  # the number of the call that was begun last
 SINCE = 1  # when its function's first instruction ran, monotonic nanoseconds; 0: not yet
 ANSWERED = 2  # the number of the call that was answered last
+DUMPS = 3  # 1: the signal of `dump` is understood; before, it would end the process
+PEAK = 4  # the most memory that the process has had, in bytes, when it was asked last; 0: not known
 
 _SIZE = mmap.PAGESIZE
 

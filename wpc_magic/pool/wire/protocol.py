@@ -9,8 +9,8 @@ channel            pool -> worker                              worker -> pool
 call channel       `CALL`, `CHUNK`, `RELEASE`; `Setup`,        `VALUE`, `ERROR`, `BEGAN`, `RELEASE`;
 (main thread)      `Blocks`, `Install`, `Forget`, `Leave`      `Installed`, `Refused`, `Printed`, `Noticed`,
                                                                `Stained`
-control channel    `Ping`, `Revoke`, `Interrupt`, `Leave`      `Pong`, `GivenUp`
-(control thread)
+control channel    `Ping`, `Revoke`, `Interrupt`, `Leave`,     `Pong`, `GivenUp`, `StackTaken`
+(control thread)   `TakeStack`
 block channel      descriptors (see `blocks`)                  descriptors
 (main thread)
 =================  ==========================================  ============================================
@@ -54,7 +54,10 @@ __all__ = [
     "Refused",
     "Revoke",
     "Setup",
+    "Stack",
+    "StackTaken",
     "Stained",
+    "TakeStack",
     "ToWorker",
 ]
 
@@ -146,6 +149,10 @@ class Ping(NamedTuple):
     token: int
 
 
+class Trim(NamedTuple):
+    """Keep no memory for later: the machine has none left."""
+
+
 class Revoke(NamedTuple):
     """Take these calls back, where they have not begun."""
 
@@ -156,6 +163,12 @@ class Interrupt(NamedTuple):
     """End this call, if it has begun and not ended."""
 
     seq: int
+
+
+class TakeStack(NamedTuple):
+    """Tell what runs at this moment."""
+
+    token: int
 
 
 class Failure(NamedTuple):
@@ -218,5 +231,22 @@ class GivenUp(NamedTuple):
     seqs: tuple[int, ...]
 
 
-ToWorker = Setup | Blocks | Install | Forget | Leave | Ping | Revoke | Interrupt
-FromWorker = Installed | Refused | Printed | Noticed | Pong | GivenUp | Stained
+class Stack(NamedTuple):
+    """Where one thread or coroutine is, without source lines: whoever shows it reads the same files."""
+
+    kind: str  # "main", "thread", "coroutine"
+    name: str  # of the thread, or the task
+    seq: int  # the call that it works for; 0: none, or not known
+    frames: tuple[tuple[str, int, str], ...]  # file, line, function; the innermost last
+    left_out: int  # how many frames are not told, in the middle
+
+
+class StackTaken(NamedTuple):
+    """The answer to `TakeStack`; the main thread comes first."""
+
+    token: int
+    stacks: tuple[Stack, ...]
+
+
+ToWorker = Setup | Blocks | Install | Forget | Leave | Ping | Trim | Revoke | Interrupt | TakeStack
+FromWorker = Installed | Refused | Printed | Noticed | Pong | GivenUp | Stained | StackTaken

@@ -1,7 +1,7 @@
 """Start-up of a worker: its descriptors, its signals, the watch over its parent.
 
-Run as ``python -P -c ...`` by `process`, with five descriptors (the three channels, the status page, the
-lifeline) and the process that must be our parent.
+Run as ``python -P -c ...`` by `process`, with six descriptors (the three channels, the status page, the
+lifeline, the dump) and the process that must be our parent.
 
 Modules of Python with an underscore are used here and around it where the ones without load five times as
 much: ``import socket, signal, pickle, typing`` takes longer than an interpreter takes to start.
@@ -15,8 +15,9 @@ import faulthandler
 import os
 import sys
 
+from wpc_magic.pool.wire import dump
 from wpc_magic.pool.wire.late import OWN
-from wpc_magic.pool.wire.page import StatusPage
+from wpc_magic.pool.wire.page import DUMPS, StatusPage
 from wpc_magic.pool.worker.control import Control, die, end_now
 from wpc_magic.pool.worker.exchange import Exchange
 from wpc_magic.pool.worker.guards import install_guards
@@ -53,14 +54,25 @@ def _die_with(parent: int, lifeline: int) -> None:
         end_now()
 
 
+def _dump_to(fd: int, page: StatusPage) -> None:
+    """Have stacks written to a file of the pool's: at a crash, and at a signal."""
+    faulthandler.enable(file=fd)
+    if dump.SIGNAL:
+        faulthandler.register(dump.SIGNAL, file=fd, all_threads=True, chain=False)
+        # It goes to the control thread: in this one it would end a system call of the user's C code early.
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, [dump.SIGNAL])
+        page.words[DUMPS] = 1
+    # What a fork ends with is no news of this process.
+    os.register_at_fork(after_in_child=lambda: faulthandler.enable(file=2))
+
+
 def main() -> None:
     """Serve one pool until it lets go."""
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-    call_fd, control_fd, blocks_fd, page_fd, lifeline, parent = map(int, sys.argv[1:7])
+    call_fd, control_fd, blocks_fd, page_fd, lifeline, dump_fd, parent = map(int, sys.argv[1:8])
     _die_with(parent, lifeline)
-    for fd in (call_fd, control_fd, blocks_fd, page_fd, lifeline):
+    for fd in (call_fd, control_fd, blocks_fd, page_fd, lifeline, dump_fd):
         os.set_inheritable(fd, False)
-    faulthandler.enable(file=2)
     del sys.argv[1:]
     # Names that a user's pickles look for in `__main__` are not ours to answer.
     sys.modules["__main__"] = type(sys)("__main__")
@@ -68,6 +80,7 @@ def main() -> None:
 
     page = StatusPage(page_fd)
     page.close_fd()
+    _dump_to(dump_fd, page)
     call, control = _socket.socket(fileno=call_fd), _socket.socket(fileno=control_fd)
     server = Server(call, page, Exchange(_socket.socket(fileno=blocks_fd)))
     os.register_at_fork(after_in_child=control.close)

@@ -1,6 +1,7 @@
 """The control thread: it listens while the main thread works.
 
-It answers pings, takes calls back, interrupts; it never imports and never unpickles what a user made.
+It answers pings, takes calls back, interrupts, takes stacks; it never imports and never unpickles what a
+user made.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import _signal  # type: ignore[import-not-found]
 import os
 import threading
 
-from wpc_magic.pool.wire import protocol
+from wpc_magic.pool.wire import dump, protocol
 from wpc_magic.pool.wire.channel import Frame, Reader, frame, send_all
 from wpc_magic.pool.wire.codec import decode, pack
 
@@ -48,6 +49,8 @@ class Control:
         threading.Thread(target=self._run, name="wpc-control", daemon=True).start()
 
     def _run(self) -> None:
+        if dump.SIGNAL:
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [dump.SIGNAL])  # see `__main__`
         try:
             while True:
                 try:
@@ -72,9 +75,14 @@ class Control:
             message = error
         if isinstance(message, protocol.Ping):
             self._tell(protocol.Pong(message.token))
+            self._server.note_memory()
             self._server.tidy()
+        elif isinstance(message, protocol.Trim):
+            self._server.tidy(0.0)
         elif isinstance(message, protocol.Revoke):
             self._tell(protocol.GivenUp(self._server.revoke(message.seqs)))
+        elif isinstance(message, protocol.TakeStack):
+            self._tell(protocol.StackTaken(message.token, self._server.stacks(self._main)))
         elif isinstance(message, protocol.Interrupt):
             self._server.interrupt(message.seq)
             self._sock.settimeout(_REPEAT_S)

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from wpc_magic.pool.wire.channel import Bytes
 
-__all__ = ["Exchange"]
+__all__ = ["IDLE_S", "Exchange"]
 
-_IDLE_S = 5.0  # for which a block is kept that nobody uses
+IDLE_S = 5.0
+"""For how long a block is kept that nobody uses, in seconds."""
 
 
 class Exchange:
@@ -78,7 +79,7 @@ class Exchange:
         """Take the pool's news of our blocks."""
         self._sender.released(packed)
 
-    def tidy(self) -> None:
-        """Give back memory that has not been used for a while. Any thread may."""
-        self.store.trim(_IDLE_S)
-        self._receiver.kept.trim(_IDLE_S)
+    def tidy(self, idle_s: float) -> None:
+        """Give back memory that has not been used for that long, in seconds. Any thread may."""
+        self.store.trim(idle_s)
+        self._receiver.kept.trim(idle_s)

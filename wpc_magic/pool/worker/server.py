@@ -18,10 +18,12 @@ from wpc_magic.pool.wire import protocol
 from wpc_magic.pool.wire.channel import Reader, frame, send_all
 from wpc_magic.pool.wire.codec import decode, encode, pack
 from wpc_magic.pool.wire.late import own_path
-from wpc_magic.pool.wire.page import ANSWERED, BEGUN, SINCE, StatusPage
+from wpc_magic.pool.wire.page import ANSWERED, BEGUN, PEAK, SINCE, StatusPage
 from wpc_magic.pool.wire.placed import Placed
+from wpc_magic.pool.worker.exchange import IDLE_S
 from wpc_magic.pool.worker.output import Output
 from wpc_magic.pool.worker.runtime import Runtime
+from wpc_magic.pool.worker.stacks import take_stacks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +78,8 @@ class Server:
         self._armed = False
         self._interrupting: set[int] = set()  # calls that are to end
         self._raised: CallInterrupted | None = None  # in it
-        self._stained = ""
+        self._stained = ""  # what an interrupt has torn: nothing more begins here
+        self._stain_told = False
         self._forked = False
         self._tasks: Tasks | None = None  # with the first coroutine
         os.register_at_fork(after_in_child=self._after_fork)
@@ -110,6 +113,9 @@ class Server:
     def _handle(self, one: Frame) -> None:
         kind, epoch, target, seq, body, buffers = one
         if kind == protocol.CALL or kind == protocol.CHUNK:
+            if self._stained:  # the pool ends this process; what has not begun by then runs elsewhere
+                self._exchange.drop(buffers)
+                return
             with self._claims:
                 if seq in self._revoked:  # the control thread has given it up
                     self._revoked.discard(seq)
@@ -244,11 +250,12 @@ class Server:
         news = self._exchange.news()
         if news:
             pieces = [*frame(protocol.RELEASE, 0, 0, 0, news), *pieces]
+        if self._stained and not self._stain_told:
+            self._stain_told = True
+            # Before the answer: that makes room here for another call, which would end with this process.
+            pieces = [*frame(protocol.MESSAGE, 0, 0, 0, pack(protocol.Stained(self._stained))), *pieces]
         self.post(pieces)
         self._words[ANSWERED] = seq
-        if self._stained:
-            what, self._stained = self._stained, ""
-            self.tell(protocol.Stained(what))
 
     # -- coroutines -------------------------------------------------------------------------------------
 
@@ -299,12 +306,34 @@ class Server:
         body = pack(message)
         self.post(frame(protocol.MESSAGE, 0, 0, 0, body))
 
-    def tidy(self) -> None:
+    def tidy(self, idle_s: float = IDLE_S) -> None:
         """Tell what is not needed any more, and give back what is not used; called by the control thread."""
         news = self._exchange.news()
         if news:
             self.post(frame(protocol.RELEASE, 0, 0, 0, news))
-        self._exchange.tidy()
+        self._exchange.tidy(idle_s)
+
+    def stacks(self, main: int) -> tuple[protocol.Stack, ...]:
+        """Return what runs at this moment, the main thread's first; called by the control thread."""
+        tasks, seq = self._tasks, self._begun
+        if tasks is not None and tasks.has(seq):
+            seq = tasks.now()  # the main thread is with its loop
+        elif seq == self._words[ANSWERED]:
+            seq = 0
+        return take_stacks(main, seq, tasks)
+
+    def note_memory(self) -> None:
+        """Write down how much memory the process has had at most; called by the control thread."""
+        try:
+            status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # not Linux
+            return
+        try:
+            _, _, rest = os.read(status, 4096).partition(b"VmHWM:")
+        finally:
+            os.close(status)
+        if rest:
+            self._words[PEAK] = int(rest.split(None, 1)[0]) << 10
 
     def notice(self, name: str, error: BaseException | None, details: dict[str, Any]) -> None:
         """Send an event; it must not raise, since it is called where nobody catches."""

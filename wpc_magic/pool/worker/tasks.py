@@ -37,6 +37,8 @@ class Tasks:
         The number of the call whose coroutine runs, 0 outside of them.
     inbox : list of frames
         What `run` will return.
+    loop : asyncio.AbstractEventLoop
+        Where they run.
     """
 
     def __init__(self, reader: Reader, notice: Notice) -> None:
@@ -47,7 +49,7 @@ class Tasks:
         self._broken: Exception | None = None
         self._running: dict[asyncio.Task[Any], int] = {}
         self._ending = False
-        self._loop = asyncio.new_event_loop()
+        self.loop = self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(loop_guard(notice))
         asyncio.set_event_loop(self._loop)
         self._loop.add_reader(reader.sock.fileno(), self._on_readable)
@@ -88,6 +90,10 @@ class Tasks:
     def has(self, seq: int) -> bool:
         """Tell whether a call's coroutine has begun and not ended. Any thread may ask."""
         return seq in list(self._running.values())
+
+    def seq_of(self, task: Any) -> int:
+        """Return the call whose coroutine a task is; 0: of none. Any thread may ask."""
+        return self._running.get(task, 0)
 
     def now(self) -> int:
         """Return the call of whose coroutine a step runs at this moment; 0: of none."""

@@ -1,0 +1,366 @@
+"""What a worker does right now: asked for, and in the error of a call that runs for too long."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import queue
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pool.conftest import PATIENCE_S, Door
+from tests.pool.test_stopping import SOURCE, Begun
+from wpc_magic import WorkerProcedureCall
+from wpc_magic.pool import stacks
+from wpc_magic.pool.errors import CallTimeoutError, NotRunningError, OptionError
+from wpc_magic.pool.seen import Seen, parse_dump, show
+from wpc_magic.pool.wire.protocol import Stack
+
+MORE = """
+def in_a_thread(begun):
+    thread = threading.Thread(target=sleeps, args=(begun,), name="the helper", daemon=True)
+    thread.start()
+    thread.join()
+
+async def deeper(begun):
+    await awaits(begun)
+
+def own_loop(begun):
+    asyncio.run(deeper(begun))
+
+def deep(begun, n=300):
+    return deep(begun, n - 1) if n else sleeps(begun)
+
+def says_nothing_back(begun):
+    print("a text without an end", end="")
+    sleeps(begun)
+"""
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Begun:
+    return Begun(tmp_path / "begun")
+
+
+@pytest.fixture
+def busy(make_pool: Any) -> WorkerProcedureCall:
+    pool: WorkerProcedureCall = make_pool(1, SOURCE + MORE, interrupt_grace_ms=100)
+    return pool
+
+
+def pid_of(pool: WorkerProcedureCall, worker_id: int = 1) -> int:
+    pid = pool.snapshot().workers[worker_id - 1].pid
+    assert pid is not None
+    return pid
+
+
+def until(pool: WorkerProcedureCall, *parts: str) -> str:
+    """Return the stack of worker 1 as soon as it has these parts: they begin a line after they say so."""
+    while any(part not in (text := pool.stack(1)) for part in parts):
+        pass
+    return text
+
+
+def stop(pid: int) -> None:
+    """Stop a child, and return when the last of its threads stands still."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+
+@pytest.fixture
+def stopped(make_pool: Any) -> Iterator[tuple[WorkerProcedureCall, int]]:
+    """A pool whose only worker is stopped, as a debugger stops it."""
+    pool = make_pool(1, SOURCE)
+    pid = pid_of(pool)
+    stop(pid)
+    yield pool, pid
+    if pid_of_any(pool) == pid:
+        os.kill(pid, signal.SIGCONT)
+
+
+def pid_of_any(pool: WorkerProcedureCall) -> int | None:
+    return next((worker.pid for worker in pool.snapshot().workers), None)
+
+
+# -- asked for --------------------------------------------------------------------------------------------
+
+
+def test_an_idle_worker_says_so(busy: WorkerProcedureCall) -> None:
+    assert busy.stack(1) == f"worker 1 (pid {pid_of(busy)}) waits for calls"
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("spins", "while True: pass"),
+        ("sleeps", "time.sleep(3600)"),
+        ("reads", "os.read(theirs, 1)"),
+        ("holds_the_gil", "sleep(3600)"),
+        ("never_awaits", "while True: pass"),
+    ],
+)
+def test_a_busy_worker_tells_the_line_that_it_is_at(
+    busy: WorkerProcedureCall, begun: Begun, name: str, line: str
+) -> None:
+    future = busy.call[name](begun.path)
+    begun.wait()
+    text = until(busy, line)
+    assert text.startswith(f"worker 1 (pid {pid_of(busy)}) runs {name} #{future.call_id} for ")
+    assert f", in {name}\n" in text
+    assert "wpc_magic" not in text, "our own frames say nothing to anybody"
+    assert line in busy.stack(1, timeout_ms=60_000), "the first look has not disturbed it"
+    assert not future.done()
+
+
+def test_all_workers_are_told_at_once(make_pool: Any, door: Door) -> None:
+    pool = make_pool(2)
+    future = pool.call.held.options(worker_id=2)(door.path)
+    door.wait()
+    while not (texts := pool.stack())[2].endswith("    way.recv(1)"):
+        pass
+    assert list(texts) == [1, 2]
+    assert texts[1].endswith("waits for calls")
+    assert f"runs held #{future.call_id}" in texts[2]
+
+
+def test_threads_of_the_users_are_told_and_ours_are_not(busy: WorkerProcedureCall, begun: Begun) -> None:
+    busy.call.in_a_thread(begun.path)
+    begun.wait()
+    text = until(busy, "time.sleep(3600)", "thread.join()")
+    assert text.count("in thread") == 1
+    assert "in thread 'the helper':\n" in text
+    assert "wpc-" not in text
+    assert "_bootstrap" not in text, "how every thread begins"
+
+
+def test_coroutines_that_wait_are_told_with_their_calls(busy: WorkerProcedureCall, begun: Begun) -> None:
+    future = busy.call.deeper(begun.path)
+    begun.wait()
+    text = until(busy, "await asyncio.sleep(3600)")
+    assert f"waits in deeper #{future.call_id}:\n" in text
+    assert text.index(", in deeper\n") < text.index(", in awaits\n") < text.index(", in sleep\n")
+    assert "run_forever" not in text, "the main thread only waits for them"
+
+
+def test_coroutines_on_a_loop_of_the_functions_own_are_told(busy: WorkerProcedureCall, begun: Begun) -> None:
+    busy.call.own_loop(begun.path)
+    begun.wait()
+    text = until(busy, "await asyncio.sleep(3600)")
+    assert "asyncio.run(deeper(begun))" in text
+    assert "in the task 'Task-" in text
+
+
+def test_a_deep_stack_is_told_from_both_ends(busy: WorkerProcedureCall, begun: Begun) -> None:
+    busy.call.deep(begun.path)
+    begun.wait()
+    text = until(busy, "time.sleep(3600)")
+    assert "  ... and " in text
+    assert "more times]" in text
+    assert len(text.splitlines()) < 30
+
+
+def test_text_that_a_function_prints_is_not_in_the_way(busy: WorkerProcedureCall, begun: Begun) -> None:
+    busy.output_sink = lambda output: None
+    busy.call.says_nothing_back(begun.path)
+    begun.wait()
+    until(busy, ", in sleeps\n")
+
+
+def test_a_process_that_is_stopped_is_told_as_such(stopped: tuple[WorkerProcedureCall, int]) -> None:
+    pool, pid = stopped
+    assert pool.stack(1, timeout_ms=60) == f"worker 1 (pid {pid}) does not answer; its process is stopped"
+    os.kill(pid, signal.SIGCONT)
+    until(pool, "waits for calls")  # what it was asked before, it answers to nobody
+
+
+def test_a_worker_that_starts_tells_where_it_is(make_pool: Any, door: Door) -> None:
+    pool = make_pool(0)
+    waits = f"import socket\nway = socket.socket(socket.AF_UNIX)\nway.connect({door.path!r})\n"
+    pool.define_worker_functions(waits + "way.sendall(b'1\\n')\nway.recv(1)\ndef f(): pass")
+    pool._begin_start(1, {})
+    door.wait()
+    text = until(pool, "way.recv(1)")
+    assert f"worker 1 (pid {pid_of(pool)}) starts:\n" in text
+
+
+def test_a_worker_without_a_process_is_told_as_such(make_pool: Any, listen: Any) -> None:
+    pool = make_pool(1, restart_on_failure=False)
+    ears = listen(pool)
+    os.kill(pid_of(pool), signal.SIGKILL)
+    ears.until("worker_health_state_changed", to="failed")
+    assert pool.stack() == {1: "worker 1 is failed, and has no process now"}
+
+
+def ask(pool: WorkerProcedureCall) -> Callable[[], str]:
+    """Ask what worker 1 does; return what waits for the answer."""
+    told: queue.SimpleQueue[Seen] = queue.SimpleQueue()
+    with pool._driver.deciding():
+        pool._driver.stacks.look_at(1, PATIENCE_S, lambda _, seen: told.put(seen))
+    return lambda: str(told.get(timeout=PATIENCE_S))
+
+
+def test_a_worker_that_dies_before_it_answers_is_told_as_such(
+    stopped: tuple[WorkerProcedureCall, int],
+) -> None:
+    pool, pid = stopped
+    answer = ask(pool)
+    os.kill(pid, signal.SIGKILL)
+    assert answer() == f"worker 1 (pid {pid}) ended before it could tell"
+
+
+def test_a_stop_of_the_pool_answers_whoever_asks(stopped: tuple[WorkerProcedureCall, int]) -> None:
+    pool, pid = stopped
+    answer = ask(pool)
+    pool.stop_workers()
+    assert answer() == f"worker 1 (pid {pid}) ended before it could tell"
+
+
+def test_wrong_use_is_one_clear_error(busy: WorkerProcedureCall) -> None:
+    with pytest.raises(OptionError, match="there is no worker 7; there are 1"):
+        busy.stack(7)
+    for wrong in (0, -1, "1", True, 1.0):
+        with pytest.raises(OptionError, match="worker_id takes a positive whole number"):
+            busy.stack(wrong)  # type: ignore[call-overload]
+    with pytest.raises(OptionError, match="timeout_ms takes"):
+        busy.stack(1, timeout_ms=0)
+    busy.stop_workers()
+    with pytest.raises(NotRunningError):
+        busy.stack()
+
+
+# -- in the error of a time-out ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["spins", "sleeps", "reads", "holds_the_gil", "awaits"])
+def test_a_call_that_runs_for_too_long_tells_where_it_was(
+    make_pool: Any, begun: Begun, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(stacks, "_WITH_AN_ERROR_S", (PATIENCE_S, PATIENCE_S))  # a busy machine takes longer
+    pool = make_pool(1, SOURCE, interrupt_grace_ms=60_000)
+    future = pool.call[name].options(timeout_ms=500)(begun.path)
+    begun.wait()
+    with pytest.raises(CallTimeoutError) as caught:
+        future.result()
+    error = caught.value
+    head, _, below = str(error).partition("\n\n")
+    assert head == f"{name} #{future.call_id} ran for more than 500 ms on worker 1, and was stopped"
+    assert below == error.stack
+    assert f"{name} #{future.call_id}" in error.stack
+    assert f", in {name}\n" in error.stack
+    assert "CallInterrupted" not in error.stack, "it is from before the work was stopped"
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.stack) == (CallTimeoutError, str(error), error.stack)
+
+
+def test_a_time_out_of_an_awaited_call_has_it_too(busy: WorkerProcedureCall, begun: Begun) -> None:
+    async def main() -> str:
+        call = busy.call.sleeps.options(timeout_ms=500)(begun.path)
+        await asyncio.to_thread(begun.wait)
+        with pytest.raises(CallTimeoutError) as caught:
+            await call
+        return caught.value.stack
+
+    assert ", in sleeps\n" in asyncio.run(main())
+
+
+def test_a_time_out_of_a_stopped_process_comes_without(
+    make_pool: Any, door: Door, begun: Begun, listen: Any
+) -> None:
+    pool = make_pool(1, SOURCE)
+    future = pool.call.held.options(timeout_ms=200)(door.path)
+    visit = door.wait()
+    stop(visit.pid)
+    try:
+        with pytest.raises(CallTimeoutError, match="does not answer; its process is stopped"):
+            future.result()
+    finally:
+        os.kill(visit.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("how", ["dies", "stops", "drains"])
+def test_a_call_that_waits_for_its_stack_ends_with_its_worker_and_with_the_pool(
+    make_pool: Any, door: Door, listen: Any, how: str
+) -> None:
+    pool = make_pool(1, interrupt_grace_ms=50)
+    ears = listen(pool)
+    future = pool.call.held.options(timeout_ms=100)(door.path)
+    visit = door.wait()
+    stop(visit.pid)
+    ears.until("call_timed_out")
+    if how == "dies":
+        os.kill(visit.pid, signal.SIGKILL)
+    else:
+        pool.stop_workers(drain=how == "drains")
+    assert isinstance(future.exception(PATIENCE_S), CallTimeoutError)
+    assert future.call.future is None
+
+
+def test_very_many_that_time_out_at_once_all_end(make_pool: Any) -> None:
+    pool = make_pool(1, "import asyncio\nasync def waits(): await asyncio.sleep(3600)")
+    futures = [pool.call.waits.options(timeout_ms=300)() for _ in range(200)]
+    errors = [future.exception() for future in futures]
+    assert all(isinstance(error, CallTimeoutError) for error in errors)
+    assert "... and " in str(errors[0]), "not all two hundred are shown"
+    until(pool, "waits for calls")
+
+
+def test_a_cancelled_call_ends_at_once_and_asks_nothing(
+    stopped: tuple[WorkerProcedureCall, int], begun: Begun
+) -> None:
+    pool, _ = stopped
+    future = pool.call.sleeps(begun.path)
+    assert future.cancel()
+    assert future.cancelled()
+
+
+# -- as text ----------------------------------------------------------------------------------------------
+
+DUMP = """\
+Thread 0x00007f01 (most recent call first):
+  File "/usr/lib/python3/threading.py", line 320 in wait
+  File "/somewhere/caf\\xe9.py", line 7 in helps
+  File "/usr/lib/python3/threading.py", line 982 in run
+
+Thread 0x00007f02 (most recent call first):
+  File "<wpc cell>", line 2 in f
+  File "<string>", line 6 in <module>
+"""
+
+
+def test_a_dump_is_read_with_the_main_thread_first() -> None:
+    why, found = parse_dump(DUMP)
+    assert why == ""
+    assert [stack.kind for stack in found] == ["main", "thread"]
+    assert found[0].frames == (("<string>", 6, "<module>"), ("<wpc cell>", 2, "f"))
+    assert found[1].frames[1] == ("/somewhere/café.py", 7, "helps")
+
+
+def test_of_a_crash_the_thread_that_crashed_comes_first() -> None:
+    dump = "Fatal Python error: Aborted\n\n" + DUMP.replace("Thread", "Current thread", 1)
+    why, found = parse_dump(
+        "what was dumped before\n" + DUMP + dump + "\nExtension modules: x, y (total: 2)\n"
+    )
+    assert why == "Fatal Python error: Aborted"
+    assert [stack.kind for stack in found] == ["thread", "main"]
+    text = show(found, {})
+    assert text.index("in another thread:") < text.index("helps") < text.index("in the main thread:")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "nonsense", "  File", "Thread 0x1 (most recent call first):\n  <no"]
+)
+def test_a_dump_that_is_torn_breaks_nothing(text: str) -> None:
+    _, found = parse_dump(text)
+    assert show(found, {}) == ""
+
+
+def test_a_stack_without_anything_of_the_users_is_empty() -> None:
+    import wpc_magic.pool.worker.server as server
+
+    ours = Stack("main", "", 0, (("<string>", 6, "<module>"), (str(server.__file__), 90, "serve")), 0)
+    assert str(Seen("worker 1 waits", [ours])) == "worker 1 waits"

@@ -1,0 +1,119 @@
+"""What a worker does right now: where its threads are, and its coroutines that wait.
+
+Taken by the control thread while the others go on. Only names and numbers are taken; nothing is imported and
+no file is read, which beside a busy main thread would take long.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from wpc_magic.pool.wire.protocol import Stack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+    from typing import Any
+
+    from wpc_magic.pool.worker.tasks import Tasks
+
+__all__ = ["take_stacks"]
+
+_FRAMES = 40  # of each end of a deep stack
+_COROUTINES = 100
+
+
+def take_stacks(main: int, seq: int, tasks: Tasks | None) -> tuple[Stack, ...]:
+    """Return the stacks of all threads but this one, the main thread's first, and of coroutines.
+
+    Parameters
+    ----------
+    main : int
+        The main thread.
+    seq : int
+        The call that it runs; 0: none.
+    tasks : Tasks or None
+        The coroutines of calls.
+    """
+    frames = sys._current_frames()
+    loops: list[Any] = [] if tasks is None else [tasks.loop]
+    run_forever = _run_forever()
+    # All within one turn of the interpreter: threads that go on take their frames away.
+    found = {ident: _walk(frame, run_forever, loops) for ident, frame in frames.items()}
+    del frames
+    stacks = [Stack("main", "", seq, *found.pop(main, ((), 0)))]
+    found.pop(threading.get_ident(), None)
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    stacks += [Stack("thread", names.get(ident, ""), 0, *stack) for ident, stack in found.items()]
+    try:
+        stacks += _coroutines(loops, tasks)
+    except Exception:  # a task of a class of the user's may do anything
+        pass
+    return tuple(stacks)
+
+
+def _run_forever() -> Any:
+    events = sys.modules.get("asyncio.base_events")
+    try:
+        return events.BaseEventLoop.run_forever.__code__  # type: ignore[union-attr]
+    except AttributeError:  # it is not loaded, or is being loaded at this moment
+        return None
+
+
+def _walk(at: FrameType | None, run_forever: Any, loops: list[Any]) -> tuple[tuple[Any, ...], int]:
+    """Return a stack's frames, and how many are left out; note event loops that run in it."""
+    frames = []
+    while at is not None:
+        code = at.f_code
+        frames.append((code.co_filename, at.f_lineno or 0, code.co_name))
+        if code is run_forever:
+            loop = at.f_locals.get("self")
+            if loop is not None and loop not in loops:
+                loops.append(loop)
+        at = at.f_back
+    frames.reverse()
+    return _shortened(frames)
+
+
+def _shortened(frames: list[Any]) -> tuple[tuple[Any, ...], int]:
+    left_out = len(frames) - 2 * _FRAMES
+    if left_out <= 0:
+        return tuple(frames), 0
+    return (*frames[:_FRAMES], *frames[-_FRAMES:]), left_out
+
+
+def _coroutines(loops: list[Any], tasks: Tasks | None) -> list[Stack]:
+    if not loops:
+        return []
+    asyncio = sys.modules["asyncio.tasks"]
+    found = []
+    for loop in loops:
+        now = asyncio.current_task(loop)  # it is on the stack of its thread
+        for task in asyncio.all_tasks(loop):
+            if task is not now:
+                seq = 0 if tasks is None else tasks.seq_of(task)
+                found.append((seq, task.get_name(), task.get_coro()))
+    found.sort(key=lambda each: (not each[0], each[0], len(each[1]), each[1]))
+    stacks = [
+        Stack("coroutine", name, seq, *_shortened(list(_awaiting(coro))))
+        for seq, name, coro in found[:_COROUTINES]
+    ]
+    if len(found) > _COROUTINES:
+        stacks.append(Stack("coroutine", f"... and {len(found) - _COROUTINES} more", 0, (), 0))
+    return stacks
+
+
+def _awaiting(coro: Any) -> Iterator[tuple[str, int, str]]:
+    """Yield the frames of a coroutine, of the one that it awaits, and so on."""
+    while coro is not None:
+        frame = _first(coro, "cr_frame", "gi_frame", "ag_frame")
+        if frame is not None:
+            code = frame.f_code
+            yield code.co_filename, frame.f_lineno or 0, code.co_name
+        coro = _first(coro, "cr_await", "gi_yieldfrom", "ag_await")
+
+
+def _first(thing: Any, *names: str) -> Any:
+    return next((found for name in names if (found := getattr(thing, name, None)) is not None), None)
