@@ -157,11 +157,12 @@ class Stacks:
             return  # it has answered; or the signal would end it
         request.dumps = True
         link = request.link
-        if link not in self._dumping:  # else the dump for another request will do: it is as new
-            link.process.dump.clear()
-            if link.process.signal(dump.SIGNAL):
-                self._dumping.add(link)
-                self._look_soon(link, now, "", _LOOK_S)
+        if link in self._dumping and not link.process.dump.read():
+            return  # it has been told, for another request, and has not come to it
+        link.process.dump.clear()
+        if link.process.signal(dump.SIGNAL) and link not in self._dumping:
+            self._dumping.add(link)
+            self._look_soon(link, now, "", _LOOK_S)
 
     def _look_soon(self, link: Link, now: float, before: str, pause_s: float) -> None:
         self._core.state.timers.at(now + pause_s, lambda now: self._look(link, now, before, pause_s))

@@ -611,8 +611,27 @@ def test_a_call_that_runs_too_long_and_does_not_end_is_stopped_with_its_worker()
     world.run()
     world.advance(0.2)
     assert world.workers[1].killed
+    (event,) = [event for event in world.events if event.event_name == "call_ended_by_force"]
+    assert (event.worker_id, event.correlation_id) == (1, call.correlation_id)
+    assert event.details == {"function": "f", "interrupt_grace_ms": 200}
     world.answer_all([world.submit("f")])
     assert world.slot(1).deaths == 0, "it does not count against the budget"
+
+
+def test_a_worker_is_asked_where_it_is_before_a_call_that_runs_too_long_is_stopped():
+    world = make(1, call_timeout_ms=1000)
+    call = world.submit("f")
+    world.run()
+    world.core.tick(world.now + 1.001)
+    asked = [effect for effect in world.core.state.effects if not isinstance(effect, effects.Tell)]
+    assert [type(effect) for effect in asked] == [
+        effects.FinishWithStack,
+        effects.SendRevoke,
+        effects.SendInterrupt,
+    ]
+    assert asked[0][:3] == (1, 1, call)
+    assert call.ended
+    world.apply()
 
 
 def test_the_time_runs_from_the_first_instruction_and_not_from_the_queue():

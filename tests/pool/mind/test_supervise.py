@@ -202,6 +202,26 @@ def test_deaths_in_a_row_use_up_the_budget_and_restarting_brings_the_worker_back
     assert world.slot(1).deaths == 0
 
 
+def test_what_is_known_of_a_crash_is_in_the_errors_of_the_calls_that_had_begun():
+    world = make(1)
+    begun, behind = world.submit("quick"), world.submit("quick")
+    world.workers[1].step()
+    told = []
+
+    def about(call):
+        told.append(call)
+        return {"signal": "SIGSEGV", "output": f"from {call.name}"}
+
+    world.core.supervisor.died(1, 1, -11, "was killed by SIGSEGV", world.now, about)
+    del world.workers[1]
+    world.apply()
+    error = world.ended[begun.id]
+    assert (error.worker_id, error.exitcode, error.signal) == (1, -11, "SIGSEGV")
+    assert str(error).endswith("was killed by SIGSEGV\n\nThe last that it printed:\nfrom quick")
+    assert told == [begun]
+    assert behind.id not in world.ended
+
+
 def test_old_deaths_are_forgotten_after_a_stable_time():
     world = make(1, restart_stable_after_ms=5000)
     for _ in range(10):

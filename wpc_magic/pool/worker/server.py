@@ -320,7 +320,10 @@ class Server:
             seq = tasks.now()  # the main thread is with its loop
         elif seq == self._words[ANSWERED]:
             seq = 0
-        return take_stacks(main, seq, tasks)
+        try:
+            return take_stacks(main, seq, tasks)
+        except Exception:  # no memory, say
+            return (protocol.Stack("main", "", seq, (), 0),)
 
     def note_memory(self) -> None:
         """Write down how much memory the process has had at most; called by the control thread."""

@@ -45,7 +45,7 @@ def take_stacks(main: int, seq: int, tasks: Tasks | None) -> tuple[Stack, ...]:
     del frames
     stacks = [Stack("main", "", seq, *found.pop(main, ((), 0)))]
     found.pop(threading.get_ident(), None)
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    names = {thread.ident: _plain(thread.name) for thread in threading.enumerate()}
     stacks += [Stack("thread", names.get(ident, ""), 0, *stack) for ident, stack in found.items()]
     try:
         stacks += _coroutines(loops, tasks)
@@ -94,7 +94,7 @@ def _coroutines(loops: list[Any], tasks: Tasks | None) -> list[Stack]:
         for task in asyncio.all_tasks(loop):
             if task is not now:
                 seq = 0 if tasks is None else tasks.seq_of(task)
-                found.append((seq, task.get_name(), task.get_coro()))
+                found.append((seq, _plain(task.get_name()), task.get_coro()))
     found.sort(key=lambda each: (not each[0], each[0], len(each[1]), each[1]))
     stacks = [
         Stack("coroutine", name, seq, *_shortened(list(_awaiting(coro))))
@@ -113,6 +113,11 @@ def _awaiting(coro: Any) -> Iterator[tuple[str, int, str]]:
             code = frame.f_code
             yield code.co_filename, frame.f_lineno or 0, code.co_name
         coro = _first(coro, "cr_await", "gi_yieldfrom", "ag_await")
+
+
+def _plain(name: Any) -> str:
+    """Return a name as a text of no class of the user's, which could not be read at the other end."""
+    return str.__str__(name) if isinstance(name, str) else ""
 
 
 def _first(thing: Any, *names: str) -> Any:
