@@ -117,7 +117,7 @@ def test_04_a_failed_restart_leaves_no_half_installed_worker(
     )
     os.mkfifo(fifo)
     ears = listen(pool)
-    pool.restart_worker(1)
+    pool.restart_worker(1, drain=False)
     ears.until("worker_restart_exhausted")
     ears.until("worker_health_state_changed", to="failed")
     assert psutil.Process().children() == []

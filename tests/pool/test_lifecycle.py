@@ -391,6 +391,7 @@ def test_a_restart_by_force_ends_the_call_that_runs_and_costs_no_budget(make_poo
 
 def test_a_restart_on_request_loses_no_call_and_does_not_wait_for_it(make_pool: Any, door: Any) -> None:
     pool = make_pool(2, FUNCTIONS)
+    ears = Ears(pool)
     before = pids(pool)
     future = pool.call.held.options(worker_id=1)(door.path, "ended")
     visit = door.wait()
@@ -402,7 +403,7 @@ def test_a_restart_on_request_loses_no_call_and_does_not_wait_for_it(make_pool: 
     assert os.path.exists(f"/proc/{before[1]}")
     visit.let_go()
     assert future.result() == "ended"
-    visit.wait_until_gone()
+    ears.until("worker_exited", reason="it was asked to restart")
 
 
 def test_all_workers_can_be_restarted_under_load_without_losing_a_queued_call(make_pool: Any) -> None:

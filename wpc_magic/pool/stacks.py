@@ -60,7 +60,7 @@ class Stacks:
     outbox : Outbox
         Sends the question.
     links : dict
-        The links by the numbers of their slots.
+        The links by the lives of their processes.
     """
 
     def __init__(self, core: Core, outbox: Outbox, links: dict[int, Link]) -> None:
@@ -92,7 +92,7 @@ class Stacks:
             raise NotRunningError(f"the workers are {core.state.phase}; start them first")
         slots = sorted(core.state.slots) if number is None else [core.supervisor.find(number).id]
         for each in slots:
-            link = self._links.get(each)
+            link = self._links.get(core.state.slots[each].life)
             if link is None:
                 tell(each, Seen(_without_process(core.state.slots[each])))
             else:
@@ -107,8 +107,8 @@ class Stacks:
             error.stack = seen
             settle(call, error)
 
-        link = self._links.get(effect.slot)
-        if link is None or link.life != effect.life:
+        link = self._links.get(effect.life)
+        if link is None:
             end(Seen(f"worker {effect.slot} has ended"))
             return
         for request in self._requests.values():
