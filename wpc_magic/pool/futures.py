@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .foreign import Waiters
 from .interrupts import QuietLock
 from .wire import protocol
 from .wire.blocks import Unmapped
@@ -164,7 +165,7 @@ class CallFuture(Future[Any]):
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]  # for the same, under the condition
-        waiters: list[Any] = self.__dict__.setdefault("_waiters", [])
+        waiters: list[Any] = self.__dict__.setdefault("_waiters", Waiters())
         return waiters
 
     # -- asking -----------------------------------------------------------------------------------------
