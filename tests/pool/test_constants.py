@@ -219,3 +219,16 @@ def test_the_memory_of_a_large_constant_goes_with_its_definition(make_pool: Any)
     for n in range(5):
         pool.define_worker_constant(name="LARGE", value=np.full(1_000_000, n, np.uint8))
     assert sizes() == [1_000_000]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what a process has mapped")
+def test_a_worker_that_runs_nothing_does_not_keep_every_value_that_a_constant_had(make_pool: Any) -> None:
+    pool = make_pool(1)
+    (worker,) = pool.snapshot().workers
+
+    def mapped() -> int:
+        return Path(f"/proc/{worker.pid}/maps").read_text().count("wpc-block")
+
+    for n in range(10):
+        pool.define_worker_constant(name="LARGE", value=np.full(1_000_000, n, np.uint8))
+    assert mapped() <= 2, "the one in force, and the one before it"

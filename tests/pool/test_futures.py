@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import concurrent.futures._base as futures_of_python
 import gc
 import pickle
 import queue
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.pool.conftest import PATIENCE_S
 from wpc_magic.pool import CallFuture, WorkerProcedureCall
 
 FUNCTIONS = """
@@ -478,3 +480,20 @@ def test_a_call_that_is_waited_for_at_one_worker_is_answered_by_another(make_poo
     assert found == list(range(40)), "though worker 1 is held up"
     door.wait().let_go()
     assert slow.result() is None
+
+
+def test_a_waiter_that_an_interrupt_has_left_locked_does_not_hold_up_the_end_of_its_future(
+    make_pool: Any, door: Any
+) -> None:
+    pool = make_pool(1)
+    future = pool.call.held(door.path, 7)
+    visit = door.wait()
+    waiter = futures_of_python._AllCompletedWaiter(1, stop_on_exception=False)
+    torn = waiter.event._cond._lock
+    torn.acquire()  # as an interrupt leaves it that comes between the lock and the ``with`` of `Event.wait`
+    with futures_of_python._AcquireFutures([future]):
+        future._waiters.append(waiter)
+    visit.let_go()
+    assert future.result(PATIENCE_S) == 7
+    assert waiter.event.wait(PATIENCE_S)
+    torn.release()

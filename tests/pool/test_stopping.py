@@ -202,15 +202,31 @@ def test_an_interrupt_that_is_swallowed_comes_again(stopping: WorkerProcedureCal
     assert logged(stopping) == ["CallInterrupted"]
 
 
+IMPORTS = """
+import sys, time
+
+def imports(folder):
+    sys.path.insert(0, folder)
+    import slow_module
+
+def naps(x):
+    time.sleep(0.05)
+    return x
+"""
+
+
+def write_slow_module(folder: Path, begun: Begun) -> None:
+    """Write a module that says itself that its import has begun."""
+    lines = "import os, time", f"os.close(os.open({begun.path!r}, os.O_WRONLY))", "time.sleep(3600)"
+    (folder / "slow_module.py").write_text("\n".join(lines))
+
+
 def test_a_worker_whose_import_was_interrupted_is_replaced(
     make_pool: Any, begun: Begun, tmp_path: Path
 ) -> None:
     stopping = make_pool(1, SOURCE)
-    (tmp_path / "slow_module.py").write_text(SLOW_MODULE.format(begun=begun.path))
-    stopping.define_worker_function(
-        worker_func="def imports(folder):\n    import sys\n    sys.path.insert(0, folder)\n"
-        "    import slow_module\n"
-    )
+    write_slow_module(tmp_path, begun)
+    stopping.define_worker_functions(IMPORTS)
     before = stopping.call.pid().result()
     ears = Ears(stopping)
     future = stopping.call.imports(str(tmp_path))
@@ -224,20 +240,8 @@ def test_no_other_call_ends_with_a_worker_whose_import_was_interrupted(
     make_pool: Any, begun: Begun, tmp_path: Path
 ) -> None:
     pool = make_pool(1, SOURCE)
-    (tmp_path / "slow_module.py").write_text(SLOW_MODULE.format(begun=begun.path))
-    pool.define_worker_functions(
-        """
-import sys, time
-
-def imports(folder):
-    sys.path.insert(0, folder)
-    import slow_module
-
-def naps(x):
-    time.sleep(0.05)
-    return x
-"""
-    )
+    write_slow_module(tmp_path, begun)
+    pool.define_worker_functions(IMPORTS)
     future = pool.call.imports(str(tmp_path))
     begun.wait()
     behind = [pool.call.naps(n) for n in range(3)]

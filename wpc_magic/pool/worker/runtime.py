@@ -20,7 +20,7 @@ from wpc_magic.pool.worker.cells import PREFIX, load_cell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -182,6 +182,16 @@ class Runtime:
             self._names_now = self._epochs.get(self.active, {})
         self._epochs[message.epoch] = names
         self.functions.update(_functions(names))
+        # What is built on an epoch comes when that is in force: no call of an earlier one comes after it.
+        if self._drop(number for number in self._epochs if number < message.base and number != self.active):
+            self._sweep()
+
+    def _drop(self, numbers: Iterable[int]) -> bool:
+        """Let go of epochs; return whether there were any."""
+        old = list(numbers)
+        for number in old:
+            del self._epochs[number]
+        return bool(old)
 
     def forget(self, epoch: int) -> None:
         """Drop an epoch that is not to be used."""
@@ -205,10 +215,7 @@ class Runtime:
         names = self._names_now = self._epochs[epoch]
         for home in self._homes.values():
             home.fill(names)
-        old = [number for number in self._epochs if number < epoch]
-        for number in old:
-            del self._epochs[number]
-        if old:
+        if self._drop(number for number in self._epochs if number < epoch):
             self._sweep()
 
     def function(self, key: int) -> Callable[..., Any]:
