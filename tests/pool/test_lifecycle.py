@@ -19,6 +19,7 @@ import pytest
 from tests.pool.conftest import HELD, Ears
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import (
+    CallTimeoutError,
     NestedCallError,
     NotRunningError,
     NoWorkerError,
@@ -447,7 +448,7 @@ def forks(door):
 def test_a_worker_that_stands_still_is_degraded_and_ready_again_when_it_goes_on(
     make_pool: Any, listen: Any
 ) -> None:
-    pool = make_pool(2, FUNCTIONS, heartbeat_interval_ms=20, unresponsive_after_ms=100)
+    pool = make_pool(2, FUNCTIONS, heartbeat_interval_ms=20, unresponsive_after_ms=1000)
     ears = listen(pool)
     stopped = pids(pool)[1]
     os.kill(stopped, signal.SIGSTOP)
@@ -461,6 +462,35 @@ def test_a_worker_that_stands_still_is_degraded_and_ready_again_when_it_goes_on(
     ears.until("worker_health_state_changed", to="ready")
     assert waits.result() == stopped
     assert states(pool) == ["ready", "ready"]
+
+
+def test_a_worker_that_stands_still_for_good_costs_no_call(make_pool: Any, listen: Any) -> None:
+    pool = make_pool(2, FUNCTIONS, heartbeat_interval_ms=20, unresponsive_after_ms=100)
+    ears = listen(pool)
+    stopped = pids(pool)[1]
+    waits = pool.call.pid.options(worker_id=1)
+    os.kill(stopped, signal.SIGSTOP)
+    sent, pinned = waits(), waits()
+    assert ears.until("worker_unresponsive")[-1].details["runs"] is None
+    assert sent.result() == pinned.result() != stopped
+    assert states(pool) == ["ready", "ready"]
+    assert pool.get_worker_health_states()[0].restart_attempt == 0, "the budget stays"
+
+
+def test_a_worker_whose_call_holds_the_lock_of_the_interpreter_is_told_of_and_left_to_its_time_out(
+    make_pool: Any, listen: Any
+) -> None:
+    options = {"heartbeat_interval_ms": 20, "unresponsive_after_ms": 100, "interrupt_grace_ms": 100}
+    source = FUNCTIONS + "def holds(): import ctypes; ctypes.PyDLL(None).sleep(3600)\n"
+    pool = make_pool(1, source, **options)
+    ears = listen(pool)
+    future = pool.call.holds.options(timeout_ms=800)()
+    behind = pool.call.double(2)
+    event = ears.until("worker_unresponsive")[-1]
+    assert event.details["runs"] == f"holds #{future.call_id}"
+    with pytest.raises(CallTimeoutError):
+        future.result()
+    assert behind.result() == 4
 
 
 def test_a_busy_worker_still_gives_signs_of_life(make_pool: Any, door: Any, listen: Any) -> None:

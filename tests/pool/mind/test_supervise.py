@@ -493,13 +493,39 @@ def test_a_silent_worker_is_degraded_gets_no_calls_and_is_ready_again_when_it_an
     world = make(2, unresponsive_after_ms=1500)
     world.workers[1].hangs = True
     world.live(8.0)
-    assert world.names() == ["health(degraded)"]
+    assert world.names() == ["worker_unresponsive", "health(degraded)"]
     calls = [world.submit("f") for _ in range(2)]
     assert [world.where(call) for call in calls] == [2, None]
     world.workers[1].hangs = False
     world.run()
     assert world.names() == ["health(ready)"]
     assert [world.where(call) for call in calls] == [2, 1]
+
+
+def test_a_silent_worker_that_runs_nothing_is_replaced_when_a_call_waits_for_it():
+    world = make(1, unresponsive_after_ms=1500)
+    world.workers[1].hangs = True
+    world.live(8.0)
+    assert world.states() == ["degraded"], "nobody wants it"
+    call = world.submit("f")
+    world.live(2.0)
+    world.answer_all()
+    assert world.ended[call.id] is True
+    assert world.runs[call.id] == 1
+    assert world.slot().deaths == 0
+
+
+def test_a_silent_worker_that_runs_a_call_is_left_to_it():
+    world = make(1, unresponsive_after_ms=1500)
+    world.submit("f")
+    world.run()
+    worker = world.workers[1]
+    worker.hangs = True
+    behind = world.submit("f")
+    world.live(60.0)
+    assert world.workers[1] is worker
+    assert not worker.killed
+    assert behind.id not in world.ended
 
 
 def test_a_worker_that_runs_a_long_call_and_answers_pings_stays_ready():

@@ -54,7 +54,7 @@ class Supervisor:
         self.overlap = Overlap(state, self.dispatch, self.definitions, self._spawn, self.leave_if_empty)
         self.recycling = Recycling(state, self.overlap.ask, self.replace)
         self.rest = Rest(state, self.dispatch, self.overlap, self._spawn)
-        self._heartbeat = Heartbeat(state, self.dispatch, self._look)
+        self._heartbeat = Heartbeat(state, self.dispatch, self.replace, self._look)
         self.heard = self._heartbeat.heard
 
     # -- the pool as a whole ----------------------------------------------------------------------------
