@@ -368,7 +368,7 @@ def test_a_worker_that_dies_while_it_installs_refuses():
     rollout = world.propose(world.record("f"))
     world.die(1, -11, "was killed by SIGSEGV")
     assert rollout.refused_by == 1
-    with pytest.raises(InstallError, match="the worker died while it installed it"):
+    with pytest.raises(InstallError, match="the worker died while it installed it: it was killed by SIGSEGV"):
         raise rollout.reason
     world.advance(0.2)
     world.run()

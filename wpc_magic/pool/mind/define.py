@@ -225,13 +225,19 @@ class Definitions:
             slot.id, "control_command_failed", "error", source="worker", error=error, details=details
         )
 
-    def lost(self, slot: Slot, by_itself: bool, now: float) -> None:
-        """Note that a worker is gone; if it died while it installed, that is a refusal."""
+    def lost(self, slot: Slot, report: str, now: float) -> None:
+        """Note that a worker is gone; if it died while it installed, that is a refusal.
+
+        Parameters
+        ----------
+        report : str
+            How it died; empty if the pool has ended it.
+        """
         rollout = self._rollout
         if rollout is None:
             return
-        if by_itself and slot.id in rollout.waiting and rollout.change.epoch in slot.installing:
-            rollout.refuse(slot.id, InstallError("the worker died while it installed it"))
+        if report and slot.id in rollout.waiting and rollout.change.epoch in slot.installing:
+            rollout.refuse(slot.id, InstallError(f"the worker died while it installed it: it {report}"))
         else:
             rollout.lose(slot.id)
         self._decide(now)

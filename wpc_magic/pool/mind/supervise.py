@@ -86,7 +86,7 @@ class Supervisor:
             self.dispatch.close(slot)
             if slot.pid is not None:
                 state.effects.append(SendLeave(slot.id, slot.life, True))
-            self.definitions.lost(slot, False, now)
+            self.definitions.lost(slot, "", now)
         state.timers.at(now + _SOFTLY * state.options.stop_timeout_ms / 1000, self._by_force)
         self._stopped_if_empty()
 
@@ -312,7 +312,7 @@ class Supervisor:
         if failed_again and not going:
             details = {"attempt": slot.deaths, "reason": reason}
             state.emit(slot.id, "worker_restart_failed", "error", details=details)
-        self.definitions.lost(slot, not asked and not going, now)
+        self.definitions.lost(slot, "" if asked or going else report, now)
         slot.empty()
         back = [call for call in calls if not self._ends_with(call, slot, begun, why, exitcode, report)]
         self.dispatch.queue_again(back, now)  # before it is known whether the slot comes back: that ends them
