@@ -221,7 +221,7 @@ class Supervisor:
         if state.phase == "stopping" or slot.retired or slot.replacing:
             self._kill(slot, life)
             return True
-        self.definitions.first_install(slot)
+        self.definitions.first_install(slot, now)
         due = now + state.options.start_timeout_ms / 1000
         state.timers.at(due, lambda _: self._too_slow(slot, life))
         return True
