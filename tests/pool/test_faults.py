@@ -417,6 +417,65 @@ def test_a_definition_at_fault_is_refused_and_the_old_one_stays(
     stop(pool)
 
 
+BAD = [c for c in TABLE if c.when == INSTALLING and c.fault in ("raises", "ends its process", "loops")]
+
+
+@pytest.mark.parametrize("case", BAD, ids=str)
+def test_a_worker_that_was_busy_meanwhile_gets_over_a_definition_that_was_refused(
+    make: Any, door: Any, folder: Path, case: Case
+) -> None:
+    pool = make()
+    around = Around(pool, folder)
+    around.call(5)
+    around.check()
+    pool.configure(control_timeout_ms=TIMEOUT_MS if case.ends == HANGS else 60_000)
+    busy = pool.call.held.options(worker_id=1)(door.path, "its value")
+    visit = door.wait()
+    with pytest.raises(InstallError, match="worker 2 could not install version"):
+        define(pool, case, folder)
+    visit.let_go()  # it comes to the definition now, before it hears that it was withdrawn
+    assert busy.result(PATIENCE_S) == "its value"
+    around.call(10)
+    around.check()
+    check_definitions(pool, case, "old")
+    stop(pool)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case,
+            id=str(case),
+            marks=pytest.mark.xfail(
+                case.ends != RAISES,
+                reason="which definition it was is not known of a worker that dies or hangs as it starts, so "
+                "none is set aside as broken, and every worker fails",
+                raises=NoWorkerError,
+                strict=True,
+            ),
+        )
+        for case in BAD
+    ],
+)
+def test_a_definition_at_fault_that_no_worker_was_free_to_try_harms_only_its_own_calls(
+    make: Any, door: Any, folder: Path, case: Case
+) -> None:
+    pool = make(max_restarts_per_worker=0)
+    if case.ends == HANGS:
+        pool.configure(control_timeout_ms=TIMEOUT_MS, start_timeout_ms=5 * TIMEOUT_MS)
+    busy = [pool.call.held.options(worker_id=n)(door.path, n) for n in (1, 2)]
+    visits = [door.wait() for _ in busy]
+    define(pool, case, folder)
+    for visit in visits:
+        visit.let_go()
+    assert [future.result(PATIENCE_S) for future in busy] == [1, 2]
+    try:
+        assert pool.call.takes("next").result(PATIENCE_S) == "next"
+    finally:
+        stop(pool)
+
+
 # -- when a worker starts ---------------------------------------------------------------------------------
 
 
