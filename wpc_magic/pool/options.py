@@ -248,6 +248,7 @@ class CallOptions(_Checked):
     ----------
     timeout_ms : int or None
         How long it may run, in milliseconds from the function's first instruction. None: what the pool says.
+        Unpickling its arguments may take as long before that, or `control_timeout_ms` where that is longer.
     queue_timeout_ms : int or None
         How long it may wait before it begins, in milliseconds. None: what the pool says.
     worker_id : int or None

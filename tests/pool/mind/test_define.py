@@ -353,6 +353,37 @@ def test_a_worker_that_takes_too_long_withdraws_the_change_and_is_replaced():
     assert held(world) == [world.core.state.registry.epoch] * 2
 
 
+def test_a_busy_worker_that_takes_too_long_over_what_was_withdrawn_is_replaced():
+    world = make(2, control_timeout_ms=3000)
+    call = world.submit("f", worker_id=1)
+    world.run()
+    rollout = world.propose(world.record("f"))
+    world.die(2)
+    assert rollout.refused_by == 2
+    world.advance(30.0)
+    assert not world.workers[1].killed, "it is the call that takes so long"
+    world.answer(call)
+    world.workers[1].hangs = True
+    behind = world.submit("f", worker_id=1)
+    world.advance(6.1)
+    assert world.workers[1].killed
+    world.answer_all([behind])
+    assert world.ended[behind.id] is True
+
+
+def test_a_busy_worker_that_takes_too_long_over_what_is_in_force_is_replaced():
+    world = make(1, control_timeout_ms=3000)
+    call = world.submit("f")
+    world.run()
+    assert world.propose(world.record("f")).done
+    world.advance(30.0)
+    world.answer(call)
+    world.workers[1].hangs = True
+    world.advance(6.1)
+    assert world.workers[1].killed
+    world.answer_all([world.submit("f")])
+
+
 def test_the_time_for_a_change_that_is_decided_does_not_hurt_the_next_one():
     world = make(1, control_timeout_ms=3000)
     world.define("f")
@@ -368,7 +399,7 @@ def test_a_worker_that_dies_while_it_installs_refuses():
     rollout = world.propose(world.record("f"))
     world.die(1, -11, "was killed by SIGSEGV")
     assert rollout.refused_by == 1
-    with pytest.raises(InstallError, match="the worker died while it installed it"):
+    with pytest.raises(InstallError, match="the worker died while it installed it: it was killed by SIGSEGV"):
         raise rollout.reason
     world.advance(0.2)
     world.run()

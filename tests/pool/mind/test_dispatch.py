@@ -656,6 +656,33 @@ def test_a_worker_that_has_not_begun_a_call_is_not_stopped_for_it():
     assert world.ended[call.id] is True
 
 
+def test_arguments_that_are_unpickled_for_ever_are_stopped_too():
+    world = make(1, call_timeout_ms=1000, control_timeout_ms=3000)
+    call = world.submit("f")
+    world.run()
+    world.workers[1].page = (world.workers[1].page[0], 0.0)  # it has begun, and not its function
+    world.advance(3.9)  # it takes a second to notice
+    assert call.id not in world.ended, "modules may be imported meanwhile"
+    world.advance(0.2)
+    with pytest.raises(CallTimeoutError, match=r"arguments of f #\d+ were not unpickled in time on worker 1"):
+        raise world.ended[call.id]
+
+
+def test_the_time_of_a_function_runs_from_its_first_instruction_however_long_its_arguments_took():
+    world = make(1, call_timeout_ms=1000, control_timeout_ms=3000)
+    call = world.submit("f")
+    world.run()
+    seq = world.workers[1].page[0]
+    world.workers[1].page = (seq, 0.0)
+    world.advance(3.5)
+    world.workers[1].page = (seq, world.now)
+    world.advance(0.9)
+    assert call.id not in world.ended
+    world.advance(0.2)
+    with pytest.raises(CallTimeoutError, match="ran for more than 1000 ms"):
+        raise world.ended[call.id]
+
+
 @pytest.mark.parametrize(
     ("pool", "function", "call", "limit_s"),
     [(500, None, None, 0.5), (500, 300, None, 0.3), (500, 300, 700, 0.7), (None, 300, None, 0.3)],

@@ -67,7 +67,7 @@ class Definitions:
         free = [s.life for s in there if not s.sent and not s.installing]
         rollout = self._rollout = Rollout(change, free)
         for slot in there:
-            self._install(slot, change)
+            self._install(slot, change, now)
         if free:
             due = now + state.options.control_timeout_ms / 1000
             # By its number: a timer that held the change itself would hold the memory of its constants.
@@ -77,9 +77,33 @@ class Definitions:
             self._commit(rollout, now)
         return rollout
 
-    def _install(self, slot: Slot, change: Change) -> None:
+    def _install(self, slot: Slot, change: Change, now: float) -> None:
         slot.installing.append(change.epoch)
         self._state.effects.append(SendInstall(slot.id, slot.life, change))
+        if slot.ready_since:  # else the time for its start limits it
+            self._look_after(slot, change.epoch, slot.life, slot.next_seq, False, now)
+
+    def _look_after(self, slot: Slot, epoch: int, life: int, seq: int, installs: bool, now: float) -> None:
+        """Replace a worker that installs for too long, also what was withdrawn or is in force already.
+
+        Parameters
+        ----------
+        seq : int
+            The number of the first call behind the installation.
+        installs : bool
+            Whether no call was before it any more when it was looked at last.
+        """
+
+        def look(now: float) -> None:
+            if slot.life != life or epoch not in (*slot.installing, *slot.withdrawn):
+                return
+            first = not any(number < seq for number in slot.sent)
+            if first and installs:
+                self._replace(slot, "a definition took too long to install")
+            else:
+                self._look_after(slot, epoch, life, seq, first, now)
+
+        self._state.timers.at(now + self._state.options.control_timeout_ms / 1000, look)
 
     def _took_too_long(self, epoch: int, now: float) -> None:
         rollout = self._rollout
@@ -110,7 +134,8 @@ class Definitions:
             if epoch in slot.installing or slot.life in rollout.holders:
                 self._state.effects.append(SendForget(slot.id, slot.life, epoch))
             if epoch in slot.installing:
-                slot.installing.remove(epoch)  # its answer means nothing any more
+                slot.installing.remove(epoch)
+                slot.withdrawn.append(epoch)  # its answer means nothing any more
 
     def _commit(self, rollout: Rollout, now: float) -> None:
         self._rollout = None
@@ -130,27 +155,33 @@ class Definitions:
         for slot in state.slots.values():
             if slot.life in rollout.holders:
                 slot.held = change.epoch
-            self.catch_up(slot)
+            self.catch_up(slot, now)
         self._dispatch.feed(now)
 
-    def catch_up(self, slot: Slot) -> bool:
+    def catch_up(self, slot: Slot, now: float) -> bool:
         """Send a worker what it lacks, unless that is on its way; return whether it lacks nothing."""
         registry = self._state.registry
         if slot.held == registry.epoch:
             return True
         if slot.held and not slot.installing and not slot.replacing and not slot.retired:
-            self._install(slot, registry.since(slot.held))
+            self._install(slot, registry.since(slot.held), now)
         return False
 
     # -- what workers answer ----------------------------------------------------------------------------
 
-    def first_install(self, slot: Slot) -> None:
+    def first_install(self, slot: Slot, now: float) -> None:
         """Send a new worker everything."""
-        self._install(slot, self._state.registry.since(0))
+        self._install(slot, self._state.registry.since(0), now)
+
+    def _answered(self, slot: Slot, epoch: int) -> bool:
+        """Note an answer; return whether it still means something."""
+        if epoch in slot.withdrawn:
+            slot.withdrawn.remove(epoch)
+        return epoch in slot.installing
 
     def installed(self, slot: Slot, epoch: int, now: float) -> bool:
         """Note that a worker holds an epoch; return whether it holds the one in force now."""
-        if epoch in slot.installing:  # else it was withdrawn meanwhile
+        if self._answered(slot, epoch):  # else it was withdrawn meanwhile
             slot.installing.remove(epoch)
             rollout = self._rollout
             if rollout is not None and epoch == rollout.change.epoch:
@@ -158,7 +189,7 @@ class Definitions:
                 self._decide(now)
             else:
                 slot.held = epoch
-        return self.catch_up(slot)
+        return self.catch_up(slot, now)
 
     def refused(
         self, slot: Slot, epoch: int, culprit: str, error: ErrorInfo, reason: Any, now: float
@@ -174,7 +205,7 @@ class Definitions:
         reason : object
             Why, for whoever asked for the change; opaque here.
         """
-        if epoch not in slot.installing or slot.replacing or slot.state is SlotState.STOPPED:
+        if not self._answered(slot, epoch) or slot.replacing or slot.state is SlotState.STOPPED:
             return
         slot.installing.remove(epoch)
         rollout = self._rollout
@@ -184,26 +215,26 @@ class Definitions:
         elif slot.retired and slot.held:
             pass  # it gets no more calls, so it may end those that it has
         elif slot.held:
-            self._refused_late(slot, epoch, culprit, error)
+            self._refused_late(slot, epoch, culprit, error, now)
         else:
-            self._refused_at_start(slot, epoch, culprit, error)
+            self._refused_at_start(slot, epoch, culprit, error, now)
 
-    def _refused_late(self, slot: Slot, epoch: int, culprit: str, error: ErrorInfo) -> None:
+    def _refused_late(self, slot: Slot, epoch: int, culprit: str, error: ErrorInfo, now: float) -> None:
         """Replace a worker that could not install what is in force: it was busy when that was decided."""
         if epoch < self._state.registry.epoch and not slot.installing:
-            self.catch_up(slot)  # it may do better with what has come after
+            self.catch_up(slot, now)  # it may do better with what has come after
             return
         self._tell_refusal(slot, epoch, culprit, error)
         self._replace(slot, "it could not install a definition that is in force")
 
-    def _refused_at_start(self, slot: Slot, epoch: int, culprit: str, error: ErrorInfo) -> None:
+    def _refused_at_start(self, slot: Slot, epoch: int, culprit: str, error: ErrorInfo, now: float) -> None:
         """Start without a definition that no worker can install, or give up this worker.
 
         The definition was accepted while no worker could try it. It stays, as broken, and harms nobody.
         """
         registry = self._state.registry
         if epoch < registry.epoch:
-            self.first_install(slot)
+            self.first_install(slot, now)
             return
         self._tell_refusal(slot, epoch, culprit, error)
         if culprit in registry.records and not self._is_held(culprit):
@@ -212,8 +243,8 @@ class Definitions:
             why = f"{error.name}: {error.message}"
             registry.commit(registry.break_records([culprit], why))
             for other in self._state.slots.values():
-                self.catch_up(other)
-            self.first_install(slot)
+                self.catch_up(other, now)
+            self.first_install(slot, now)
         else:
             self._give_up_start(slot, "it could not install the definitions")
 
@@ -228,13 +259,19 @@ class Definitions:
             slot.id, "control_command_failed", "error", source="worker", error=error, details=details
         )
 
-    def lost(self, slot: Slot, by_itself: bool, now: float) -> None:
-        """Note that a worker is gone; if it died while it installed, that is a refusal."""
+    def lost(self, slot: Slot, report: str, now: float) -> None:
+        """Note that a worker is gone; if it died while it installed, that is a refusal.
+
+        Parameters
+        ----------
+        report : str
+            How it died; empty if the pool has ended it.
+        """
         rollout = self._rollout
         if rollout is None:
             return
-        if by_itself and slot.life in rollout.waiting and rollout.change.epoch in slot.installing:
-            rollout.refuse(slot.id, InstallError("the worker died while it installed it"))
+        if report and slot.life in rollout.waiting and rollout.change.epoch in slot.installing:
+            rollout.refuse(slot.id, InstallError(f"the worker died while it installed it: it {report}"))
         else:
             rollout.lose(slot.life)
         self._decide(now)

@@ -71,7 +71,9 @@ class Limits:
         if timeout_ms is not None:
             self._look_after(call, slot, timeout_ms, now + timeout_ms / 1000)
 
-    def _look_after(self, call: Call, slot: Slot, timeout_ms: int, due: float) -> None:
+    def _look_after(
+        self, call: Call, slot: Slot, timeout_ms: int, due: float, unpickled_since: float = 0.0
+    ) -> None:
         life, seq = slot.life, call.seq
 
         def look(now: float) -> None:
@@ -79,10 +81,15 @@ class Limits:
                 began = self._began(slot, call)
                 # One sum, which comes out the same the next time: a difference may never come down to zero.
                 due = (now if began is None else began) + timeout_ms / 1000
+                since = 0.0
+                if began is None and self._state.has_begun(slot, call):
+                    # Its arguments are being unpickled, which may import modules, as an installation may.
+                    since = unpickled_since or now
+                    due = since + max(timeout_ms, self._state.options.control_timeout_ms) / 1000
                 if due > now:  # it waited behind others first
-                    self._look_after(call, slot, timeout_ms, due)
+                    self._look_after(call, slot, timeout_ms, due, since)
                 else:
-                    self._stop(call, slot, timeout_ms, now)
+                    self._stop(call, slot, timeout_ms, since > 0.0, now)
 
         self._state.timers.at(due, look, call)
 
@@ -93,13 +100,15 @@ class Limits:
         seq, since = self._state.running(slot.life)
         return since if seq == call.seq and since else None
 
-    def _stop(self, call: Call, slot: Slot, timeout_ms: int, now: float) -> None:
+    def _stop(self, call: Call, slot: Slot, timeout_ms: int, unpickles: bool, now: float) -> None:
         details = {"function": call.name, "timeout_ms": timeout_ms}
         self._state.emit(
             slot.id, "call_timed_out", "warn", correlation_id=call.correlation_id, details=details
         )
         slot.failed += 1
         message = f"{call} ran for more than {timeout_ms} ms on worker {slot.id}, and was stopped"
+        if unpickles:
+            message = f"the arguments of {call} were not unpickled in time on worker {slot.id}"
         # Before the work is stopped: so the worker tells where it was, and not how it cleans up.
         self._state.finish_with_stack(call, slot, CallTimeoutError(message))
         self._stop_work(slot, call, now)

@@ -166,7 +166,7 @@ class Overlap:
         old.why = why
         self._state.leaving[old.life] = old
         self._dispatch.close(old)
-        self._definitions.lost(old, False, now)
+        self._definitions.lost(old, "", now)
         self._leave(old, now)
 
     def gone(self, old: Slot) -> None:

@@ -29,6 +29,8 @@ class Slot:
         The newest epoch that the process holds; 0: none yet.
     installing : list of int
         Epochs that were sent and not answered, in order.
+    withdrawn : list of int
+        Epochs that were sent and not answered, and whose answers mean nothing any more.
     sent : dict
         Calls that were sent and not answered, by their number there.
     next_seq : int
@@ -107,6 +109,7 @@ class Slot:
         "starting",
         "state",
         "why",
+        "withdrawn",
     )
 
     def __init__(self, id: int) -> None:
@@ -130,6 +133,7 @@ class Slot:
         self.starting = False
         self.held = 0
         self.installing: list[int] = []
+        self.withdrawn: list[int] = []
         self.sent: dict[int, Call] = {}
         self.next_seq = 1
         self.plain = 0

@@ -109,7 +109,7 @@ class Supervisor:
             self.dispatch.close(slot)
             if slot.pid is not None:
                 state.effects.append(SendLeave(slot.id, slot.life, True))
-            self.definitions.lost(slot, False, now)
+            self.definitions.lost(slot, "", now)
         state.timers.at(now + _SOFTLY * state.options.stop_timeout_ms / 1000, self._by_force)
         self._stopped_if_empty()
 
@@ -273,7 +273,7 @@ class Supervisor:
         if state.phase == "stopping" or slot.retired or slot.replacing:
             self._kill(slot, life)
             return True
-        self.definitions.first_install(slot)
+        self.definitions.first_install(slot, now)
         due = now + state.options.start_timeout_ms / 1000
         state.timers.at(due, lambda _: self._too_slow(slot, life))
         return True
@@ -384,7 +384,7 @@ class Supervisor:
         if failed_again and not going:
             details = {"attempt": slot.deaths, "reason": reason}
             state.emit(slot.id, "worker_restart_failed", "error", details=details)
-        self.definitions.lost(slot, not asked and not going, now)
+        self.definitions.lost(slot, "" if asked or going else report, now)
         slot.empty()
 
         def crashed(call: Call) -> WorkerCrashedError:

@@ -1,0 +1,540 @@
+"""A fault costs the call that it happens in, and nothing else: the table of `faults`, field by field."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests import leaks
+from tests.pool import faults
+from tests.pool.conftest import PATIENCE_S
+from tests.pool.faults import (
+    DIES,
+    GOES_ON,
+    HANGS,
+    HERE,
+    IMPORTING,
+    IN_A_WORKER,
+    INSTALLING,
+    PICKLING_ANSWER,
+    PICKLING_ARGUMENT,
+    RAISES,
+    RUNNING,
+    STARTING,
+    STOPPING,
+    TABLE,
+    AtPickling,
+    AtUnpickling,
+    Case,
+    commit,
+    commit_here,
+)
+from wpc_magic.pool.errors import (
+    ArgumentsNotSerializableError,
+    CallTimeoutError,
+    InstallError,
+    NoWorkerError,
+    PoolStoppedError,
+    WorkerCrashedError,
+)
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_MS = 150
+
+SOURCE = """
+import atexit, os
+from tests.pool import faults
+from tests.pool.faults import AtPickling, AtUnpickling, AtTheEnd, commit, commit_here, lock, stranger
+
+def counted(log, n):
+    "Note that it has run; return the square."
+    with open(log, "a") as file:
+        file.write(f"{n}\\n")
+    return n * n
+
+def runs(fault, begun=''): return commit(fault, begun)
+def takes(value): return value
+def gives_at_pickling(fault): return AtPickling(commit, fault)
+def gives_at_unpickling(fault): return AtUnpickling(commit_here, fault)
+def gives(what): return getattr(faults, what)()
+def version(): return "old"
+def pid(): return os.getpid()
+
+def at_exit(fault):
+    atexit.register(commit, fault)
+
+def at_finalizing(fault):
+    faults.left = AtTheEnd(commit, fault)
+
+def cleans_up(door, fault):
+    try:
+        held(door)
+    finally:
+        commit(fault)
+
+def forks_and_runs(fault):
+    if os.fork() == 0:
+        import signal
+        while True:
+            signal.pause()
+    return commit(fault)
+"""
+
+
+def those(*when: str, ends: str = "") -> pytest.MarkDecorator:
+    """Parametrize over what the table says of some moments."""
+    return pytest.mark.parametrize(
+        "case",
+        [
+            pytest.param(
+                case,
+                id=str(case),
+                marks=pytest.mark.xfail(reason=case.broken, strict=True) if case.broken else (),
+            )
+            for case in TABLE
+            if case.when in when and not case.left_out and ends in ("", case.ends)
+        ],
+    )
+
+
+class Around:
+    """Calls that are made around a fault: each is answered once, with its own value."""
+
+    def __init__(self, pool: Any, folder: Path) -> None:
+        self.pool = pool
+        self.log = folder / "log"
+        self.futures: list[Any] = []
+
+    def call(self, count: int) -> None:
+        for _ in range(count):
+            self.futures.append(self.pool.call.counted(str(self.log), len(self.futures)))
+
+    def check(self) -> None:
+        """See that all are answered, that the next call works, and that every worker does."""
+        assert [future.result(PATIENCE_S) for future in self.futures] == [
+            n * n for n in range(len(self.futures))
+        ]
+        assert Counter(self.log.read_text().split()) == Counter(str(n) for n in range(len(self.futures)))
+        assert self.pool.call.takes("next").result(PATIENCE_S) == "next"
+        self.pool.wait_until_ready(timeout_ms=60_000)
+        assert [state.health_state for state in self.pool.get_worker_health_states()] == ["ready"] * 2
+        for future in self.pool.broadcast("takes", "every one").values():
+            assert future.result(PATIENCE_S) == "every one"
+
+
+def exits(pool: Any) -> int:
+    return sum(event.event_name == "worker_exited" for event in pool.events())
+
+
+def sessions(pool: Any) -> set[int]:
+    """Return the workers that there ever were: each leads a session."""
+    return {event.details["pid"] for event in pool.events() if event.event_name == "worker_spawned"}
+
+
+def left_of(sessions: set[int]) -> list[str]:
+    """Return what is left of some sessions, after a moment for what has been killed to go."""
+    deadline = time.monotonic() + leaks.PATIENCE_S
+    while (found := list(members(sessions))) and time.monotonic() < deadline:
+        threading.Event().wait(leaks.POLL_S)
+    return found
+
+
+def members(sessions: set[int]) -> Iterator[str]:
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(pid) in sessions:
+                process = psutil.Process(pid)
+                if process.status() != psutil.STATUS_ZOMBIE:  # such a one is its new parent's to bury
+                    yield str(process)
+
+
+def stop(pool: Any) -> None:
+    pool.stop_workers()
+    assert left_of(sessions(pool)) == []
+
+
+class Sink:
+    """Takes what functions print."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def __call__(self, output: Any) -> None:
+        self.size += len(output.text)
+
+
+@pytest.fixture
+def make(make_pool: Any) -> Any:
+    """Makes a pool of two, whose output is counted."""
+
+    def make(**options: Any) -> Any:
+        pool = make_pool(0, SOURCE, **options)
+        pool.output_sink = Sink()
+        pool.start_workers(2)
+        return pool
+
+    return make
+
+
+def test_each_field_of_the_table_is_tested_or_says_why_not() -> None:
+    assert len(TABLE) == len(faults.FAULTS) * len(faults.WHEN) == len({(c.fault, c.when) for c in TABLE})
+    assert {(c.fault, c.when) for c in TABLE if c.left_out} == set(faults.LEFT_OUT)
+    assert set(faults.OTHERWISE).isdisjoint(faults.LEFT_OUT)
+
+
+# -- in a call --------------------------------------------------------------------------------------------
+
+
+def begin(pool: Any, case: Case) -> Any:
+    """Make the call that meets the fault in its worker."""
+    limit = {"timeout_ms": TIMEOUT_MS} if case.ends == HANGS else {}
+    call = {
+        name: pool.call[name].options(**limit) for name in ("runs", "takes", "gives", "gives_at_pickling")
+    }
+    if case.fault == "cannot be pickled":
+        return call["gives"]("lock")
+    if case.fault == "cannot be unpickled":
+        future = call["takes"](faults.stranger())
+        del sys.modules["nowhere_else"]
+        return future
+    if case.when == RUNNING:
+        return call["runs"](case.fault)
+    if case.when == PICKLING_ANSWER:
+        return call["gives_at_pickling"](case.fault)
+    return call["takes"](AtUnpickling(commit, case.fault))
+
+
+def check_outcome(case: Case, future: Any) -> None:
+    if case.ends == GOES_ON:
+        assert future.result(PATIENCE_S) == "went on"
+        return
+    error = future.exception(PATIENCE_S)
+    assert faults.has_words(case, "\n".join([str(error), *getattr(error, "__notes__", ())]))
+    if case.ends == RAISES:
+        assert type(error).__name__ in case.errors
+        assert getattr(error, "name", "MemoryError") in ("MemoryError", "nowhere_else")
+        if case.when == PICKLING_ANSWER:
+            assert "cannot be sent" in error.__notes__[0]
+    else:
+        assert type(error) is {DIES: WorkerCrashedError, HANGS: CallTimeoutError}[case.ends]
+
+
+def ends_softly(case: Case) -> bool:
+    return case.fault == "loops" and case.when == RUNNING
+
+
+@those(*IN_A_WORKER)
+def test_a_fault_in_a_worker_costs_its_own_call(make: Any, folder: Path, case: Case) -> None:
+    pool = make(interrupt_grace_ms=10_000 if ends_softly(case) else 50)
+    pool.configure(control_timeout_ms=TIMEOUT_MS)  # which limits unpickling, too
+    around = Around(pool, folder)
+    around.call(5)
+    future = begin(pool, case)
+    around.call(10)
+    check_outcome(case, future)
+    around.check()
+    assert exits(pool) == (case.ends == DIES or (case.ends == HANGS and not ends_softly(case)))
+    if case.ends == GOES_ON:
+        assert pool.output_sink.size == faults.PRINTED
+    stop(pool)
+
+
+@pytest.mark.parametrize("case", [c for c in TABLE if c.when == RUNNING and c.ends == HANGS], ids=str)
+def test_a_call_that_hangs_can_be_cancelled(make: Any, folder: Path, case: Case) -> None:
+    pool = make(interrupt_grace_ms=10_000 if ends_softly(case) else 50)
+    around = Around(pool, folder)
+    around.call(5)
+    begun = folder / "begun"
+    future = pool.call.runs(case.fault, str(begun))
+    around.call(10)
+    while not begun.exists():
+        pass
+    assert future.cancel()
+    around.check()
+    assert exits(pool) == (not ends_softly(case))
+    stop(pool)
+
+
+@pytest.mark.parametrize("case", [c for c in TABLE if c.when == RUNNING and c.ends == DIES], ids=str)
+def test_a_fork_of_a_worker_that_dies_ends_with_it(make: Any, folder: Path, case: Case) -> None:
+    pool = make()
+    around = Around(pool, folder)
+    around.call(5)
+    future = pool.call.forks_and_runs(case.fault)  # the fork holds every descriptor, the channels too
+    around.call(10)
+    check_outcome(case, future)
+    around.check()
+    stop(pool)
+
+
+# -- in the process that asks -----------------------------------------------------------------------------
+
+
+def ask(pool: Any, case: Case) -> Any:
+    """Make a call whose argument or answer is at fault here, and return the answer."""
+    if case.when == PICKLING_ARGUMENT:
+        lock = case.fault == "cannot be pickled"
+        return pool.call.takes(faults.lock() if lock else AtPickling(commit_here, case.fault)).result()
+    if case.fault == "cannot be unpickled":
+        return pool.call.gives("stranger").result()
+    return pool.call.gives_at_unpickling(case.fault).result()
+
+
+@those(*HERE, ends=RAISES)  # the tests that follow are about loops
+def test_a_fault_in_the_process_that_asks_costs_the_call_that_asks(
+    make: Any, folder: Path, case: Case
+) -> None:
+    pool = make()
+    around = Around(pool, folder)
+    around.call(5)
+    with pytest.raises(BaseException) as caught:  # noqa: PT011  # of which kind it is, is seen below
+        ask(pool, case)
+    around.call(10)
+    error = caught.value
+    assert faults.has_words(case, str(error))
+    if case.when == PICKLING_ARGUMENT and case.fault != "exits":
+        assert type(error) is ArgumentsNotSerializableError
+    else:
+        assert type(error).__name__ in case.errors
+    around.check()
+    assert exits(pool) == 0
+    stop(pool)
+
+
+@pytest.fixture
+def loop() -> Any:
+    """A loop in this process, which ends with the test."""
+    faults.INSIDE.clear()
+    faults.OVER.clear()
+    yield faults
+    faults.OVER.set()
+
+
+LOOPS = [c for c in TABLE if c.fault == "loops" and c.when in HERE]
+
+
+@pytest.mark.parametrize("case", LOOPS, ids=str)
+def test_a_loop_in_the_thread_that_asks_holds_up_no_other(
+    make: Any, folder: Path, loop: Any, case: Case
+) -> None:
+    pool = make()
+    around = Around(pool, folder)
+    around.call(5)
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(ask, pool, case)
+        assert loop.INSIDE.wait(PATIENCE_S)
+        around.call(10)
+        around.check()
+        loop.OVER.set()
+        assert asked.result(PATIENCE_S) == "went on"
+    around.check()
+    stop(pool)
+
+
+@pytest.mark.parametrize("case", LOOPS, ids=str)
+def test_a_loop_in_the_main_thread_ends_by_an_interrupt(
+    make: Any, folder: Path, loop: Any, case: Case
+) -> None:
+    pool = make()
+    around = Around(pool, folder)
+    around.call(5)
+
+    def interrupt() -> None:
+        assert loop.INSIDE.wait(PATIENCE_S)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        ask(pool, case)
+    thread.join()
+    around.call(10)
+    around.check()
+    stop(pool)
+
+
+# -- when a definition is made ----------------------------------------------------------------------------
+
+
+def define(pool: Any, case: Case, folder: Path) -> None:
+    """Define what is at fault."""
+    fault = f"from tests.pool.faults import commit\ncommit({case.fault!r})\n"
+    if case.when == INSTALLING:
+        pool.define_worker_functions(f"{fault}def version(): return 'new'")
+    else:
+        (folder / "at_fault.py").write_text(fault)
+        pool.define_worker_dependency(alias="at_fault", module_specifier="at_fault")
+
+
+def check_definitions(pool: Any, case: Case, what: str) -> None:
+    """See what is in force in each worker."""
+    found = {future.result(PATIENCE_S) for future in pool.broadcast("version").values()}
+    assert found == {what if case.when == INSTALLING else "old"}
+    dependencies = [info.alias for info in pool.get_worker_dependencies()]
+    assert dependencies == (["at_fault"] if case.when == IMPORTING and what == "new" else [])
+
+
+@those(INSTALLING, IMPORTING)
+def test_a_definition_at_fault_is_refused_and_the_old_one_stays(
+    make: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, case: Case
+) -> None:
+    monkeypatch.syspath_prepend(str(folder))
+    pool = make()
+    around = Around(pool, folder)
+    around.call(5)
+    pool.broadcast("version")[1].result(PATIENCE_S)
+    around.check()
+    pool.configure(control_timeout_ms=TIMEOUT_MS if case.ends == HANGS else 60_000)
+    if case.ends == GOES_ON:
+        define(pool, case, folder)
+        assert pool.output_sink.size == 2 * faults.PRINTED
+    else:
+        with pytest.raises(InstallError) as caught:
+            define(pool, case, folder)
+        text = str(caught.value)
+        assert f"could not install {'version' if case.when == INSTALLING else 'at_fault'}" in text
+        assert faults.has_words(case, text)
+        if case.ends == RAISES:
+            assert type(caught.value.__cause__).__name__ in case.errors
+        else:
+            said = {DIES: "died while it installed it", HANGS: f"longer than control_timeout_ms={TIMEOUT_MS}"}
+            assert said[case.ends] in text
+    around.call(10)
+    around.check()
+    check_definitions(pool, case, "new" if case.ends == GOES_ON else "old")
+    stop(pool)
+
+
+BAD = [c for c in TABLE if c.when == INSTALLING and c.fault in ("raises", "ends its process", "loops")]
+
+
+@pytest.mark.parametrize("case", BAD, ids=str)
+def test_a_worker_that_was_busy_meanwhile_gets_over_a_definition_that_was_refused(
+    make: Any, door: Any, folder: Path, case: Case
+) -> None:
+    pool = make()
+    around = Around(pool, folder)
+    around.call(5)
+    around.check()
+    pool.configure(control_timeout_ms=TIMEOUT_MS if case.ends == HANGS else 60_000)
+    busy = pool.call.held.options(worker_id=1)(door.path, "its value")
+    visit = door.wait()
+    with pytest.raises(InstallError, match="worker 2 could not install version"):
+        define(pool, case, folder)
+    visit.let_go()  # it comes to the definition now, before it hears that it was withdrawn
+    assert busy.result(PATIENCE_S) == "its value"
+    around.call(10)
+    around.check()
+    check_definitions(pool, case, "old")
+    stop(pool)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case,
+            id=str(case),
+            marks=pytest.mark.xfail(
+                case.ends != RAISES,
+                reason="which definition it was is not known of a worker that dies or hangs as it starts, so "
+                "none is set aside as broken, and every worker fails",
+                raises=NoWorkerError,
+                strict=True,
+            ),
+        )
+        for case in BAD
+    ],
+)
+def test_a_definition_at_fault_that_no_worker_was_free_to_try_harms_only_its_own_calls(
+    make: Any, door: Any, folder: Path, case: Case
+) -> None:
+    pool = make(max_restarts_per_worker=0)
+    if case.ends == HANGS:
+        pool.configure(control_timeout_ms=TIMEOUT_MS, start_timeout_ms=5 * TIMEOUT_MS)
+    busy = [pool.call.held.options(worker_id=n)(door.path, n) for n in (1, 2)]
+    visits = [door.wait() for _ in busy]
+    define(pool, case, folder)
+    for visit in visits:
+        visit.let_go()
+    assert [future.result(PATIENCE_S) for future in busy] == [1, 2]
+    try:
+        assert pool.call.takes("next").result(PATIENCE_S) == "next"
+    finally:
+        stop(pool)
+
+
+# -- when a worker starts ---------------------------------------------------------------------------------
+
+
+@those(STARTING)
+def test_a_worker_at_fault_as_it_starts_fails_and_comes_back_when_that_is_mended(
+    make: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, case: Case
+) -> None:
+    (folder / "sitecustomize.py").write_text(
+        f"from tests.pool.faults import commit\ncommit({case.fault!r})\n"
+    )
+    pool = make(max_restarts_per_worker=0)
+    around = Around(pool, folder)
+    around.call(5)
+    with monkeypatch.context() as faulty:
+        faulty.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT)]))
+        if case.ends == HANGS:
+            pool.configure(start_timeout_ms=TIMEOUT_MS)
+        pool.restart_worker(1, drain=True)
+        around.call(10)
+        pool.wait_until_ready(timeout_ms=60_000)
+        states = [state.health_state for state in pool.get_worker_health_states()]
+        assert states == ["ready" if case.ends == GOES_ON else "failed", "ready"]
+        if case.ends != GOES_ON:
+            check_failed_start(pool, case)
+    pool.configure(start_timeout_ms=60_000)
+    pool.restart_worker(1)
+    around.check()
+    stop(pool)
+
+
+def check_failed_start(pool: Any, case: Case) -> None:
+    """See that it is said why a worker has failed, now and when all of them do."""
+    with pytest.raises(NoWorkerError):
+        pool.call.takes.options(worker_id=1)("nothing").result(PATIENCE_S)
+    told = [e for e in pool.events() if e.event_name in ("worker_error", "worker_exited")]
+    words = f"not ready in {TIMEOUT_MS} ms" if case.ends == HANGS else case.words
+    assert faults.has_words(case._replace(words=words), "\n".join(e.details["reason"] for e in told))
+
+
+# -- when the workers stop --------------------------------------------------------------------------------
+
+
+@those(STOPPING)
+def test_stopping_ends_whatever_a_worker_does_about_it(
+    make: Any, door: Any, folder: Path, case: Case
+) -> None:
+    pool = make(stop_timeout_ms=400)
+    around = Around(pool, folder)
+    around.call(5)
+    around.check()
+    pool.resize(3)
+    pool.wait_until_ready()
+    pool.call.at_exit.options(worker_id=1)(case.fault).result(PATIENCE_S)
+    pool.call.at_finalizing.options(worker_id=2)(case.fault).result(PATIENCE_S)
+    future = pool.call.cleans_up.options(worker_id=3)(door.path, case.fault)
+    door.wait()
+    stop(pool)
+    assert isinstance(future.exception(), PoolStoppedError)
+    assert "on worker 3 when the pool was stopped" in str(future.exception())
+    pool.start_workers(2)
+    around.check()
+    stop(pool)
