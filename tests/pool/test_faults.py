@@ -47,6 +47,7 @@ from wpc_magic.pool.errors import (
     InstallError,
     NoWorkerError,
     PoolStoppedError,
+    StartError,
     WorkerCrashedError,
 )
 
@@ -493,7 +494,13 @@ def test_a_worker_at_fault_as_it_starts_fails_and_comes_back_when_that_is_mended
         faulty.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT)]))
         if case.ends == HANGS:
             pool.configure(start_timeout_ms=TIMEOUT_MS)
-        pool.restart_worker(1, drain=True)
+        pool.restart_worker(1)
+        around.call(10)
+        if case.ends != GOES_ON:
+            with pytest.raises(StartError, match="worker 1 goes on"):
+                pool.wait_until_ready(timeout_ms=60_000)
+        around.check()  # the old worker stays where no new one comes up
+        pool.restart_worker(1, drain=False)
         around.call(10)
         pool.wait_until_ready(timeout_ms=60_000)
         states = [state.health_state for state in pool.get_worker_health_states()]
@@ -501,7 +508,7 @@ def test_a_worker_at_fault_as_it_starts_fails_and_comes_back_when_that_is_mended
         if case.ends != GOES_ON:
             check_failed_start(pool, case)
     pool.configure(start_timeout_ms=60_000)
-    pool.restart_worker(1)
+    pool.restart_worker(1, drain=False)
     around.check()
     stop(pool)
 
