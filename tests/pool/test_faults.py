@@ -47,6 +47,7 @@ from wpc_magic.pool.errors import (
     InstallError,
     NoWorkerError,
     PoolStoppedError,
+    RequirementMissingError,
     StartError,
     WorkerCrashedError,
 )
@@ -442,27 +443,11 @@ def test_a_worker_that_was_busy_meanwhile_gets_over_a_definition_that_was_refuse
     stop(pool)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(
-            case,
-            id=str(case),
-            marks=pytest.mark.xfail(
-                case.ends != RAISES,
-                reason="which definition it was is not known of a worker that dies or hangs as it starts, so "
-                "none is set aside as broken, and every worker fails",
-                raises=NoWorkerError,
-                strict=True,
-            ),
-        )
-        for case in BAD
-    ],
-)
+@pytest.mark.parametrize("case", BAD, ids=str)
 def test_a_definition_at_fault_that_no_worker_was_free_to_try_harms_only_its_own_calls(
     make: Any, door: Any, folder: Path, case: Case
 ) -> None:
-    pool = make(max_restarts_per_worker=0)
+    pool = make()
     if case.ends == HANGS:
         pool.configure(control_timeout_ms=TIMEOUT_MS, start_timeout_ms=5 * TIMEOUT_MS)
     busy = [pool.call.held.options(worker_id=n)(door.path, n) for n in (1, 2)]
@@ -473,6 +458,10 @@ def test_a_definition_at_fault_that_no_worker_was_free_to_try_harms_only_its_own
     assert [future.result(PATIENCE_S) for future in busy] == [1, 2]
     try:
         assert pool.call.takes("next").result(PATIENCE_S) == "next"
+        with pytest.raises(RequirementMissingError, match="no worker could install version"):
+            pool.call.version()
+        pool.wait_until_ready(timeout_ms=60_000)
+        assert [state.health_state for state in pool.get_worker_health_states()] == ["ready", "ready"]
     finally:
         stop(pool)
 

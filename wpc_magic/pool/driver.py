@@ -124,7 +124,13 @@ class Driver:
     def __init__(self, name: str, options: PoolOptions) -> None:
         self.name = name
         self.lock = threading.Lock()
-        self.core = Core(options, stamp=_now_as_text, dice=random.random, running=self._running)
+        self.core = Core(
+            options,
+            stamp=_now_as_text,
+            dice=random.random,
+            running=self._running,
+            installing=self._installing,
+        )
         self._state, self._dispatch = self.core.state, self.core.dispatch
         self.texts = Texts()
         self.listeners: dict[int, Callable[[Any], object]] = {}
@@ -582,6 +588,10 @@ class Driver:
     def _running(self, life: int) -> tuple[int, float]:
         link = self._links.get(life)
         return (0, 0.0) if link is None else link.running()
+
+    def _installing(self, life: int) -> str:
+        link = self._links.get(life)
+        return "" if link is None else link.process.page.installing()
 
 
 def _memory_percent() -> float:

@@ -163,9 +163,14 @@ class World:
         options = {"restart_jitter_ms": 0, **options}
         self.now = 1000.0
         self.core = Core(
-            PoolOptions(**options), stamp=self._stamp, dice=lambda: self.dice, running=self._page
+            PoolOptions(**options),
+            stamp=self._stamp,
+            dice=lambda: self.dice,
+            running=self._page,
+            installing=lambda life: self.at_definition.get(life, ""),
         )
         self.dice = 0.0
+        self.at_definition: dict[int, str] = {}  # what a process is installing, by life, where that matters
         self.processes: dict[int, FakeWorker] = {}
         self.memory: dict[int, int] = {}  # in MiB, by life, where that matters
         self.spawns: list[effects.Spawn] = []

@@ -569,3 +569,48 @@ def test_a_worker_that_refuses_at_its_start_and_names_nothing_uses_up_its_restar
     world.restart(1)
     world.run()
     assert run_one(world, world.submit("f")) is True
+
+
+# -- at which workers die ---------------------------------------------------------------------------------
+
+
+def die_at(world, name):
+    """Have the process that starts in slot 1 die while it installs a definition."""
+    world.spawn()
+    worker = world.workers[1]
+    world.at_definition[worker.life] = name
+    world.die(1)
+    world.advance(6.0)
+
+
+def test_a_definition_at_which_two_workers_died_as_they_started_is_set_aside():
+    world = World(1, max_restarts_per_worker=9)
+    world.define("good")
+    world.stop()
+    world.run()
+    world.define("bad")
+    world.start(1)
+    die_at(world, "bad")
+    assert world.core.state.registry.records["bad"].broken is None, "one may have been killed by somebody"
+    die_at(world, "bad")
+    world.run()
+    assert "workers die while they install it" in world.core.state.registry.records["bad"].broken
+    assert world.states() == ["ready"]
+    with pytest.raises(RequirementMissingError, match="no worker could install bad"):
+        world.submit("bad")
+    call = world.submit("good")
+    world.answer_all()
+    assert world.ended[call.id] is True
+    world.define("bad")  # again, and well
+    world.submit("bad")
+
+
+def test_a_definition_that_some_worker_holds_is_never_at_fault():
+    world = World(2, max_restarts_per_worker=9)
+    world.define("fine")
+    world.die(1)
+    world.advance(6.0)
+    for _ in range(3):
+        die_at(world, "fine")
+    world.run()
+    assert world.core.state.registry.records["fine"].broken is None

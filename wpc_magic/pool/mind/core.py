@@ -83,8 +83,9 @@ class Core:
         stamp: Callable[[], str],
         dice: Callable[[], float],
         running: Callable[[int], tuple[int, float]],
+        installing: Callable[[int], str],
     ) -> None:
-        self.state = State(options, stamp, dice, running)
+        self.state = State(options, stamp, dice, running, installing)
         self.supervisor = Supervisor(self.state)
         self.dispatch = self.supervisor.dispatch
         self.definitions = self.supervisor.definitions

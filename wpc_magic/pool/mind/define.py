@@ -14,6 +14,7 @@ from .registry import Change, Record
 from .rollout import Rollout
 from .slots import Slot
 from .state import State
+from .suspects import Suspects
 
 __all__ = ["Definitions"]
 
@@ -46,6 +47,7 @@ class Definitions:
         self._dispatch = dispatch
         self._replace = replace
         self._give_up_start = give_up_start
+        self._suspects = Suspects(state)
         self._rollout: Rollout | None = None
 
     # -- a change ---------------------------------------------------------------------------------------
@@ -237,21 +239,26 @@ class Definitions:
             self.first_install(slot, now)
             return
         self._tell_refusal(slot, epoch, culprit, error)
-        if culprit in registry.records and not self._is_held(culprit):
-            # Then no change is under way, which this one would pull the ground from under: those that it
-            # waits for hold everything that is in force.
-            why = f"{error.name}: {error.message}"
-            registry.commit(registry.break_records([culprit], why))
-            for other in self._state.slots.values():
-                self.catch_up(other, now)
+        if culprit in registry.records and not self._suspects.is_held(culprit):
+            self._break(culprit, f"{error.name}: {error.message}", now)
             self.first_install(slot, now)
         else:
             self._give_up_start(slot, "it could not install the definitions")
 
-    def _is_held(self, name: str) -> bool:
-        """Whether any worker holds the revision in force: then it is not the definition that is at fault."""
-        since = self._state.registry.changed_at(name)
-        return any(slot.held >= since for slot in self._state.slots.values())
+    def _set_aside(self, slot: Slot, culprit: str, why: str, now: float) -> None:
+        self._tell_refusal(slot, self._state.registry.epoch, culprit, ErrorInfo("InstallError", why))
+        self._break(culprit, why, now)
+
+    def _break(self, culprit: str, why: str, now: float) -> None:
+        """Keep a definition as broken that no worker can install.
+
+        No worker holds it. So no change is under way, which this one would pull the ground from under: the
+        workers that one waits for hold everything that is in force.
+        """
+        registry = self._state.registry
+        registry.commit(registry.break_records([culprit], why))
+        for other in self._state.processes():
+            self.catch_up(other, now)
 
     def _tell_refusal(self, slot: Slot, epoch: int, culprit: str, error: ErrorInfo) -> None:
         details = {"epoch": epoch, "definition": culprit}
@@ -267,6 +274,10 @@ class Definitions:
         report : str
             How it died; empty if the pool has ended it.
         """
+        if report and slot.installing:
+            culprit = self._suspects.died_at(slot)
+            if culprit:
+                self._set_aside(slot, culprit, f"workers die while they install it: the last {report}", now)
         rollout = self._rollout
         if rollout is None:
             return

@@ -35,6 +35,8 @@ class State:
     running : callable
         Given a process by its life, returns what its status page says: the number of the call begun last,
         and since when in seconds (0: not at its first instruction).
+    installing : callable
+        Given a process's life, returns the definition that it is installing, or was last.
 
     Attributes
     ----------
@@ -65,10 +67,12 @@ class State:
         stamp: Callable[[], str],
         dice: Callable[[], float],
         running: Callable[[int], tuple[int, float]],
+        installing: Callable[[int], str],
     ) -> None:
         self._options = options
         self.dice = dice
         self.running = running
+        self.installing = installing
         self.phase: Phase = "stopped"
         self.draining = False
         self.slots: dict[int, Slot] = {}

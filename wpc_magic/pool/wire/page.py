@@ -19,6 +19,8 @@ DUMPS = 3  # 1: the signal of `dump` is understood; before, it would end the pro
 PEAK = 4  # the most memory that the process has had, in bytes, when it was asked last; 0: not known
 
 _SIZE = mmap.PAGESIZE
+_NAME = 1024  # where a name begins, behind the words: its length, and its text
+_LONGEST = 1024  # bytes
 
 
 class StatusPage:
@@ -46,6 +48,18 @@ class StatusPage:
             begun, since = words[BEGUN], words[SINCE]
             if words[BEGUN] == begun:
                 return begun, since
+
+    def note_installing(self, name: str) -> None:
+        """Write down which definition is being installed."""
+        text = name.encode()[:_LONGEST]
+        self._map[_NAME : _NAME + 2] = b"\0\0"  # so that none is half one and half the other
+        self._map[_NAME + 2 : _NAME + 2 + len(text)] = text
+        self._map[_NAME : _NAME + 2] = len(text).to_bytes(2, "little")
+
+    def installing(self) -> str:
+        """Return which definition is being installed, or was last."""
+        size = min(int.from_bytes(self._map[_NAME : _NAME + 2], "little"), _LONGEST)
+        return self._map[_NAME + 2 : _NAME + 2 + size].decode(errors="replace")
 
     def close_fd(self) -> None:
         """Close the descriptor; the memory stays mapped."""

@@ -121,6 +121,8 @@ class Runtime:
     ----------
     constant : callable
         Given a constant's buffers as they have come, returns them as memory.
+    note : callable
+        Told of each definition before it is installed: its name.
 
     Attributes
     ----------
@@ -134,8 +136,11 @@ class Runtime:
         The object that functions find as ``context``.
     """
 
-    def __init__(self, constant: Callable[[Any], Sequence[Any]]) -> None:
+    def __init__(
+        self, constant: Callable[[Any], Sequence[Any]], note: Callable[[str], object] = lambda name: None
+    ) -> None:
         self.active = 0
+        self._note = note
         self._constant = constant
         self.installing = ""
         self.functions: dict[int, Callable[..., Any]] = {}
@@ -173,6 +178,7 @@ class Runtime:
         try:
             for record in _in_order(message.records):
                 self.installing = record.name
+                self._note(record.name)
                 names[record.name] = self._hold(record, names)
         except BaseException:
             for name in set(self._homes) - homes:

@@ -70,7 +70,7 @@ class Server:
         self._in_frame = False
         self._unsent: list[list[Bytes]] = []
         self._words = page.words
-        self._runtime = Runtime(exchange.constant)
+        self._runtime = Runtime(exchange.constant, page.note_installing)
         self._exchange = exchange
         self._claims = threading.Lock()
         self._begun = 0
