@@ -504,7 +504,7 @@ def test_health_is_told_by_number_with_what_is_pending():
 
 
 def test_a_new_mind_is_stopped_and_settled_and_has_nothing_to_do():
-    core = Core(PoolOptions(), stamp=str, dice=float, running=lambda _: (0, 0.0))
+    core = Core(PoolOptions(), stamp=str, dice=float, running=lambda _: (0, 0.0), installing=lambda _: "")
     core.check()
     core.tick(1e9)
     assert core.is_settled()
