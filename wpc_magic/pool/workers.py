@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .checks import check_callable, check_flag, check_workers
 from .driver import Driver, Surroundings
 from .errors import PoolStoppedError, StartError
 from .mind.events import WorkerEvent
@@ -72,7 +73,7 @@ class Workers:
 
     @output_sink.setter
     def output_sink(self, sink: Callable[[OutputText], object] | None) -> None:
-        self._driver.texts.sink = write_out if sink is None else sink
+        self._driver.texts.sink = write_out if sink is None else check_callable("output_sink", sink)
 
     # -- the workers ------------------------------------------------------------------------------------
 
@@ -112,7 +113,7 @@ class Workers:
         self._driver.check()
         if sys.platform == "win32":
             raise StartError("worker processes need Linux or macOS; on Windows, run Python in WSL")
-        number = check_count("count", count) if count is not None else usable_cores()
+        number = check_workers("count", count) if count is not None else usable_cores()
         self.configure(**options)
         self._driver.start(number, self._surroundings(number))
 
@@ -138,7 +139,7 @@ class Workers:
         drain : bool
             Whether the calls that were made before end first; new ones are refused meanwhile.
         """
-        if drain:
+        if check_flag("drain", drain):
             self._driver.gates.wait_for(self._driver.drained)
         self._driver.stop()
 
@@ -193,7 +194,7 @@ class Workers:
         NotRunningError
             If the workers are not running.
         """
-        number = check_count("count", count)
+        number = check_workers("count", count)
         with self._driver.deciding() as (core, now):
             core.supervisor.resize(number, now)
 
@@ -216,6 +217,7 @@ class Workers:
         self._restart([state.worker_id for state in self.get_worker_health_states()], drain)
 
     def _restart(self, worker_ids: Iterable[int], drain: bool) -> None:
+        check_flag("drain", drain)
         self._driver.surroundings = self._surroundings(max(1, self.worker_count))
         with self._driver.deciding() as (core, now):
             for worker_id in worker_ids:
