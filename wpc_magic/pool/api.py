@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
+from .checks import check_callable, check_flag, check_iterable, check_whole, shown
 from .definitions import Definitions
 from .driver import Driver
 from .errors import ArgumentsNotSerializableError, NestedCallError, OptionError
@@ -100,6 +101,8 @@ class WorkerProcedureCall(Workers, Definitions):
             In this order, the first that holds.
         """
         __tracebackhide__ = True
+        if options.__class__ is not CallOptions:
+            raise OptionError(f"options takes CallOptions, not {shown(options)}")
         try:
             body, buffers = encode((args, kwargs), name in self._streaming)
         except Exception as error:
@@ -137,7 +140,7 @@ class WorkerProcedureCall(Workers, Definitions):
     def _not_sent(self, name: str, error: Exception) -> Exception:
         self._driver.check()
         with self._driver.deciding() as (core, _):
-            core.dispatch.check(name)
+            core.dispatch.check(_name(name))
         if isinstance(error, NestedCallError):
             return error
         return ArgumentsNotSerializableError(f"the arguments of {name} cannot be sent to a worker: {error}")
@@ -198,8 +201,8 @@ class WorkerProcedureCall(Workers, Definitions):
             raise OptionError("map takes at least one iterable after the function's name")
         if chunk_size is not None:
             check_count("chunk_size", chunk_size)
-        if not isinstance(ordered, bool):
-            raise OptionError(f"ordered takes True or False, not {ordered!r}")
+        check_flag("ordered", ordered)
+        iterables = tuple(check_iterable("map, after the function's name,", each) for each in iterables)
         call_options = NO_OPTIONS.replace(options) if options else NO_OPTIONS
         return MapResults(self, _name(name), iterables, chunk_size, ordered, call_options)
 
@@ -279,14 +282,13 @@ class WorkerProcedureCall(Workers, Definitions):
         int
             What `off_worker_event` takes.
         """
-        if not callable(listener):
-            raise OptionError(f"listener takes a callable, not {listener!r}")
         number = next(self._listener_ids)
-        self._driver.listeners[number] = listener
+        self._driver.listeners[number] = check_callable("listener", listener)
         return number
 
     def off_worker_event(self, *, listener_id: int) -> bool:
         """Call a listener no more; return whether it was there."""
+        check_whole("listener_id", listener_id, 0)
         return self._driver.listeners.pop(listener_id, None) is not None
 
     def snapshot(self) -> PoolSnapshot:
@@ -308,5 +310,5 @@ def _let_go(driver: Driver, local: LocalDefinitions) -> None:
 
 def _name(name: object) -> str:
     if not isinstance(name, str):
-        raise OptionError(f"the function is given by its name, not by {name!r}")
+        raise OptionError(f"the function is given by its name, not by {shown(name)}")
     return name

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .checks import check_callable, check_flag, check_iterable, check_text, shown
 from .driver import Driver
 from .errors import (
     DefinitionError,
@@ -163,9 +164,11 @@ class Definitions:
             As `define_worker_function`; then none of them is defined.
         """
         options = CallOptions(timeout_ms=timeout_ms, queue_timeout_ms=queue_timeout_ms, retries=retries)
+        if look is not None:
+            check_callable("look", look)
         drafts = draft_cell(
             source,
-            names,
+            None if names is None else _names(names),
             known=self._known(),
             look=look,
             describe_fix=self.describe_fix,
@@ -277,10 +280,9 @@ class Definitions:
         check_name(alias, "alias")
         _module_name(module_specifier)
         if export_name is not None and (not isinstance(export_name, str) or not export_name):
-            raise OptionError(f"export_name takes a name, not {export_name!r}")
-        for word, value in (("is_default_export", is_default_export), ("reload", reload)):
-            if not isinstance(value, bool):
-                raise OptionError(f"{word} takes True or False, not {value!r}")
+            raise OptionError(f"export_name takes a name, not {shown(export_name)}")
+        check_flag("is_default_export", is_default_export)
+        check_flag("reload", reload)
         if is_default_export and export_name is not None:
             raise OptionError("export_name and is_default_export do not go together")
         _find_module(module_specifier)
@@ -368,11 +370,12 @@ class Definitions:
             return _info(core, core.state.registry.records[name])
 
     def _remove(self, name: str, kind: Kind, error: type[Exception]) -> None:
+        check_text("alias" if kind is Kind.DEPENDENCY else "name", name)
         with self._driver.deciding() as (core, _):
             record = core.state.registry.records.get(name)
             known = [each.name for each in core.state.registry.of_kind(kind)]
         if record is None or record.kind is not kind:
-            raise error(f"no {kind.value} {name!r} is defined.{did_you_mean(str(name), known)}")
+            raise error(f"no {kind.value} {name!r} is defined.{did_you_mean(name, known)}")
         self._change([], [name])
 
     def _change(self, records: list[Record], removed: Sequence[str] = ()) -> None:
@@ -406,6 +409,7 @@ class Definitions:
         return self._local.module(self._record(name).wire)
 
     def _record(self, name: str) -> Record:
+        check_text("name", name)
         with self._driver.deciding() as (core, _):
             record = core.state.registry.records.get(name)
             known = [each.name for each in core.state.registry.of_kind(Kind.FUNCTION)]
@@ -428,9 +432,16 @@ def _info(core: Core, record: Record) -> Any:
     return dataclasses.replace(record.about, installed_worker_count=installed)
 
 
+def _names(names: Sequence[str]) -> list[str]:
+    if isinstance(names, str):  # a sequence of texts, too, but not one of names
+        raise OptionError(f"names takes a sequence of names, not {shown(names)}")
+    return [check_text("names", name) for name in check_iterable("names", names)]
+
+
 def _module_name(name: object) -> None:
     if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
-        raise OptionError(f"module_specifier takes the name of a module, such as 'os.path', not {name!r}")
+        told = shown(name)
+        raise OptionError(f"module_specifier takes the name of a module, such as 'os.path', not {told}")
 
 
 def _find_module(name: str) -> None:

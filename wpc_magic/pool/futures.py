@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .checks import check_callable, check_seconds
 from .quiet import QuietEvent, QuietLock
 from .wire import protocol
 from .wire.blocks import Unmapped
@@ -229,6 +230,8 @@ class CallFuture(Future[Any]):
         return None if ok else outcome
 
     def _wait(self, timeout: float | None) -> tuple[bool, Any]:
+        if timeout is not None:
+            timeout = check_seconds("timeout", timeout)
         if self._outcome is None:
             self._driver.wait(self, timeout)  # also where it has ended: what it printed is shown first
             if not self.ended:
@@ -264,6 +267,7 @@ class CallFuture(Future[Any]):
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """Have `fn` called with this future when it has ended: in a thread of the pool's, or at once here."""
+        check_callable("fn", fn)
         with self._condition:
             if not self.ended:
                 self.__dict__.setdefault("_callbacks", []).append(fn)

@@ -10,7 +10,10 @@ from typing import Any
 
 from .interrupts import Interrupts
 
-__all__ = ["Gates", "time_left"]
+__all__ = ["LONGEST_S", "Gates", "moment", "time_left"]
+
+LONGEST_S = 1_000_000.0
+"""Who waits for more than eleven days waits for ever: the system's calls take no times of any length."""
 
 
 class Gates:
@@ -57,7 +60,7 @@ class Gates:
         bool
             Whether it was, before the time was over.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = moment(timeout)
         with Interrupts() as interrupts:
             while True:
                 with self.lock:
@@ -98,6 +101,11 @@ class _LoopGate:
             self._loop.call_soon_threadsafe(lambda: self.opened.done() or self.opened.set_result(None))
         except RuntimeError:  # the loop is closed: nobody waits
             pass
+
+
+def moment(timeout: float | None) -> float | None:
+    """Return when a time is over that begins now, in seconds; None: never."""
+    return None if timeout is None or timeout > LONGEST_S else time.monotonic() + timeout
 
 
 def time_left(deadline: float | None) -> float:

@@ -8,6 +8,8 @@ import keyword
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from .checks import check_count, check_flag, shown
+from .checks import check_whole as _whole
 from .errors import OptionError
 
 __all__ = ["CallOptions", "PoolOptions", "check_count", "check_name", "did_you_mean"]
@@ -65,23 +67,9 @@ RESERVED = frozenset({"wpc_import", "wpc_constant", "context"})
 """Names that every function finds in its globals."""
 
 
-def _whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        kind = "a positive whole number" if least == 1 else "a whole number, 0 or more"
-        raise OptionError(f"{name} takes {kind}, not {value!r}")
-
-
-def check_count(word: str, value: object) -> int:
-    """Return `value` if it is a positive whole number.
-
-    Raises
-    ------
-    OptionError
-        If it is not; the text names it by `word`.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"{word} takes a positive whole number, not {value!r}")
-    return value
+def _choice(name: str, value: object, one: str, other: str) -> None:
+    if not isinstance(value, str) or value not in (one, other):
+        raise OptionError(f"{name} takes {one!r} or {other!r}, not {shown(value)}")
 
 
 class _Checked:
@@ -96,10 +84,15 @@ class _Checked:
             If an option is unknown, or does not take that value.
         """
         known = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+        if not isinstance(changes, Mapping):
+            raise OptionError(f"changes takes a mapping of options to values, not {shown(changes)}")
         for name in changes:
+            if not isinstance(name, str):
+                raise OptionError(f"an option in changes is a text, not {shown(name)}")
             if name not in known:
                 raise OptionError(
-                    f"unknown option {name!r}.{did_you_mean(name, known)} The options are: {', '.join(known)}"
+                    f"unknown option {shown(name)}.{did_you_mean(name, known)} "
+                    f"The options are: {', '.join(known)}"
                 )
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
@@ -232,12 +225,9 @@ class PoolOptions(_Checked):
         ):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)
-        if not isinstance(self.restart_on_failure, bool):
-            raise OptionError(f"restart_on_failure takes True or False, not {self.restart_on_failure!r}")
-        if self.blocks_in not in ("memory", "file"):
-            raise OptionError(f"blocks_in takes 'memory' or 'file', not {self.blocks_in!r}")
-        if self.saturation not in ("error", "wait"):
-            raise OptionError(f"saturation takes 'error' or 'wait', not {self.saturation!r}")
+        check_flag("restart_on_failure", self.restart_on_failure)
+        _choice("blocks_in", self.blocks_in, "memory", "file")
+        _choice("saturation", self.saturation, "error", "wait")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from _thread import allocate_lock
 from collections.abc import Callable
 from typing import Any
 
 from .futures import CallFuture
-from .gates import time_left
+from .gates import moment, time_left
 from .inbox import Inbox
 from .interrupts import Interrupts, free, hold
 from .link import Link
@@ -66,7 +65,7 @@ class Waiters:
         timeout : float or None
             How long, in seconds.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = moment(timeout)
         link = future.expected_at
         if link is not None and self._wait_as_expected(future, link, deadline):
             return

@@ -15,6 +15,7 @@ import os
 import selectors
 from collections.abc import Callable
 
+from .gates import LONGEST_S
 from .link import Link
 from .wire.channel import Channel
 
@@ -71,7 +72,8 @@ class Watch:
     def sleep(self, seconds: float | None) -> None:
         """Wait until something is ready, and handle it. In the driver's thread, without the lock."""
         assert self._selector is not None
-        for key, _ in self._selector.select(seconds):
+        # The system takes no time of any length; to wake up once in eleven days does no harm.
+        for key, _ in self._selector.select(None if seconds is None else min(seconds, LONGEST_S)):
             key.data()
 
     def wake(self) -> None:

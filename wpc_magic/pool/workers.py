@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
+from .checks import check_callable, check_flag, check_workers
 from .driver import Driver, Surroundings
 from .errors import OptionError, PoolStoppedError, StartError
 from .mind.events import WorkerEvent
@@ -72,7 +73,7 @@ class Workers:
 
     @output_sink.setter
     def output_sink(self, sink: Callable[[OutputText], object] | None) -> None:
-        self._driver.texts.sink = write_out if sink is None else sink
+        self._driver.texts.sink = write_out if sink is None else check_callable("output_sink", sink)
 
     # -- the workers ------------------------------------------------------------------------------------
 
@@ -112,7 +113,7 @@ class Workers:
         self._driver.check()
         if sys.platform == "win32":
             raise StartError("worker processes need Linux or macOS; on Windows, run Python in WSL")
-        number = check_count("count", count) if count is not None else usable_cores()
+        number = check_workers("count", count) if count is not None else usable_cores()
         self.configure(**options)
         self._driver.start(number, self._surroundings(number))
 
@@ -264,7 +265,7 @@ class Workers:
         NotRunningError
             If the workers are not running.
         """
-        number = check_count("count", count)
+        number = check_workers("count", count)
         with self._driver.deciding() as (core, now):
             core.supervisor.resize(number, now)
 
@@ -298,6 +299,7 @@ class Workers:
         self._restart([state.worker_id for state in self.get_worker_health_states()], drain)
 
     def _restart(self, worker_ids: Iterable[int], drain: bool) -> None:
+        check_flag("drain", drain)
         self._driver.surroundings = self._surroundings(max(1, self.worker_count))
         with self._driver.deciding() as (core, now):
             for worker_id in worker_ids:
@@ -306,6 +308,7 @@ class Workers:
 
 def _drain_limit(drain: bool, timeout_ms: int | None) -> float | None:
     """Return how long a drain may take, in seconds."""
+    check_flag("drain", drain)
     if timeout_ms is None:
         return None
     if not drain:

@@ -83,6 +83,8 @@ class Admission:
 
     def _unknown(self, name: str) -> str:
         registry = self._state.registry
+        if not isinstance(name, str):
+            raise OptionError(f"the function is given by its name, not by {type(name).__name__}")
         if name in registry.records:
             return f"{name!r} is a {registry.records[name].kind.value}, not a function"
         known = [record.name for record in registry.of_kind(Kind.FUNCTION)]
