@@ -130,7 +130,7 @@ ends = dict(ends)
 for _ in range(2):
     gc.collect()
     workers = [future.result() for future in pool.broadcast("blocks").values()]
-driver, store = pool._driver, pool._driver.store
+driver, store = pool._driver, pool._driver.memory.store
 books = {
     "killed": killed,
     "made": n,

@@ -66,7 +66,7 @@ def blocks():
 
 def used(pool: WorkerProcedureCall) -> int:
     """Return how many bytes of the pool's own blocks are in use."""
-    store = pool._driver.store
+    store = pool._driver.memory.store
     return store.total - sum(block.size for block in store._free)
 
 
@@ -130,12 +130,12 @@ def test_what_is_beyond_the_limit_goes_through_the_socket_and_arrives(make_pool:
     pool = make_pool(2, FUNCTIONS, block_memory_mb=4)
     arrays = [np.full(MB // 4, n, dtype=np.float64) for n in range(12)]  # 2 MB each, more than fit at once
     futures = [pool.call.echo(array) for array in arrays]
-    assert pool._driver.store.total <= 4 * MB
+    assert pool._driver.memory.store.total <= 4 * MB
     for array, future in zip(arrays, futures, strict=True):
         assert np.array_equal(future.result(), array)
     large = np.arange(float(2 * MB))  # 16 MB: it fits in no block
     assert np.array_equal(pool.call.echo(large).result(), large)
-    assert pool._driver.store.total <= 4 * MB
+    assert pool._driver.memory.store.total <= 4 * MB
     assert all(future.result()[0] <= 4 * MB for future in pool.broadcast("blocks").values())
 
 
@@ -144,7 +144,7 @@ def test_a_function_that_keeps_all_it_gets_does_not_use_up_the_pools_memory(make
     pool = make_pool(1, FUNCTIONS, block_memory_mb=8)
     for n in range(12):
         assert pool.call.keeps(np.full(MB // 4, n, dtype=np.float64)).result() == n + 1
-    assert pool._driver.store.total <= 8 * MB
+    assert pool._driver.memory.store.total <= 8 * MB
     assert pool.call.are_as_they_came().result() == [True] * 12
     pool.call.lets_go().result()
     pool.call.lets_go().result()  # whose answer brings the news
@@ -189,7 +189,7 @@ class Gauge:
         self.percent = 50.0
         self._lock = pool._driver.lock
         self._asked = threading.Semaphore(0)
-        pool._driver.memory_percent = self._tell
+        pool._driver.memory.percent = self._tell
 
     def _tell(self) -> float:  # in the driver's thread, which gives back under the same lock what it has to
         self._asked.release()
@@ -208,7 +208,11 @@ def kept(pool: WorkerProcedureCall) -> list[Any]:
     """Return what is kept: bytes of blocks here, mappings here, and the same in each worker."""
     driver = pool._driver
     there = [future.result()[:2] for future in pool.broadcast("blocks").values()]
-    return [driver.store.total, sum(len(link.receiver.kept) for link in driver._links.values()), *there]
+    return [
+        driver.memory.store.total,
+        sum(len(link.receiver.kept) for link in driver._links.values()),
+        *there,
+    ]
 
 
 def test_what_is_kept_is_given_back_here_and_in_workers_when_memory_runs_short(make_pool: Any) -> None:
@@ -224,7 +228,7 @@ def test_what_is_kept_is_given_back_here_and_in_workers_when_memory_runs_short(m
     assert kept(pool)[0] == here, "there is memory enough"
     gauge.percent = 96.0
     gauge.wait()
-    assert pool._driver.store.total == 0
+    assert pool._driver.memory.store.total == 0
     assert not any(len(link.receiver.kept) for link in pool._driver._links.values())
     until_empty(pool)
     # It goes on, and keeps again when there is room.
@@ -261,7 +265,7 @@ def test_a_value_of_a_worker_alone_makes_the_pool_ask_for_the_memory_too(make_po
     gauge = Gauge(pool)
     gauge.percent = 100.0
     assert len(pool.call.makes(8 * MB).result()) == 8 * MB
-    assert not pool._driver.store.has_free
+    assert not pool._driver.memory.store.has_free
     gauge.wait()
     assert not any(len(link.receiver.kept) for link in pool._driver._links.values())
     until_empty(pool)
@@ -285,12 +289,12 @@ def test_what_is_kept_is_given_back_at_the_stop(make_pool: Any, blocks_in: str) 
     for _ in range(2):
         for future in [pool.call.echo(array) for array in arrays]:
             future.result()
-    assert pool._driver.store.total > 0
+    assert pool._driver.memory.store.total > 0
     del future
     gc.collect()
     pool.stop_workers()
-    assert pool._driver.store.total == 0
-    assert not pool._driver.store.has_free
+    assert pool._driver.memory.store.total == 0
+    assert not pool._driver.memory.store.has_free
     maps = Path("/proc/self/maps").read_text()
     assert "wpc-block" not in maps
     assert len(set(os.listdir("/proc/self/fd")) - before) == 0

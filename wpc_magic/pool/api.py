@@ -156,7 +156,7 @@ class WorkerProcedureCall(Workers, Definitions):
         (self._streaming.discard if body[0] else self._streaming.add)(name)
         with Interrupts():  # a block that is leased and not given back would be lost
             # The call may be sent later, or again; what the caller then does to an array must not reach it.
-            block = driver.store.place(buffers)
+            block = driver.memory.store.place(buffers)
             copies = () if block is not None else [memoryview(bytes(buffer)) for buffer in buffers]
             call = Call(next(self._ids), name, body, copies, items=items, options=options, origin=self.origin)
             call.block = block

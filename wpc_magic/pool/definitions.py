@@ -67,7 +67,7 @@ class Definitions:
         self._driver = driver
         self.name = name
         self.describe_fix: Callable[[Fix], str] = python_line
-        self._local = LocalDefinitions(driver.changes_since, driver.constant_buffers)
+        self._local = LocalDefinitions(driver.changes.since, driver.changes.buffers)
         self._changed = changed
         self._keys = itertools.count(1)
         self._reloads = itertools.count(1)
@@ -337,7 +337,7 @@ class Definitions:
             ) from error
         size = len(payload) + sum(len(buffer) for buffer in buffers)
         about = ConstantInfo(name, 0, type(value).__name__, size)
-        block, where = self._driver.place_constant(buffers)
+        block, where = self._driver.changes.place(buffers)
         wire = protocol.Constant(name, payload, where)
         self._change([Record(name, Kind.CONSTANT, wire, about, block=block)])
         found: ConstantInfo = self._info_of(name)
@@ -381,7 +381,7 @@ class Definitions:
     def _change(self, records: list[Record], removed: Sequence[str] = ()) -> None:
         """Have a change in force on all workers, or on none."""
         self._driver.check()
-        rollout = self._driver.change(records, removed)
+        rollout = self._driver.changes.make(records, removed)
         self._changed()
         if rollout.done:
             return

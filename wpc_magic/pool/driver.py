@@ -27,33 +27,30 @@ takes no part in it.
 from __future__ import annotations
 
 import atexit
-import itertools
 import os
 import random
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import psutil
-
 from .callbacks import Callbacks
+from .changes import Changes
 from .crash import OutOfMemory, crash_of
-from .errors import NestedCallError, RequirementMissingError, SaturatedError, StartError
+from .errors import NestedCallError, SaturatedError, StartError
 from .futures import CallFuture
 from .gates import Gates
 from .inbox import Inbox, settle
 from .interrupts import Interrupts, free, hold
 from .link import Link
+from .memory import Memory
 from .mind import effects
 from .mind.calls import Call
 from .mind.core import Core
-from .mind.registry import Change, Kind, Record
-from .mind.rollout import Rollout
 from .options import PoolOptions
 from .outbox import Outbox
 from .process import WorkerProcess
@@ -62,15 +59,11 @@ from .texts import Texts
 from .waiters import Waiters
 from .watch import Watch
 from .wire import protocol
-from .wire.blocks import FOREVER, LEAST, Block, Store, needed
-from .wire.placed import Placed
 
 __all__ = ["Driver", "Surroundings"]
 
 
 _TIDY_S = 1.0
-_IDLE_S = 5.0  # for which a block is kept that nobody uses
-_SHORT_OF_MEMORY = 95.0  # percent in use: then none is kept
 
 
 class Surroundings(NamedTuple):
@@ -117,8 +110,10 @@ class Driver:
         Who is told of events, by number.
     surroundings : Surroundings
         What the next worker takes over.
-    memory_percent : callable
-        Returns how much of the machine's memory is in use, in percent.
+    changes : Changes
+        For who changes definitions.
+    memory : Memory
+        The shared memory of this process.
     """
 
     def __init__(self, name: str, options: PoolOptions) -> None:
@@ -135,8 +130,7 @@ class Driver:
         self.texts = Texts()
         self.listeners: dict[int, Callable[[Any], object]] = {}
         self.surroundings = Surroundings({}, "", [])
-        self.store = Store(0)
-        self.memory_percent = _memory_percent
+        self.memory = Memory()
         self._out_of_memory = OutOfMemory([])
         self._tidy_at = 0.0
         self._links: dict[int, Link] = {}
@@ -153,16 +147,15 @@ class Driver:
         self.stacks = Stacks(self.core, self._outbox, self._links)
         self._inbox = Inbox(self.core, self._watch, self.texts, self.stacks.taken)
         self.gates = Gates(self.lock, self._apply)
+        self.changes = Changes(self.core, self.gates, self.memory, self.deciding)
         self.waiters = Waiters(self.lock, self._links, self._watch, self._inbox, self.texts, self._apply)
         self._callbacks = Callbacks()
         self._spawns: list[effects.Spawn] = []
         self._thread: threading.Thread | None = None
         self._over = False  # whether the last worker is gone
-        self._changing = False  # whether a change of the definitions is under way
         self._abandoned = False
         self._foreign = False  # whether this is a fork of the process that made the pool
         self._given_up: deque[CallFuture] = deque()
-        self._constants = itertools.count()
         _drivers.add(self)
 
     # -- the life of the pool ---------------------------------------------------------------------------
@@ -179,19 +172,13 @@ class Driver:
             self.core.supervisor.start(count, time.monotonic())
             self.surroundings = surroundings
             self._over = False
-            self._set_up_store()
+            self.memory.set_up(self._state.options)
             self._out_of_memory = OutOfMemory()
             self._watch.open()
             self._apply()
             # It lives as long as the workers: on Linux they end with the thread that started them.
             self._thread = threading.Thread(target=self._run, name="wpc-driver", daemon=True)
             self._thread.start()
-
-    def _set_up_store(self) -> None:
-        options = self.core.state.options
-        megabytes = options.block_memory_mb
-        limit = psutil.virtual_memory().total // 4 if megabytes is None else megabytes << 20
-        self.store.limit, self.store.in_memory = limit, options.blocks_in == "memory"
 
     def begin_stop(self) -> threading.Thread | None:
         """Begin to stop the workers; return the thread that ends when everything is gone."""
@@ -285,56 +272,6 @@ class Driver:
         with Interrupts(), self.lock:
             yield self.core, time.monotonic()
             self._apply()
-
-    def change(self, records: Iterable[Record], removed: Iterable[str]) -> Rollout:
-        """Change the definitions, one change after another; return when the outcome is known."""
-        mine: list[Rollout] = []
-        records, removed = list(records), list(removed)
-
-        def begin() -> bool:
-            if not self._changing:
-                # SIGINT is held back here: either both are noted or none.
-                mine.append(self.core.propose(records, removed, time.monotonic()))
-                self._changing = True
-            return bool(mine)
-
-        try:
-            self.gates.wait_for(begin)
-            self.gates.wait_for(lambda: mine[0].over)
-        finally:
-            with Interrupts(), self.lock:
-                if mine:
-                    self.core.definitions.withdraw(mine[0], time.monotonic())
-                    self._changing = False
-                self._apply()
-                self.gates.open()
-        return mine[0]
-
-    def place_constant(self, buffers: Sequence[Any]) -> tuple[Block | None, Any]:
-        """Return memory with copies of a constant's buffers, and what workers are told of it."""
-        size = needed(buffers)
-        if size < LEAST:
-            return None, tuple(bytes(buffer) for buffer in buffers)
-        block = Block(size, self.core.state.options.blocks_in == "memory")
-        block.fill(buffers)
-        lease = FOREVER + next(self._constants)
-        return block, Placed(lease, size, 0, block.spans)
-
-    def constant_buffers(self, buffers: Any) -> Sequence[Any]:
-        """Return the buffers of a constant, read-only, in this process."""
-        if not isinstance(buffers, Placed):
-            return [memoryview(buffer).toreadonly() for buffer in buffers]
-        with self.deciding() as (core, _):
-            for record in core.state.registry.of_kind(Kind.CONSTANT):
-                if record.block is not None and record.wire.buffers == buffers:
-                    shared: Sequence[Any] = record.block.share()
-                    return shared
-        raise RequirementMissingError("the constant is not there any more")
-
-    def changes_since(self, epoch: int) -> Change:
-        """Return what leads from an epoch to the one in force."""
-        with self.deciding() as (core, _):
-            return core.state.registry.since(epoch)
 
     def facts(self) -> dict[int, Any]:
         """Return what the machine says of each worker. Under the lock."""
@@ -430,7 +367,7 @@ class Driver:
         finally:
             with self.lock:
                 self._watch.close()
-                self.store.trim(0.0)
+                self.memory.store.trim(0.0)
                 self._thread = None
                 self.gates.open()
 
@@ -447,16 +384,8 @@ class Driver:
         if now >= self._tidy_at:
             self._tidy_at = now + _TIDY_S
             self._out_of_memory.look(now)
-            # Asked only where there is something to give back: an idle pool does nothing dearer.
-            links = list(self._links.values())
-            keeps = self.store.has_free or any(len(link.receiver.kept) for link in links)
-            short = keeps and self.memory_percent() > _SHORT_OF_MEMORY
-            idle_s = 0.0 if short else _IDLE_S
-            self.store.trim(idle_s)
-            for link in links:
-                link.receiver.kept.trim(idle_s)
-                if short:
-                    self._outbox.trim(link)  # it has blocks of its own, and keeps ours mapped
+            for link in self.memory.tidy(list(self._links.values())):
+                self._outbox.trim(link)
         due = self._state.timers.next_due
         waits = [] if due is None else [max(0.0, due - now)]
         again = self._watch.revisit()
@@ -490,7 +419,7 @@ class Driver:
                 link = self._links[slot.life] = Link(process, slot)
                 self._watch.add(link)
                 self._outbox.tell(link, protocol.Setup(slot.id, self.name, around.path))
-                self._outbox.tell(link, protocol.Blocks(self.store.limit, self.store.in_memory))
+                self._outbox.tell(link, protocol.Blocks(self.memory.store.limit, self.memory.store.in_memory))
                 self.core.supervisor.spawned(slot.id, slot.life, process.pid, now)
             self._apply()
 
@@ -592,10 +521,6 @@ class Driver:
     def _installing(self, life: int) -> str:
         link = self._links.get(life)
         return "" if link is None else link.process.page.installing()
-
-
-def _memory_percent() -> float:
-    return psutil.virtual_memory().percent
 
 
 def _now_as_text() -> str:
