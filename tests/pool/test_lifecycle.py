@@ -915,3 +915,34 @@ def test_a_call_that_nobody_waits_for_and_that_ends_its_worker_leaves_nothing(ma
         assert pool.call.one().result() == 1  # who has waited for this is expected to wait for the next
         pool.call.ends()
         ears.until("worker_restart_completed")
+
+
+# -- a fault of our own ---------------------------------------------------------------------------------
+
+
+def test_if_the_pools_own_thread_fails_every_call_ends_and_no_process_is_left(
+    make_pool: Any, door: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make_pool(2, FUNCTIONS)
+    calls = [pool.call.held(door.path) for _ in range(5)]
+    visits = [door.wait() for _ in range(2)]
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(calls[0].exception), threads.submit(calls[4].exception)]
+
+        def fails(now: float) -> None:
+            raise ZeroDivisionError("no such luck")
+
+        with pool._driver.deciding() as (core, now):
+            core.state.timers.at(now, fails)
+        for each in [*waiting, *calls[1:4]]:
+            error = each.result() if each in waiting else each.exception()
+            assert isinstance(error, PoolStoppedError)
+            assert "the pool wpc has failed, and was ended: ZeroDivisionError: no such luck" in str(error)
+    for visit in visits:
+        visit.wait_until_gone()
+    for use in (pool.call.double, lambda _: pool.start_workers(1), lambda _: pool.resize(3)):
+        with pytest.raises(PoolStateError, match="make a new one"):
+            use(1)
+    pool.stop_workers()
+    assert [record.levelname for record in caplog.records] == ["CRITICAL"]
+    caplog.clear()

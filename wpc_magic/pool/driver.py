@@ -27,6 +27,7 @@ takes no part in it.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import random
 import threading
@@ -41,7 +42,7 @@ from typing import Any, NamedTuple
 from .callbacks import Callbacks
 from .changes import Changes
 from .crash import OutOfMemory, crash_of
-from .errors import NestedCallError, SaturatedError, StartError
+from .errors import NestedCallError, PoolStateError, PoolStoppedError, SaturatedError, StartError
 from .futures import CallFuture
 from .gates import Gates
 from .inbox import Inbox, settle
@@ -154,7 +155,7 @@ class Driver:
         self._thread: threading.Thread | None = None
         self._over = False  # whether the last worker is gone
         self._abandoned = False
-        self._foreign = False  # whether this is a fork of the process that made the pool
+        self._refusal: PoolStateError | None = None  # why it cannot be used any more
         self._given_up: deque[CallFuture] = deque()
         _drivers.add(self)
 
@@ -245,7 +246,7 @@ class Driver:
 
     def disown(self) -> None:
         """Let go of everything, in a fork of the process that made the pool."""
-        self._foreign = True
+        self._refusal = NestedCallError("this pool belongs to the process that this one was forked from")
         self.lock = threading.Lock()
         self._callbacks.forget()
         self._thread = None
@@ -254,14 +255,14 @@ class Driver:
         self._links.clear()
 
     def check(self) -> None:
-        """Refuse to work in a fork.
+        """Refuse to work in a fork, or after a fault of our own.
 
         Raises
         ------
-        NestedCallError
+        PoolStateError
         """
-        if self._foreign:
-            raise NestedCallError("this pool belongs to the process that this one was forked from")
+        if self._refusal is not None:
+            raise self._refusal.with_traceback(None)
 
     # -- asking the mind, and telling it ----------------------------------------------------------------
 
@@ -287,8 +288,8 @@ class Driver:
         try:
             self.lock.acquire()
             try:
-                if self._foreign:
-                    self.check()
+                if self._refusal is not None:
+                    raise self._refusal.with_traceback(None)
                 self._dispatch.submit(call, time.monotonic())
                 self._apply()
                 return
@@ -364,12 +365,40 @@ class Driver:
                     self._spawn(spawn)
                 if not spawns:
                     self._watch.sleep(seconds)
+        except BaseException as error:
+            self._collapse(error)
         finally:
             with self.lock:
                 self._watch.close()
                 self.memory.store.trim(0.0)
                 self._thread = None
                 self.gates.open()
+
+    def _collapse(self, error: BaseException) -> None:
+        """End everything, since this thread cannot go on: a fault of ours, for which nobody waits for ever."""
+        logging.getLogger("wpc_magic").critical("the pool's own thread has failed", exc_info=error)
+        why = f"the pool {self.name} has failed, and was ended: {type(error).__name__}: {error}"
+        with self.lock:
+            self._refusal = PoolStateError(f"{why}; make a new one")
+            self.gates.refuse(self._refusal)
+            state, dispatch = self._state, self._dispatch
+            for call in [*dispatch.waiting(), *dispatch.at_workers()]:
+                if call.future is not None and not call.ended:
+                    call.ended = True
+                    settle(call, PoolStoppedError(f"{call} has not ended: {why}"))
+            state.phase = "stopped"
+            links = list(self._links.values())
+            self._links.clear()
+            for link in links:
+                link.process.kill()
+                link.process.reap()
+                link.dead = True
+                self.stacks.lost(link)
+                link.expect_not()
+                if link.owner is not None:
+                    link.wake()
+                self._watch.drop(link)
+                self.waiters.close(link)
 
     def _before_sleep(self) -> float | None:
         """Do what is due; return for how long there is nothing to do, in seconds."""

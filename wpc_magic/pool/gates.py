@@ -38,6 +38,12 @@ class Gates:
         self.lock = lock
         self._applied = applied
         self.closed: list[Any] = []
+        self._refusal: Exception | None = None
+
+    def refuse(self, error: Exception) -> None:
+        """Let nobody wait any more, now and later: what does not hold by now never will. Under the lock."""
+        self._refusal = error
+        self.open()
 
     def open(self) -> None:
         """Have everybody ask again: something has changed. Under the lock."""
@@ -67,6 +73,8 @@ class Gates:
                     if ready():
                         self._applied()
                         return True
+                    if self._refusal is not None:
+                        raise self._refusal.with_traceback(None)
                     gate = allocate_lock()
                     gate.acquire()
                     self.closed.append(gate)
@@ -84,6 +92,8 @@ class Gates:
                 if ready():
                     self._applied()
                     return True
+                if self._refusal is not None:
+                    raise self._refusal.with_traceback(None)
                 gate = _LoopGate(loop)
                 self.closed.append(gate)
             left = None if deadline is None else time_left(deadline)
