@@ -110,7 +110,7 @@ def test_03_a_definition_that_fails_leaves_the_old_one_in_force_and_breaks_no_la
 def test_04_a_failed_restart_leaves_no_half_installed_worker(
     make_pool: Any, folder: Path, listen: Any
 ) -> None:
-    pool = make_pool(1, start_timeout_ms=300, max_restarts_per_worker=2)
+    pool = make_pool(1, start_timeout_ms=300, max_restarts_per_worker=0)
     fifo = folder / "fifo"
     pool.define_worker_functions(
         f"import os\nif os.path.exists({str(fifo)!r}): open({str(fifo)!r}).read()\ndef f(): pass"

@@ -375,7 +375,7 @@ class Driver:
                 self.gates.open()
 
     def _collapse(self, error: BaseException) -> None:
-        """End everything, since this thread cannot go on: a fault of ours, for which nobody waits for ever."""
+        """End everything, since this thread cannot go on: a fault of ours, but nobody waits for ever."""
         logging.getLogger("wpc_magic").critical("the pool's own thread has failed", exc_info=error)
         why = f"the pool {self.name} has failed, and was ended: {type(error).__name__}: {error}"
         with self.lock:
