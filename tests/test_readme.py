@@ -1,5 +1,6 @@
 """What the README shows runs, prints what it says, and names what there is."""
 
+import ast
 import dataclasses
 import os
 import re
@@ -13,8 +14,13 @@ import pytest
 import wpc_magic.pool.errors as errors
 from wpc_magic.magics.magics import WpcMagics
 from wpc_magic.pool import WorkerProcedureCall
+from wpc_magic.pool.mind.lifecycle import SlotState
 from wpc_magic.pool.options import PoolOptions
 
+TELLS = (
+    "emit",
+    "notice",
+)  # the functions that tell of an event, whose name is among their first two arguments
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 DEADLINE_S = 120
@@ -158,6 +164,24 @@ def test_every_error_is_in_the_table_under_the_one_it_derives_from() -> None:
         latest[depth + 1 :] = [name]
         said.add(name)
     assert said == set(errors.__all__) - {"CallInterrupted"}
+
+
+def test_every_event_is_in_the_table_and_no_other() -> None:
+    package = Path(errors.__file__).parent
+    there = set()
+    for file in package.rglob("*.py"):
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if (
+                isinstance(call, ast.Call)
+                and getattr(call.func, "attr", getattr(call.func, "id", "")) in TELLS
+            ):
+                names = [arg.value for arg in call.args[:2] if isinstance(arg, ast.Constant)]
+                there |= {name for name in names if isinstance(name, str)}
+    assert {name for row in table("Events") for name in re.findall(r"`(\w+)`", row[0])} == there
+
+
+def test_every_state_is_in_the_table() -> None:
+    assert {row[0].strip("`") for row in table("Health")} == {state.value for state in SlotState}
 
 
 def test_every_method_that_the_readme_names_exists() -> None:
