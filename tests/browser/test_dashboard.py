@@ -61,7 +61,7 @@ def test_the_restart_button_restarts_a_worker_also_while_a_cell_runs(open_notebo
     notebook.output("the cell runs")
     before = notebook.pid(2)
     notebook.button("Restart worker 2").click()
-    expect(notebook.event("worker_restart_completed")).to_contain_text("worker 2")
+    expect(notebook.event("worker_recycled")).to_contain_text("worker 2")
     expect(notebook.worker(2)).to_have_attribute("data-state", "ready")
     assert notebook.pid(2) not in ("", before)
     expect(notebook.button("Restart worker 2")).to_be_focused()  # its node was kept
@@ -83,7 +83,7 @@ def test_a_click_that_the_kernel_does_not_take_says_that_it_is_queued(open_noteb
     expect(notice).to_have_text("Restart of worker 1: queued until the cell ends")
     notebook.touch("end")
     expect(notice).to_be_hidden()
-    expect(notebook.event("worker_restart_completed")).to_be_visible()
+    expect(notebook.event("worker_recycled")).to_be_visible()
 
 
 def test_scaling_and_stopping_asks_only_before_it_stops(open_notebook: Open):
@@ -137,7 +137,7 @@ def test_a_notebook_that_is_opened_without_its_kernel_shows_the_last_frame(open_
     notebook.open(kernel=False)
     expect(notebook.dashboard).to_have_count(0)
     expect(still).to_be_visible()
-    expect(still).to_contain_text("worker_restart_completed")
+    expect(still).to_contain_text("worker_recycled")
     expect(notebook.page.get_by_text("model not found")).to_be_hidden()
 
 

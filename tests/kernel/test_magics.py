@@ -139,7 +139,7 @@ def test_help_is_there_for_every_magic(kernel: Kernel) -> None:
     magics = kernel.evaluate(
         "[name for name in get_ipython().magics_manager.magics['line'] if name.startswith('wpc_')]"
     )
-    assert len(magics) == 13
+    assert len(magics) == 14
     for name in magics:
         assert f"\n%{name}" in kernel.ask(f"%{name}?").replace("    ", "")
     assert "--here" in kernel.ask("%%wpc_function?")
