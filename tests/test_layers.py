@@ -37,7 +37,8 @@ class Rule(NamedTuple):
 RULES = [
     Rule(
         "wpc_magic.pool.mind",
-        only=(STANDARD - HANDS) | {"wpc_magic.pool.mind", "wpc_magic.pool.errors", "wpc_magic.pool.options"},
+        only=(STANDARD - HANDS)
+        | {f"wpc_magic.pool.{each}" for each in ("mind", "checks", "errors", "options")},
     ),
     Rule("wpc_magic.pool.worker", only=STANDARD | WORKER_SEES, lazily={"cloudpickle", "tblib"}),
     Rule(

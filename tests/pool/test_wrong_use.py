@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wpc_magic.pool import WorkerProcedureCall
-from wpc_magic.pool.errors import DefinitionError, OptionError, WpcError
+from wpc_magic.pool.errors import DefinitionError, NotRunningError, OptionError, PoolStateError, WpcError
 
 POSITIVE = (
     "control_timeout_ms",
@@ -97,6 +97,36 @@ def test_a_wrong_option_of_configure_or_start_changes_nothing() -> None:
             change(stop_timeout=5)
     assert pool.options == before
     assert not pool.is_running
+
+
+def test_a_start_of_workers_that_run_changes_no_option(make_pool: Any) -> None:
+    pool = make_pool()
+    before = pool.options
+    with pytest.raises(PoolStateError, match="the workers are running already"):
+        pool.start_workers(1, call_timeout_ms=5)
+    assert pool.options == before
+
+
+def test_a_function_by_key_is_never_a_method_of_the_namespace() -> None:
+    pool = WorkerProcedureCall()
+    pool.define_worker_function(worker_func="def forget(): pass")
+    assert repr(pool.call["forget"]) == "<registered function forget()>"
+    with pytest.raises(NotRunningError):
+        pool.call["_pool_of_procedures"]()
+
+
+def test_a_long_name_is_shown_in_part() -> None:
+    pool = WorkerProcedureCall()
+    for remove in (
+        lambda name: pool.undefine_worker_function(name=name),
+        lambda name: pool.undefine_worker_dependency(alias=name),
+        lambda name: pool.undefine_worker_constant(name=name),
+        pool.local_function,
+        lambda name: pool.define_worker_dependency(alias="a", module_specifier=name),
+    ):
+        with pytest.raises(WpcError, match=r"xx\.\.\.xx") as caught:
+            remove("x" * 100_000)
+        assert len(str(caught.value)) < 250
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.0, "2", True])

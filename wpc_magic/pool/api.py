@@ -103,6 +103,8 @@ class WorkerProcedureCall(Workers, Definitions):
         __tracebackhide__ = True
         if options.__class__ is not CallOptions:
             raise OptionError(f"options takes CallOptions, not {shown(options)}")
+        if name.__class__ is not str:
+            _name(name)
         try:
             body, buffers = encode((args, kwargs), name in self._streaming)
         except Exception as error:

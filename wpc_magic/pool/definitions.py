@@ -375,7 +375,7 @@ class Definitions:
             record = core.state.registry.records.get(name)
             known = [each.name for each in core.state.registry.of_kind(kind)]
         if record is None or record.kind is not kind:
-            raise error(f"no {kind.value} {name!r} is defined.{did_you_mean(name, known)}")
+            raise error(f"no {kind.value} {shown(name)} is defined.{did_you_mean(name, known)}")
         self._change([], [name])
 
     def _change(self, records: list[Record], removed: Sequence[str] = ()) -> None:
@@ -414,7 +414,7 @@ class Definitions:
             record = core.state.registry.records.get(name)
             known = [each.name for each in core.state.registry.of_kind(Kind.FUNCTION)]
         if record is None or record.kind is not Kind.FUNCTION:
-            raise FunctionNotDefinedError(f"no function {name!r} is defined.{did_you_mean(name, known)}")
+            raise FunctionNotDefinedError(f"no function {shown(name)} is defined.{did_you_mean(name, known)}")
         return record
 
     def describe(self, name: str) -> Any:
@@ -449,8 +449,8 @@ def _find_module(name: str) -> None:
     try:
         spec = sys.modules.get(name) or importlib.util.find_spec(name)
     except (ImportError, ValueError) as error:
-        raise DefinitionError(f"the module {name!r} cannot be found: {error}") from None
+        raise DefinitionError(f"the module {shown(name)} cannot be found: {error}") from None
     if spec is None:
         top = (module.name for module in pkgutil.iter_modules())
         near = did_you_mean(name, [*sys.stdlib_module_names, *top])
-        raise DefinitionError(f"there is no module {name!r} here.{near}")
+        raise DefinitionError(f"there is no module {shown(name)} here.{near}")

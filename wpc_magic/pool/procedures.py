@@ -99,8 +99,9 @@ class Procedures:
         return procedure
 
     def __getitem__(self, name: str) -> Procedure:
-        found: Procedure = getattr(self, check_name(name, "function name"))
-        return found
+        found = self.__dict__.get(check_name(name, "function name"))
+        # Not by `getattr`: a function may be called as a method of ours.
+        return found if isinstance(found, Procedure) else Procedure(self._pool_of_procedures, name)
 
     def __dir__(self) -> list[str]:
         return [info.name for info in self._pool_of_procedures.get_remote_functions()]

@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from .checks import check_callable, check_flag, check_workers
 from .driver import Driver, Surroundings
-from .errors import OptionError, PoolStoppedError, StartError
+from .errors import OptionError, PoolStateError, PoolStoppedError, StartError
 from .mind.events import WorkerEvent
 from .mind.snapshot import WorkerHealth
 from .options import PoolOptions, check_count
@@ -114,6 +114,9 @@ class Workers:
         if sys.platform == "win32":
             raise StartError("worker processes need Linux or macOS; on Windows, run Python in WSL")
         number = check_workers("count", count) if count is not None else usable_cores()
+        phase = self._driver.core.state.phase
+        if phase != "stopped":  # also the driver looks; but options must not change first
+            raise PoolStateError(f"the workers are {phase} already")
         self.configure(**options)
         self._driver.start(number, self._surroundings(number))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..checks import shown
 from ..errors import (
     CallRefusedError,
     FunctionNotDefinedError,
@@ -86,9 +87,9 @@ class Admission:
         if not isinstance(name, str):
             raise OptionError(f"the function is given by its name, not by {type(name).__name__}")
         if name in registry.records:
-            return f"{name!r} is a {registry.records[name].kind.value}, not a function"
+            return f"{shown(name)} is a {registry.records[name].kind.value}, not a function"
         known = [record.name for record in registry.of_kind(Kind.FUNCTION)]
-        return f"no function {name!r} is defined.{did_you_mean(name, known)}"
+        return f"no function {shown(name)} is defined.{did_you_mean(name, known)}"
 
     def _lacking(self, call: Call) -> RequirementMissingError | None:
         registry = self._state.registry

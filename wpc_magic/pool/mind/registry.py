@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from ..checks import shown
 from ..errors import OptionError
 from ..options import CallOptions
 
@@ -115,7 +116,7 @@ class Registry:
             old = self.records.get(record.name)
             if old is not None and old.kind is not record.kind:
                 raise OptionError(
-                    f"{record.name!r} is a {old.kind.value} already; "
+                    f"{shown(record.name)} is a {old.kind.value} already; "
                     f"undefine that first, or take another name"
                 )
             revision = old.revision + 1 if old is not None else 1

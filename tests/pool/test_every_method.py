@@ -1,0 +1,488 @@
+"""Every public method with values of every wrong kind: it works, or raises one clear error; the pool goes on.
+
+To add a method: a row in `METHODS`, with a right value for each of its parameters; or, for what only our own
+modules call, in `OURS`, with who does. An option of `PoolOptions` or `CallOptions` needs no row. A value of
+a new kind: a row in `KINDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from tests.pool.conftest import PATIENCE_S
+from wpc_magic.pool import CallFuture, CallOptions, PoolOptions, WorkerProcedureCall
+from wpc_magic.pool.checks import MOST
+from wpc_magic.pool.errors import InstallError, OptionError, WpcError
+from wpc_magic.pool.mapping import MapResults
+from wpc_magic.pool.procedures import Procedure, Procedures
+
+LONGEST = 5_000  # characters of an error's text
+
+SOURCE = """
+def echo(x=None):
+    return x
+
+
+def fails(x=None):
+    raise ValueError("its own")
+"""
+
+
+# -- what is wrong --------------------------------------------------------------------------------------
+
+
+class OwnError(Exception):
+    """Of a value's own code."""
+
+
+class Sly:
+    """Whatever one asks it, it raises."""
+
+    def __refuse(self, *_: Any) -> Any:
+        raise OwnError("do not ask me")
+
+    __repr__ = __str__ = __bool__ = __len__ = __iter__ = __eq__ = __lt__ = __index__ = __float__ = __refuse
+    __hash__ = None  # type: ignore[assignment]
+    __reduce_ex__ = __refuse  # type: ignore[assignment]
+
+
+class Text(str):
+    """A text that does not show itself."""
+
+    def __repr__(self) -> str:
+        raise OwnError("do not ask me")
+
+
+def _fails(_: int) -> None:
+    raise OwnError("no item")
+
+
+def _endless() -> list[Any]:
+    inner: list[Any] = []
+    inner.append(inner)
+    return inner
+
+
+KINDS: dict[str, Callable[[], Any]] = {
+    "None": lambda: None,
+    "True": lambda: True,
+    "False": lambda: False,
+    "zero": lambda: 0,
+    "a negative number": lambda: -1,
+    "a number that is right for nothing": lambda: MOST,
+    "a number that no system takes": lambda: 10**30,
+    "a number too long to be shown": lambda: 10**5000,
+    "not a number": lambda: math.nan,
+    "infinity": lambda: math.inf,
+    "a tiny number": lambda: 5e-324,
+    "a number of numpy's": lambda: np.int64(3),
+    "a complex number": lambda: 1j,
+    "an empty text": lambda: "",
+    "a space": lambda: " ",
+    "a digit": lambda: "1",
+    "a keyword": lambda: "class",
+    "a reserved name": lambda: "wpc_import",
+    "a name in underscores": lambda: "__init__",
+    "a private name": lambda: "_pool",
+    "the name of a method": lambda: "map",
+    "a name of another script": lambda: "größe",
+    "a name that changes when it is normalised": lambda: "ﬁ",
+    "a null byte": lambda: "a\0b",
+    "half of a character": lambda: "\ud800",
+    "a script": lambda: "<script>alert(1)</script>",
+    "colours of a terminal": lambda: "\x1b[31mred",
+    "a long text": lambda: "x" * 100_000,
+    "a long source": lambda: "def f(): return (" + "(" * 500 + ")" * 500 + ")",
+    "a source that does not parse": lambda: "def f(:",
+    "a text that does not show itself": lambda: Text("theirs"),
+    "bytes": lambda: b"echo",
+    "an empty list": list,
+    "a list that holds itself": _endless,
+    "a large list": lambda: list(range(100_000)),
+    "a dict": lambda: {1: 2},
+    "a set": lambda: {1},
+    "an object": lambda: object(),
+    "an object that answers nothing": Sly,
+    "a class": lambda: Sly,
+    "a lambda": lambda: lambda: 0,
+    "a builtin": lambda: len,
+    "an error": lambda: ValueError("mine"),
+    "an array": lambda: np.zeros((2, 2)),
+    "a generator": lambda: (n for n in (1, 2)),
+    "an iterator that fails": lambda: (_fails(n) for n in (1, 2)),
+    "a file": lambda: os.devnull,
+    "a module": lambda: os,
+    "a coroutine function": lambda: _later,
+}
+
+
+async def _later() -> None: ...
+
+
+# -- the table ------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """What the methods are called on."""
+
+    def __init__(self) -> None:
+        self.pool = WorkerProcedureCall(restart_base_delay_ms=1, restart_jitter_ms=0, stop_timeout_ms=10_000)
+        self.pool.define_worker_functions(SOURCE)
+        self.pool.define_worker_constant(name="CONSTANT", value=1)
+        self.pool.define_worker_dependency(alias="module", module_specifier="math")
+        self.pool.start_workers(1)
+        self.options = self.pool.options
+
+    def known(self) -> list[str]:
+        """Return what is registered."""
+        pool = self.pool
+        return [
+            *(f"{info.name} {info.revision}" for info in pool.get_remote_functions()),
+            *(f"{info.alias} {info.module_specifier}" for info in pool.get_worker_dependencies()),
+            *(f"{info.name} {info.type_name}" for info in pool.get_worker_constants()),
+        ]
+
+    def restore(self) -> None:
+        """Have everything as it was made."""
+        pool = self.pool
+        if not pool.is_running:
+            pool.start_workers(1)
+        if pool.worker_count != 1:
+            pool.resize(1)
+        pool.configure(**dataclasses.asdict(self.options))
+        pool.output_sink = None
+        for info in pool.get_remote_functions():
+            if info.name not in ("echo", "fails"):
+                pool.undefine_worker_function(name=info.name)
+        for alias in (info.alias for info in pool.get_worker_dependencies()):
+            if alias != "module":
+                pool.undefine_worker_dependency(alias=alias)
+        for name in (info.name for info in pool.get_worker_constants()):
+            if name != "CONSTANT":
+                pool.undefine_worker_constant(name=name)
+        if len(pool.get_remote_functions()) != 2:
+            pool.define_worker_functions(SOURCE)
+        pool.define_worker_constant(name="CONSTANT", value=1)
+        pool.define_worker_dependency(alias="module", module_specifier="math")
+        pool.wait_until_ready()
+
+    def probe(self) -> None:
+        """Check that the pool works."""
+        assert self.pool.call.echo(7).result(PATIENCE_S) == 7
+        assert self.pool.snapshot().queued == 0
+
+
+class Row(NamedTuple):
+    """How one method is called.
+
+    `args` and `named` have a right value, or a callable of the bench that makes one, for each parameter;
+    `rest` is what the parameters of a ``**`` are: the fields of options.
+    """
+
+    args: tuple[tuple[str, Any], ...] = ()
+    named: tuple[tuple[str, Any], ...] = ()
+    rest: type | None = None
+    may_raise: tuple[type[BaseException], ...] = ()
+    of: Callable[[Bench], Any] = lambda bench: bench.pool
+    says: tuple[str, ...] = ()  # words that stand for a parameter in an error, beside its name
+
+
+FUNCTION_OPTIONS = (("timeout_ms", 60_000), ("queue_timeout_ms", 60_000), ("retries", 0))
+
+
+def _ended(bench: Bench) -> CallFuture:
+    future = bench.pool.call.echo(1)
+    future.result()
+    return future
+
+
+def _results(bench: Bench) -> MapResults:
+    return bench.pool.map("echo", [1])
+
+
+FUTURE_REFUSES = Row(of=_ended, may_raise=(RuntimeError,))
+
+METHODS: dict[type, dict[str, Row]] = {
+    WorkerProcedureCall: {
+        "__init__": Row(named=(("name", "wpc"),), rest=PoolOptions, of=lambda _: WorkerProcedureCall),
+        "broadcast": Row(args=(("name", "echo"), ("x", 1)), says=("function",)),
+        "calls_at_workers": Row(args=(("origin", None),)),
+        "cancel_all": Row(args=(("origin", None),)),
+        "configure": Row(rest=PoolOptions),
+        "define_worker_constant": Row(named=(("name", "C"), ("value", 1))),
+        "define_worker_dependency": Row(
+            named=(
+                ("alias", "a"),
+                ("module_specifier", "datetime"),
+                ("export_name", None),
+                ("is_default_export", False),
+                ("reload", False),
+            )
+        ),
+        "define_worker_function": Row(
+            named=(("worker_func", "def f(): pass"), ("name", "f"), *FUNCTION_OPTIONS), says=("function",)
+        ),
+        "define_worker_functions": Row(
+            args=(("source", "def f(): pass"),),
+            named=(("names", ["f"]), ("look", None), *FUNCTION_OPTIONS),
+            may_raise=(OwnError,),
+        ),
+        "events": Row(),
+        "function": Row(
+            args=(("worker_func", lambda _: math.sqrt),), named=FUNCTION_OPTIONS, says=("function", "lambda")
+        ),
+        "get_remote_functions": Row(),
+        "get_worker_constants": Row(),
+        "get_worker_dependencies": Row(),
+        "get_worker_health_states": Row(),
+        "local_function": Row(args=(("name", "echo"),)),
+        "local_module": Row(args=(("name", "echo"),)),
+        "map": Row(
+            args=(("name", "echo"), ("items", lambda _: [1, 2])),
+            named=(("chunk_size", 1_000), ("ordered", True)),
+            rest=CallOptions,
+            may_raise=(OwnError,),
+            says=("function",),
+        ),
+        "off_worker_event": Row(named=(("listener_id", 1),)),
+        "on_worker_event": Row(named=(("listener", lambda _: print),)),
+        "resize": Row(args=(("count", 1),)),
+        "restart_worker": Row(args=(("worker_id", 1), ("drain", True)), says=("worker",)),
+        "restart_workers": Row(args=(("drain", True),)),
+        "snapshot": Row(),
+        "stack": Row(args=(("worker_id", 1), ("timeout_ms", 60_000)), says=("worker",)),
+        "start_workers": Row(args=(("count", 1),), rest=PoolOptions),
+        "stop_workers": Row(args=(("drain", True), ("timeout_ms", 60_000))),
+        "stop_workers_async": Row(args=(("drain", True), ("timeout_ms", 60_000))),
+        "submit": Row(
+            args=(("name", "echo"), ("args", ()), ("kwargs", lambda _: {}), ("options", CallOptions())),
+            says=("function",),
+        ),
+        "undefine_woker_function": Row(named=(("name", "fails"),)),
+        "undefine_worker_constant": Row(named=(("name", "CONSTANT"),)),
+        "undefine_worker_dependency": Row(named=(("alias", "module"),)),
+        "undefine_worker_function": Row(named=(("name", "fails"),)),
+        "wait_until_ready": Row(args=(("timeout_ms", None),), may_raise=(TimeoutError,)),
+    },
+    Procedures: {
+        "__getitem__": Row(args=(("name", "echo"),), of=lambda bench: bench.pool.call, says=("function",)),
+    },
+    Procedure: {
+        "__call__": Row(args=(("x", 1),), of=lambda bench: bench.pool.call.echo),
+        "local": Row(args=(("x", 1),), of=lambda bench: bench.pool.call.echo),
+        "map": Row(
+            args=(("items", lambda _: [1, 2]),),
+            named=(("chunk_size", 1_000), ("ordered", True)),
+            rest=CallOptions,
+            may_raise=(OwnError,),
+            of=lambda bench: bench.pool.call.echo,
+            says=("function",),
+        ),
+        "options": Row(rest=CallOptions, of=lambda bench: bench.pool.call.echo),
+    },
+    CallFuture: {
+        "add_done_callback": Row(args=(("fn", lambda _: id),), of=_ended),
+        "cancel": Row(of=_ended),
+        "cancelled": Row(of=_ended),
+        "done": Row(of=_ended),
+        "exception": Row(args=(("timeout", None),), of=_ended, may_raise=(TimeoutError,)),
+        "result": Row(args=(("timeout", None),), of=_ended, may_raise=(TimeoutError,)),
+        "running": Row(of=_ended),
+        "set_exception": FUTURE_REFUSES._replace(args=(("exception", None),)),
+        "set_result": FUTURE_REFUSES._replace(args=(("result", None),)),
+        "set_running_or_notify_cancel": FUTURE_REFUSES,
+    },
+    MapResults: {
+        "__next__": Row(of=_results, may_raise=(StopIteration,)),
+        "close": Row(of=_results),
+    },
+    PoolOptions: {
+        "__init__": Row(rest=PoolOptions, of=lambda _: PoolOptions),
+        "replace": Row(args=(("changes", lambda _: {}),), of=lambda _: PoolOptions(), says=("option",)),
+    },
+    CallOptions: {
+        "__init__": Row(rest=CallOptions, of=lambda _: CallOptions),
+        "replace": Row(args=(("changes", lambda _: {}),), of=lambda _: CallOptions(), says=("option",)),
+    },
+}
+
+OURS: dict[type, dict[str, str]] = {
+    WorkerProcedureCall: {
+        "dashboard": "takes nothing, and shows itself: tests/dashboard and tests/browser",
+        "describe": "the magics and `Procedure`",
+        "give_up": "`MapResults`, when it is dropped",
+        "has_timeout": "`MapResults`",
+        "mean_s": "`MapResults`",
+        "submit_chunk": "`MapResults`",
+    },
+    Procedures: {"forget": "the pool, when a definition has changed"},
+    Procedure: {},
+    CallFuture: {
+        "settle": "the driver",
+        "wait_in": "`MapResults`",
+        "wake_by": "those who wait",
+        "wake_not_by": "those who wait",
+    },
+    MapResults: {},
+    PoolOptions: {},
+    CallOptions: {},
+}
+
+
+def public(kind: type) -> set[str]:
+    """Return the names of the public methods of a class that are our own."""
+    return {
+        name
+        for base in kind.__mro__
+        if base.__module__.startswith("wpc_magic.") or base.__name__ == "Future"
+        for name, value in vars(base).items()
+        if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, staticmethod))
+    }
+
+
+@pytest.mark.parametrize("kind", METHODS, ids=lambda kind: kind.__name__)
+def test_every_public_method_is_in_the_table(kind: type) -> None:
+    rows = {name for name in METHODS[kind] if not name.startswith("__")}
+    assert rows | set(OURS[kind]) == public(kind), "add a row to METHODS (or to OURS)"
+    assert not rows & set(OURS[kind])
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind, rows in METHODS.items() for name in rows],
+    ids=lambda each: getattr(each, "__name__", each),
+)
+def test_every_parameter_is_in_the_table(kind: type, name: str) -> None:
+    row = METHODS[kind][name]
+    named, stars, doubles = set(), 0, 0
+    for parameter in list(inspect.signature(getattr(kind, name)).parameters.values())[1:]:
+        stars += parameter.kind is parameter.VAR_POSITIONAL
+        doubles += parameter.kind is parameter.VAR_KEYWORD
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            named.add(parameter.name)
+    tried = {word for word, _ in (*row.args, *row.named)}
+    if row.rest is not None and not doubles:  # of a dataclass
+        tried |= {field.name for field in dataclasses.fields(row.rest)}
+    assert named <= tried, f"a right value for {named - tried}"
+    if not (stars or doubles):
+        assert tried == named
+
+
+# -- the calls ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """A bench of the test's own: some methods replace the workers, and would leave theirs to the next."""
+    bench = Bench()
+    yield bench
+    bench.pool.stop_workers()
+
+
+def cases() -> Iterator[Any]:
+    """Yield each parameter of each method; and each method that has none."""
+    for kind, rows in METHODS.items():
+        for name, row in rows.items():
+            words = [word for word, _ in (*row.args, *row.named)]
+            if row.rest is not None:
+                words += ["**"]
+            for word in words or [""]:
+                yield pytest.param(kind, name, word, id=f"{kind.__name__}.{name}-{word or 'nothing'}")
+
+
+@pytest.mark.parametrize(("kind", "name", "word"), list(cases()))
+def test_a_wrong_value_works_or_is_one_clear_error_and_the_pool_works_on(
+    bench: Bench, kind: type, name: str, word: str
+) -> None:
+    row = METHODS[kind][name]
+    about = [field.name for field in dataclasses.fields(_rest(row))] if word == "**" else [word]
+    for each in about:
+        for kind_of_value, make in KINDS.items() if each else [("nothing", list)]:
+            args = {parameter: _made(right, bench) for parameter, right in row.args}
+            named = {parameter: _made(right, bench) for parameter, right in row.named}
+            if each:
+                (args if each in args else named)[each] = make()
+            try:
+                one_call(bench, row, name, args, named, {each, *row.says})
+            except Exception as error:
+                error.add_note(f"{each} was {kind_of_value}")
+                raise
+    bench.probe()
+
+
+def _rest(row: Row) -> Any:
+    assert row.rest is not None
+    return row.rest
+
+
+def _made(right: Any, bench: Bench) -> Any:
+    return right(bench) if callable(right) else right
+
+
+def one_call(bench: Bench, row: Row, name: str, args: Any, named: Any, words: set[str]) -> None:
+    """Call a method; see what comes of it, and put everything back."""
+    target = row.of(bench)
+    method = target if name == "__init__" else getattr(target, name)
+    before, running, options = bench.known(), bench.pool.is_running, bench.pool.options
+    error: BaseException | None = None
+    try:
+        _drain(method(*args.values(), **named))
+    except (WpcError, TypeError, *row.may_raise) as raised:
+        error = raised
+    if error is None:
+        bench.restore()
+    else:
+        assert what_is_unclear(error, row.may_raise, words) == ""
+        assert (bench.known(), bench.pool.is_running) == (before, running), f"half done: {error!r}"
+        assert bench.pool.options == options, f"half done: {error!r}"
+        del error
+    bench.probe()
+
+
+def what_is_unclear(error: BaseException, may_raise: tuple[type[BaseException], ...], words: set[str]) -> str:
+    """Say what is wrong with an error; nothing: it is a clear one."""
+    text = str(error)
+    if isinstance(error, WpcError):
+        if not text.strip():
+            return f"it says nothing: {error!r}"
+        if len(text) > LONGEST and not isinstance(error, InstallError):  # that one has a worker's own
+            return f"it has {len(text)} characters: {text[:200]}"
+        if isinstance(error, OptionError) and not any(word in text for word in words):
+            return f"it names none of {words}: {text}"
+    elif not isinstance(error, may_raise) and not _is_about_the_number_of_arguments(error):
+        return f"it is not one of ours: {error!r}"
+    return ""
+
+
+def _is_about_the_number_of_arguments(error: BaseException) -> bool:
+    words = ("positional argument", "unexpected keyword", "multiple values")
+    return isinstance(error, TypeError) and any(each in str(error) for each in words)
+
+
+def _drain(value: Any) -> None:
+    """Wait for what was begun; that a function fails, or an item of a map, is no error of the pool's."""
+    if inspect.iscoroutine(value):
+        value = asyncio.run(value)
+    futures = value.values() if isinstance(value, dict) else [value]
+    for future in futures:
+        if isinstance(future, CallFuture):
+            try:
+                future.exception(PATIENCE_S)
+            except CancelledError:
+                pass
+    if isinstance(value, MapResults):
+        try:
+            for _ in value:
+                pass
+        except (OwnError, WpcError):
+            value.close()
