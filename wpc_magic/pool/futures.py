@@ -25,6 +25,9 @@ __all__ = ["CallFuture", "Waiting"]
 class Waiting(Protocol):
     """What a future asks of the driver."""
 
+    def check(self) -> None:
+        """Refuse to work in a fork."""
+
     def wait(self, future: CallFuture, timeout: float | None) -> None:
         """Return when the future has ended, or the time is over."""
 
@@ -233,6 +236,8 @@ class CallFuture(Future[Any]):
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
         if self._outcome is None:
+            if not self.ended:
+                self._driver.check()  # in a fork no answer ever comes
             self._driver.wait(self, timeout)  # also where it has ended: what it printed is shown first
             if not self.ended:
                 raise TimeoutError(f"{self.call} has not ended after {timeout} s; it goes on")
@@ -286,13 +291,17 @@ class CallFuture(Future[Any]):
         loop : asyncio.AbstractEventLoop
             The loop that is to run it.
         """
-        return None if self.ended else self._driver.wait_in_loop(self, loop)
+        if self.ended:
+            return None
+        self._driver.check()
+        return self._driver.wait_in_loop(self, loop)
 
     def __await__(self) -> Generator[Any, None, Any]:
         __tracebackhide__ = True
         if not self.ended:
             import asyncio
 
+            self._driver.check()
             waiter = self._driver.wait_in_loop(self, asyncio.get_running_loop())
             try:
                 yield from waiter

@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from .checks import check_callable, check_flag, check_workers
 from .driver import Driver, Surroundings
-from .errors import OptionError, PoolStateError, PoolStoppedError, StartError
+from .errors import NestedCallError, OptionError, PoolStateError, PoolStoppedError, StartError
 from .mind.events import WorkerEvent
 from .mind.snapshot import WorkerHealth
 from .options import PoolOptions, check_count
@@ -152,16 +152,24 @@ class Workers:
             If `timeout_ms` is given without `drain`, or is no positive whole number.
         """
         limit = _drain_limit(drain, timeout_ms)
-        if drain:
+        if drain and self._is_here():
             self._driver.drain(limit)
         self._driver.stop()
 
     async def stop_workers_async(self, drain: bool = False, timeout_ms: int | None = None) -> None:
         """Stop the workers as `stop_workers` does, and let the event loop run meanwhile."""
         limit = _drain_limit(drain, timeout_ms)
-        if drain:
+        if drain and self._is_here():
             await self._driver.drain_async(limit)
         await self._driver.stop_async()
+
+    def _is_here(self) -> bool:
+        """Return whether this is no fork: one that leaves a ``with`` block has nothing to wait for."""
+        try:
+            self._driver.check()
+        except NestedCallError:
+            return False
+        return True
 
     def wait_until_ready(self, timeout_ms: int | None = None) -> None:
         """Wait until every worker is ready, or has failed for good.

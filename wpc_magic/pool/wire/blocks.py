@@ -52,6 +52,8 @@ _MOST_MAPPINGS = 256  # each holds a descriptor until Python 3.13
 _POPULATE_WRITE = 23  # <linux/mman.h>, since 5.14: copies all pages in one go instead of at a fault for each
 _LEASE = struct.Struct("<Q")
 _FD = struct.Struct("i")
+# From the first moment on: another thread may start a program between two of ours.
+_CLOEXEC: int = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class Block:
@@ -343,7 +345,7 @@ class Receiver:
         lease = placed.lease
         while lease not in self._here:
             # Room for one descriptor: `CMSG_SPACE` would let a second one in, which nobody knew of.
-            data, rights, _, _ = self._sock.recvmsg(_LEASE.size, _socket.CMSG_LEN(_FD.size))
+            data, rights, _, _ = self._sock.recvmsg(_LEASE.size, _socket.CMSG_LEN(_FD.size), _CLOEXEC)
             fds = [fd for _, _, packed in rights for (fd,) in _FD.iter_unpack(packed)]
             if len(data) != _LEASE.size or not fds:
                 for fd in fds:

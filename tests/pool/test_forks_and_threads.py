@@ -1,0 +1,265 @@
+"""What a function starts inside a worker, and a program that forks, disturb nobody and leave nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+HEAD = """
+import asyncio, concurrent.futures, gc, logging, os, subprocess, sys, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks where there are threads
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # its debug mode warns of a slow machine
+from wpc_magic.pool import WorkerProcedureCall
+from wpc_magic.pool.errors import NestedCallError
+from tests.pool.conftest import HELD, Door
+
+def say(text):
+    os.write(1, f"{text}\\n".encode())  # one write: two processes may have something to say
+
+def started(source):
+    pool = WorkerProcedureCall()
+    pool.define_worker_functions(HELD + source + "\\ndef double(x): return 2 * x\\n")
+    pool.start_workers(2)
+    return pool
+
+def nothing_is_left():
+    gc.collect()
+    try:
+        left = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        say("nothing is left")
+    else:
+        say(f"a child is left: {left}")
+"""
+
+
+def run(program: str, *arguments: str) -> list[str]:
+    """Run a program of its own that may not warn of anything; return the lines that it has to say."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-c", HEAD + program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    return done.stdout.splitlines()
+
+
+# -- what a function starts -----------------------------------------------------------------------------
+
+WORK = {
+    "threads": (
+        "with concurrent.futures.ThreadPoolExecutor(8) as threads:\n"
+        "    return list(threads.map(square, range(4)))"
+    ),
+    "programs": (
+        "programs = [subprocess.Popen([sys.executable, '-c', f'print({n} ** 2)'], stdout=subprocess.PIPE)\n"
+        "            for n in range(4)]\n"
+        "return [int(program.communicate()[0]) for program in programs]"
+    ),
+    "a forked pool": (
+        "with multiprocessing.get_context('fork').Pool(2) as pool:\n    return pool.map(square, range(4))"
+    ),
+    "a spawned pool": (
+        "with multiprocessing.get_context('spawn').Pool(2) as pool:\n"
+        "    return pool.starmap(pow, [(n, 2) for n in range(4)])"
+    ),
+    "a forked executor": (
+        "with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context('fork')) as executor:\n"
+        "    return list(executor.map(square, range(4)))"
+    ),
+    "a spawned executor": (
+        "with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context('spawn')) as executor:\n"
+        "    return list(executor.map(pow, range(4), [2] * 4))"
+    ),
+    "a pool of its own": (
+        "from wpc_magic.pool import WorkerProcedureCall\n"
+        "with WorkerProcedureCall() as pool:\n"
+        "    pool.define_worker_function(worker_func='def power(n): return n ** 2')\n"
+        "    pool.start_workers(2)\n"
+        "    return [pool.call.power(n).result() for n in range(4)]"
+    ),
+}
+INSIDE = """
+source = '''
+import concurrent.futures, multiprocessing, os, subprocess, sys
+def square(n): return n * n
+def work():
+''' + "".join(f"    {line}\\n" for line in sys.argv[1].splitlines()) + '''
+def children():
+    found = []
+    for entry in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/stat") as file:
+                stat = file.read().rpartition(")")[2].split()
+            with open(f"/proc/{entry}/cmdline") as file:
+                line = file.read()
+        except OSError:
+            continue
+        if int(stat[1]) == os.getpid() and "resource_tracker" not in line:  # which Python itself keeps
+            found.append((entry, stat[0], line))
+    return found
+'''
+pool = started(source)
+one, two, other = pool.call.work(), pool.call.work(), pool.call.double(4)
+say(one.result())
+say(two.result())
+say((other.result(), pool.call.double(5).result()))
+say(sum(map(len, (future.result() for future in pool.broadcast("children").values()))))
+say([worker.restarts for worker in pool.snapshot().workers])
+pool.stop_workers()
+del pool, one, two, other
+nothing_is_left()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc, of Linux")
+@pytest.mark.parametrize("what", WORK)
+def test_a_function_may_use(what: str) -> None:
+    assert run(INSIDE, WORK[what]) == [
+        "[0, 1, 4, 9]",
+        "[0, 1, 4, 9]",
+        "(8, 10)",
+        "0",  # processes that a worker still has, dead or alive
+        "[0, 0]",
+        "nothing is left",
+    ]
+
+
+# -- forks of the program -------------------------------------------------------------------------------
+
+AFTER = ["0", "(2, 4, 'under way', 6)", "nothing is left"]
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "sys.exit(0)", "fall off"])
+def test_a_fork_of_the_program_may_end_in_any_way(end: str) -> None:
+    program = """
+import shutil, tempfile
+folder = tempfile.mkdtemp(prefix="t-")
+door = Door(folder + "/door")
+pool = started("")
+before, under_way = pool.call.double(1), pool.call.held(door.path, "under way")
+visit = door.wait()
+child = os.fork()
+if child == 0:
+    visit._way.close()
+    door._listener.close()
+    if sys.argv[1] == "os._exit(0)":
+        os._exit(0)
+    elif sys.argv[1] == "sys.exit(0)":
+        sys.exit(0)
+else:
+    meanwhile = pool.call.double(2).result()
+    say(os.waitpid(child, 0)[1])
+    visit.let_go()
+    say((before.result(), meanwhile, under_way.result(), pool.call.double(3).result()))
+    door.close()
+    shutil.rmtree(folder)
+    pool.stop_workers()
+    del pool, before, under_way, visit, door
+    nothing_is_left()
+"""
+    assert run(program, end) == AFTER
+
+
+LEAVES = """
+import shutil, tempfile
+folder = tempfile.mkdtemp(prefix="t-")
+door = Door(folder + "/door")
+with started("") as pool:
+    under_way = pool.call.held(door.path, "under way")
+    visit = door.wait()
+    child = os.fork()
+    if child == 0:
+        visit._way.close()
+        door._listener.close()
+    else:
+        say(os.waitpid(child, 0)[1])
+        visit.let_go()
+if child:
+    say(under_way.result())
+    door.close()
+    shutil.rmtree(folder)
+    del pool, under_way, visit, door
+    nothing_is_left()
+"""
+
+
+def test_a_fork_that_leaves_the_block_of_a_pool_waits_for_none_of_its_calls() -> None:
+    assert run(LEAVES) == ["0", "under way", "nothing is left"]
+
+
+ASKS = """
+import shutil, tempfile
+folder = tempfile.mkdtemp(prefix="t-")
+door = Door(folder + "/door")
+pool = started("")
+ended, under_way = pool.call.double(1), pool.call.held(door.path, "under way")
+assert ended.result() == 2
+visit = door.wait()
+async def awaits(): return await under_way
+child = os.fork()
+if child == 0:
+    say(ended.result())
+    for ask in (under_way.result, under_way.exception, under_way.cancel, lambda: asyncio.run(awaits())):
+        try:
+            say(ask())
+        except NestedCallError:
+            say("not here")
+    with started("") as own:
+        say(own.call.double(21).result())
+    os._exit(0)
+say(os.waitpid(child, 0)[1])
+visit.let_go()
+say(under_way.result())
+door.close()
+shutil.rmtree(folder)
+pool.stop_workers()
+del pool, under_way, visit, door
+nothing_is_left()
+"""
+
+
+def test_a_fork_that_asks_for_a_call_of_its_parents_is_told_and_may_have_a_pool_of_its_own() -> None:
+    assert run(ASKS) == ["2", *["not here"] * 4, "42", "0", "under way", "nothing is left"]
+
+
+# -- many at once ---------------------------------------------------------------------------------------
+
+MANY = """
+pool = started("")
+
+async def gather(start):
+    return await asyncio.gather(*(pool.call.double(n) for n in range(start, start + 50)))
+
+def in_thread(start):
+    return [pool.call.double(n).result() for n in range(start, start + 50)]
+
+def forks(start):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+with concurrent.futures.ThreadPoolExecutor(12) as threads:
+    calls = [(n, threads.submit(way, n)) for n in range(0, 200, 50)
+             for way in (in_thread, lambda n: asyncio.run(gather(n)))]
+    children = [threads.submit(forks, n) for n in range(8)]
+    say(all(each.result() == [2 * n for n in range(start, start + 50)] for start, each in calls))
+    say([each.result() for each in children])
+pool.stop_workers()
+del pool, calls, children
+nothing_is_left()
+"""
+
+
+def test_threads_and_loops_may_call_while_others_fork() -> None:
+    assert run(MANY) == ["True", str([0] * 8), "nothing is left"]
