@@ -379,8 +379,6 @@ class Driver:
         logging.getLogger("wpc_magic").critical("the pool's own thread has failed", exc_info=error)
         why = f"the pool {self.name} has failed, and was ended: {type(error).__name__}: {error}"
         with self.lock:
-            self._refusal = PoolStateError(f"{why}; make a new one")
-            self.gates.refuse(self._refusal)
             state, dispatch = self._state, self._dispatch
             for call in [*dispatch.waiting(), *dispatch.at_workers()]:
                 if call.future is not None and not call.ended:
@@ -399,6 +397,9 @@ class Driver:
                     link.wake()
                 self._watch.drop(link)
                 self.waiters.close(link)
+            # At last: who waits for a call is to be told of that call's end.
+            self._refusal = PoolStateError(f"{why}; make a new one")
+            self.gates.refuse(self._refusal)
 
     def _before_sleep(self) -> float | None:
         """Do what is due; return for how long there is nothing to do, in seconds."""
