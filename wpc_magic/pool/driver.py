@@ -372,7 +372,10 @@ class Driver:
                 self._watch.close()
                 self.memory.store.trim(0.0)
                 self._thread = None
-                self.gates.open()
+                if self._refusal is None:
+                    self.gates.open()
+                else:
+                    self.gates.refuse(self._refusal)
 
     def _collapse(self, error: BaseException) -> None:
         """End everything, since this thread cannot go on: a fault of ours, but nobody waits for ever."""
@@ -399,7 +402,6 @@ class Driver:
                 self.waiters.close(link)
             # At last: who waits for a call is to be told of that call's end.
             self._refusal = PoolStateError(f"{why}; make a new one")
-            self.gates.refuse(self._refusal)
 
     def _before_sleep(self) -> float | None:
         """Do what is due; return for how long there is nothing to do, in seconds."""
