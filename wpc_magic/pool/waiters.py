@@ -46,7 +46,7 @@ class Waiters:
         texts: Texts,
         apply: Callable[[], object],
     ) -> None:
-        self._lock = lock
+        self.lock = lock
         self._links = links
         self._watch = watch
         self._inbox = inbox
@@ -71,7 +71,7 @@ class Waiters:
             return
         with Interrupts() as interrupts:
             while True:
-                with self._lock:
+                with self.lock:
                     if future.ended:
                         break
                     link = self._claim(future)
@@ -86,7 +86,7 @@ class Waiters:
                 try:
                     in_time = self._read(future, link, deadline, interrupts)
                 finally:
-                    with self._lock:
+                    with self.lock:
                         self._release(link, future)
                 if self._texts.waiting:
                     self._texts.deliver()
@@ -109,18 +109,18 @@ class Waiters:
             ready = link.poller.poll(None if left < 0 else left * 1000)
             handler = hold()  # an interrupt may still come with its first step
         except BaseException:
-            with Interrupts(), self._lock:
+            with Interrupts(), self.lock:
                 link.expected.pop(future, None)
                 self._release(link, future)
             raise
         try:
-            self._lock.acquire()
+            self.lock.acquire()
             try:
                 if ready:
                     self._take(future, link, ready)
                 self._release(link, future)
             finally:
-                self._lock.release()
+                self.lock.release()
             if future.ended:
                 self._texts.finish()  # what it printed is shown before its value is returned
             elif self._texts.waiting:
@@ -167,7 +167,7 @@ class Waiters:
 
     def _read(self, future: CallFuture, link: Link, deadline: float | None, interrupts: Interrupts) -> bool:
         """Read until there is something else to do; return False if the time is over."""
-        lock = self._lock
+        lock = self.lock
         while True:
             left = time_left(deadline)
             ready = interrupts.wait(link.poller.poll, None if left < 0 else left * 1000)
@@ -189,7 +189,7 @@ class Waiters:
     def wait_in_loop(self, future: CallFuture, loop: Any) -> Any:
         """Return an asyncio future that ends with this one; the loop reads the worker's channel meanwhile."""
         waiter = loop.create_future()
-        with Interrupts(), self._lock:
+        with Interrupts(), self.lock:
             if future.ended:
                 waiter.set_result(None)
                 return waiter
@@ -210,7 +210,7 @@ class Waiters:
 
     def _on_readable(self, link: Link) -> None:
         with Interrupts():
-            with self._lock:
+            with self.lock:
                 link.touched += 1
                 self._inbox.read_call(link)
                 self._apply()
@@ -219,7 +219,7 @@ class Waiters:
 
     def _leave_loop(self, link: Link, loop: Any) -> None:
         """Take an event loop off a channel when the last that it waits for there has ended; in its thread."""
-        with Interrupts(), self._lock:
+        with Interrupts(), self.lock:
             link.loops[loop] -= 1
             if link.loops[loop]:
                 return
