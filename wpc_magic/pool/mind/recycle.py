@@ -65,9 +65,11 @@ class Recycling:
         if slot.replacing:
             return
         if hard is not None and nbytes > hard * _MIB:
-            begun = [c for c in slot.sent.values() if not c.ended and self._state.has_begun(slot, c)]
-            if begun:
-                self._end(slot, begun, nbytes, hard)
+            # Just what runs now: one with a lower number may have been given up, and run elsewhere.
+            seq = self._state.running(slot.life)[0]
+            runs = [c for c in slot.sent.values() if not c.ended and (c.began_s or c.seq == seq)]
+            if runs:
+                self._end(slot, runs, nbytes, hard)
                 return
         limits = {"max_memory_per_worker_mb": soft, "hard_memory_per_worker_mb": hard}
         for name, limit in limits.items():
@@ -82,10 +84,10 @@ class Recycling:
                 self._ask(slot, f"it has {nbytes // _MIB} MiB in use ({name}={limit})")
                 return
 
-    def _end(self, slot: Slot, begun: list[Call], nbytes: int, limit: int) -> None:
+    def _end(self, slot: Slot, runs: list[Call], nbytes: int, limit: int) -> None:
         """End a process, and the calls that it runs: they would need as much again."""
         why = f"it had {nbytes // _MIB} MiB in use (hard_memory_per_worker_mb={limit})"
-        for call in begun:
+        for call in runs:
             details = {"function": call.name, "memory_bytes": nbytes, "limit_mb": limit}
             self._state.emit(
                 slot.id, "worker_over_memory", "error", correlation_id=call.correlation_id, details=details
