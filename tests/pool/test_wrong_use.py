@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import DefinitionError, NotRunningError, OptionError, PoolStateError, WpcError
+from wpc_magic.pool.options import CallOptions, PoolOptions, check_name
 
 POSITIVE = (
     "control_timeout_ms",
@@ -259,3 +263,53 @@ def test_every_error_of_the_pools_own_is_of_one_family() -> None:
     assert issubclass(errors.CallTimeoutError, TimeoutError)
     assert issubclass(errors.FunctionNotDefinedError, LookupError)
     assert not issubclass(errors.CallInterrupted, Exception)
+
+
+# -- values of any kind -----------------------------------------------------------------------------------
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.complex_numbers()
+    | st.text()
+    | st.binary()
+    | st.sampled_from(["class", "__init__", "context", "wpc_import", "ünïcode", "x" * 10_000])
+    | st.sampled_from([10**400, object()]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=5,
+)
+LONGEST = 600  # characters that one clear error may have
+
+
+def refusal(make: Any, *args: Any, **named: Any) -> str:
+    """Return what is said against some values; nothing if they are taken."""
+    try:
+        make(*args, **named)
+    except OptionError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("kind", [PoolOptions, CallOptions])
+@given(data=st.data())
+@settings(max_examples=200, derandomize=True, database=None, deadline=None)
+def test_an_option_takes_a_value_of_any_kind_or_says_in_short_what_it_takes(
+    kind: type, data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from([field.name for field in dataclasses.fields(kind)]))
+    value = data.draw(ANYTHING)
+    text = refusal(kind, **{name: value})
+    assert not text or (name in text and len(text) < LONGEST)
+
+
+@given(value=ANYTHING)
+@settings(max_examples=300, derandomize=True, database=None, deadline=None)
+def test_a_name_of_any_kind_is_taken_or_refused_in_short(value: Any) -> None:
+    text = refusal(check_name, value, "function name")
+    assert ("function name" in text and len(text) < LONGEST) if text else value.isidentifier()
