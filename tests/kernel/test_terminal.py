@@ -19,9 +19,11 @@ from tests.kernel.kernels import DEADLINE_S, Gate, Processes, members
 
 pytestmark = pytest.mark.kernel
 
-# Takes the terminal that it is given as its own, as a shell's child has it: so Ctrl-C reaches it.
+# Takes the terminal that it is given as its own, as a shell's child has it: so Ctrl-C reaches it. It would be
+# ignored where these tests themselves run in the background of a script.
 _OF_ITS_OWN = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
