@@ -30,7 +30,7 @@ WORKERS = 2
 SEEDS = {"threads": (1, 2), "loop": 3}
 
 SOURCE = '''
-import asyncio, hashlib, importlib, os, re, signal, sys, threading, time, zlib
+import asyncio, hashlib, importlib, os, re, signal, sys, threading, time, weakref, zlib
 from wpc_magic.pool.errors import CallInterrupted
 
 LOCK, RLOCK, CONDITION = threading.Lock(), threading.RLock(), threading.Condition()
@@ -117,7 +117,10 @@ def probe(n):
     torn = [m for m in sys.modules.values() if getattr(getattr(m, "__spec__", None), "_initializing", False)]
     if torn or sys.modules.keys() & {"fresh_torn"}:
         wrong.append(f"imports that never ended: {torn}")
-    if importlib._bootstrap._blocking_on:
+    # Locks by thread; since Python 3.12, weak references to lists of them.
+    blocking = importlib._bootstrap._blocking_on
+    blocking = getattr(blocking, "data", blocking)
+    if any(each() if isinstance(each, weakref.ref) else each for each in blocking.values()):
         wrong.append("a module's lock is waited for")
     if signal.getsignal(signal.SIGINT) is not HANDLER:
         wrong.append("the handler has changed")
