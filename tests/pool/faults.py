@@ -255,8 +255,6 @@ class Case(NamedTuple):
         What the error says: a regular expression.
     left_out : str
         Why it is not tested; empty: it is.
-    broken : str
-        Why it is known to fail; empty: it is not.
     """
 
     fault: str
@@ -264,7 +262,6 @@ class Case(NamedTuple):
     ends: str
     words: str
     left_out: str = ""
-    broken: str = ""
 
     def __str__(self) -> str:
         return f"{self.fault} - {self.when}"
@@ -315,15 +312,12 @@ OTHERWISE = {
     },
 }
 
-BROKEN: dict[tuple[str, str], str] = {}
-
 
 def _table() -> Iterator[Case]:
     for fault, row in FAULTS.items():
         for when in WHEN:
             ends, words = OTHERWISE.get((fault, when), (row.ends, row.words))
-            left_out, broken = LEFT_OUT.get((fault, when), ""), BROKEN.get((fault, when), "")
-            yield Case(fault, when, ends, words, left_out, broken)
+            yield Case(fault, when, ends, words, LEFT_OUT.get((fault, when), ""))
 
 
 TABLE = tuple(_table())

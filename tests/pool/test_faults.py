@@ -100,11 +100,7 @@ def those(*when: str, ends: str = "") -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "case",
         [
-            pytest.param(
-                case,
-                id=str(case),
-                marks=pytest.mark.xfail(reason=case.broken, strict=True) if case.broken else (),
-            )
+            pytest.param(case, id=str(case))
             for case in TABLE
             if case.when in when and not case.left_out and ends in ("", case.ends)
         ],

@@ -1,4 +1,4 @@
-"""Changes of the definitions, as the caller sees them: one after another, and each with its outcome."""
+"""Changes of the definitions as the caller sees them: one after another, each with its outcome."""
 
 from __future__ import annotations
 

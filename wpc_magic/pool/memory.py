@@ -1,4 +1,4 @@
-"""The shared memory of the pool's own process: blocks for arguments, and constants."""
+"""The shared memory of the pool's own process."""
 
 from __future__ import annotations
 

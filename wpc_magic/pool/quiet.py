@@ -1,4 +1,4 @@
-"""A lock and an event for those who wait in the ways of the standard library: an interrupt tears neither.
+"""Waiting in the ways of the standard library, which an interrupt does not tear.
 
 The locks of `threading.Condition` and `threading.Event` stay locked where SIGINT raises just after they were
 taken. Whoever ends a future would then wait for ever, with the pool's lock in its hands.
