@@ -47,6 +47,15 @@ class Cell:
         return "".join(bundle["text/plain"] for bundle in self.bundles)
 
     @property
+    def displayed(self) -> list[str]:
+        """What is displayed, as text, with later changes."""
+        shown: dict[str, str] = {}
+        for name, content in self.messages:
+            if name in ("display_data", "update_display_data"):
+                shown[content["transient"].get("display_id", str(len(shown)))] = content["data"]["text/plain"]
+        return list(shown.values())
+
+    @property
     def bundles(self) -> list[dict[str, Any]]:
         return [each["data"] for each in self._of("execute_result") + self._of("display_data")]
 
@@ -81,7 +90,7 @@ class Kernel:
             "IPYTHONDIR": str(folder / "ipython"),
             "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
             "TMPDIR": str(self.temporary),
-            # Bytecode of other agents' half-written files must not stay.
+            # Sources may be edited while tests run, and their bytecode must not stay.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         self.manager = KernelManager(kernel_name=name, connection_file=str(folder / "connection.json"))

@@ -14,14 +14,15 @@ pytestmark = pytest.mark.kernel
 SETTLED = "import time\nwhile wpc.snapshot().in_flight or wpc.snapshot().queued: time.sleep(0.01)"
 
 
-def interrupted(kernel: Kernel, code: str) -> str:
-    """Run a cell whose call comes to the gate, press the stop button, and return what the cell showed."""
+def interrupted(kernel: Kernel, code: str) -> list[str]:
+    """Run a cell whose call comes to the gate, press the stop button, and return what it was told."""
     cell = kernel.begin(code)
     kernel.until(lambda: "at the gate" in cell.text)
     kernel.interrupt()
     kernel.wait(cell)
     assert cell.error_name in ("KeyboardInterrupt", "CancelledError")
-    return cell.text
+    assert "wpc_magic" not in cell.error, "it is short: the cell's own lines"
+    return cell.displayed
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,8 @@ def test_every_call_that_the_cell_made_is_stopped_and_the_workers_stay(
 ) -> None:
     started.good(WAITS)
     before = pids_of_workers(started)
-    assert f"interrupted: {count} cancelled" in interrupted(started, code.format(gate=str(gate.path)))
+    told = interrupted(started, code.format(gate=str(gate.path)))
+    assert told == [f"interrupted: {count} cancelled"]
     started.good(SETTLED)
     assert not gate.open_if_needed(), "nobody waits in a worker any more"
     assert pids_of_workers(started) == before
@@ -48,7 +50,8 @@ def test_every_call_that_the_cell_made_is_stopped_and_the_workers_stay(
 
 def test_a_map_is_stopped_with_its_cell(started: Kernel, gate: Gate) -> None:
     started.good(WAITS)
-    assert "cancelled" in interrupted(started, f"%wpc_map waits([{str(gate.path)!r}] * 10)")
+    (told,) = interrupted(started, f"%wpc_map waits([{str(gate.path)!r}] * 10)")
+    assert "cancelled" in told
     started.good(SETTLED)
     assert not gate.open_if_needed()
 
@@ -74,13 +77,30 @@ def test_a_call_that_does_not_end_costs_its_worker_and_its_own_cell_is_told(
     started.until(lambda: "at the gate" in cell.text)
     started.interrupt()
     started.wait(cell)
-    assert cell.text.startswith("at the gate\ninterrupted: 1 call cancelled\n")
+    assert cell.text == "at the gate\n"
+    assert cell.displayed == ["interrupted: 1 call cancelled"]
     other = started.good("wpc.wait_until_ready()")
-    started.until(lambda: "worker 2 replaced: stubborn had not ended 1000 ms later\n" in cell.text)
-    assert other.text == ""
+    started.until(lambda: cell.displayed == ["interrupted: 1 call cancelled, 1 worker replaced"])
+    assert (other.text, other.displayed) == ("", [])
     started.good("wpc.wait_until_ready()")
     after = pids_of_workers(started)
     assert (after[0] == before[0], after[1] == before[1]) == (True, False)
+
+
+def test_a_call_that_is_interrupted_in_an_import_costs_its_worker_too(
+    started: Kernel, gate: Gate, tmp_path: Path
+) -> None:
+    module = f"print('at the gate', flush=True)\nopen({str(gate.path)!r}).read()\n"
+    (tmp_path / "imports_slowly.py").write_text(module)
+    started.good(
+        "%%wpc_function\ndef imports():\n    import sys\n"
+        f"    sys.path.insert(0, {str(tmp_path)!r})\n    import imports_slowly\n"
+    )
+    cell = started.begin("wpc.call.imports().result()")
+    started.until(lambda: "at the gate" in cell.text)
+    started.interrupt()
+    started.until(lambda: cell.displayed == ["interrupted: 1 call cancelled, 1 worker replaced"])
+    started.wait(cell)
 
 
 def test_a_function_may_clean_up(started: Kernel, gate: Gate, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import subprocess
 import sys
 import threading
@@ -16,9 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 import wpc_magic
 from tests.magics.conftest import Loaded
 from tests.magics.fakes import FakePool
-from wpc_magic.pool.mind.events import WorkerEvent
 
-FORCED = "call_ended_by_force"
 CELL = "%%wpc_function\ndef f(n): ...\n"
 
 
@@ -164,25 +160,6 @@ def test_errors_of_the_pool_tell_magic_lines(loaded: Loaded) -> None:
         kind, name, module, export, detail = "dependency", "np", "numpy", None, ""
 
     assert loaded.pool.describe_fix(Fix) == "%wpc_dep numpy as np"
-
-
-def test_a_worker_that_an_interrupted_cell_has_cost_is_told_to_that_cell(loaded: Loaded) -> None:
-    loaded.pool.origin = origin = {"msg_id": "the cell"}
-    shown: list[Any] = []
-    extension = loaded.shell._wpc_magic_extension  # type: ignore[attr-defined]
-    output, extension.output = extension.output, shown.append
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        extension._stop_calls()
-    assert said.getvalue() == "interrupted: 2 calls cancelled\n"
-    details = {"function": "f", "interrupt_grace_ms": 1000}
-    for call, name in (("call-1", "other_news"), ("call-9", FORCED), ("call-2", FORCED), ("call-2", FORCED)):
-        event = WorkerEvent("event-1", 3, "parent", name, "warn", "now", call, None, details)
-        loaded.pool.listeners[0](event)
-    assert [(text.text, text.origin, text.stream) for text in shown] == [
-        ("worker 3 replaced: f had not ended 1000 ms later\n", origin, "stdout")
-    ]
-    extension.output = output
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import traceback
+import types
 
 import pytest
 
 from wpc_magic.notebook.tracebacks import PlainErrors, without_ours
 from wpc_magic.pool.errors import DefinitionError, OptionError, WpcError
+from wpc_magic.pool.futures import CallFuture
 from wpc_magic.pool.options import check_name
 
 
@@ -76,3 +78,30 @@ def test_errors_are_shown_so_from_put_in_to_take_out(plain: PlainErrors) -> None
     assert hasattr(WpcError("x"), "_render_traceback_")
     other.take_out()
     assert not hasattr(WpcError("x"), "_render_traceback_")
+
+
+def test_an_interrupt_that_ends_a_wait_is_shown_with_the_callers_lines_only(plain: PlainErrors) -> None:
+    def wait() -> None:
+        """Stand for a wait in the pool."""
+        interrupt = KeyboardInterrupt()
+        CallFuture.on_interrupt(interrupt)
+        raise interrupt
+
+    plain.put_in()
+    try:
+        with pytest.raises(KeyboardInterrupt) as told:
+            types.FunctionType(wait.__code__, {**globals(), "__name__": "wpc_magic.pool.waiters"})()
+    finally:
+        plain.take_out()
+    shown = "".join(told.value._render_traceback_())  # type: ignore[attr-defined]
+    assert "types.FunctionType(" in shown
+    assert "raise interrupt" not in shown
+    assert shown.endswith("KeyboardInterrupt\n")
+
+
+def test_interrupts_are_left_alone_when_the_extension_is_gone(plain: PlainErrors) -> None:
+    plain.put_in()
+    plain.take_out()
+    interrupt = KeyboardInterrupt()
+    CallFuture.on_interrupt(interrupt)
+    assert not hasattr(interrupt, "_render_traceback_")

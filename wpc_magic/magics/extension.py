@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import sys
 from asyncio import CancelledError
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wpc_magic.notebook.farewell import Farewell
+from wpc_magic.notebook.line import Line
 from wpc_magic.notebook.output import NotebookOutput
 from wpc_magic.notebook.tracebacks import PlainErrors
 from wpc_magic.notebook.wakeup import WakeOnSignal
-from wpc_magic.pool.texts import OutputText
 
 from .completion import Completer
+from .interruption import Interruptions
 from .magics import WpcMagics
 from .session import Session
 from .settings import drop_bad_settings
-from .tables import plural
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from wpc_magic.pool import WorkerProcedureCall
-    from wpc_magic.pool.mind.events import WorkerEvent
 
 __all__ = ["Extension", "load", "unload"]
 
@@ -94,8 +94,7 @@ class Extension:
         self._errors = PlainErrors(shell)
         self._wakeup = WakeOnSignal()
         self._farewell = Farewell(self.pool, shell, self._in_kernel)
-        self._cancelled_before = 0
-        self._ending: dict[str, Any] = {}  # calls that a cell has left in workers, and which cell
+        self._interruptions = Interruptions(self.pool, partial(Line, shell))
         self._listener = 0
         self.magics.session, self.magics.settle = self.session, self.output.flush
         self._matcher = Completer(self.magics).matcher
@@ -110,7 +109,7 @@ class Extension:
         shell.events.register("post_run_cell", self._end_cell)
         self.magics.observe(self._rename, "pool_name")
         self.pool.output_sink = self.output
-        self._listener = self.pool.on_worker_event(listener=self._on_event)
+        self._listener = self.pool.on_worker_event(listener=self._interruptions.on_event)
         self._errors.put_in()
         self._farewell.put_in()
         self._begin_cell()  # the cell that loads us has begun already
@@ -150,35 +149,15 @@ class Extension:
 
     def _begin_cell(self, *_: object) -> None:
         self.pool.origin = self.output.begin_cell()
-        self._cancelled_before = self.pool.cancelled_count
+        self._interruptions.begin_cell()
         if self._in_kernel:
             self._wakeup.put_in()  # here, since a kernel that loads us as it starts has no loop yet
 
     def _end_cell(self, result: Any = None) -> None:
         if isinstance(getattr(result, "error_in_exec", None), KeyboardInterrupt | CancelledError):
-            self._stop_calls()
+            self.output.flush()  # what functions have printed comes before
+            self._interruptions.stop_calls()
         self.output.end_cell()
-
-    def _stop_calls(self) -> None:
-        """Stop what an interrupted cell has left in the workers, and say so; other cells' calls go on."""
-        origin = self.pool.origin
-        if origin:
-            # Whether they clean up in time is known later: that must not hold the cell up.
-            self._ending.update(dict.fromkeys(self.pool.calls_at_workers(origin), origin))
-            self.pool.cancel_all(origin)
-        count = self.pool.cancelled_count - self._cancelled_before
-        if count:
-            _say(f"interrupted: {plural(count, 'call')} cancelled")
-
-    def _on_event(self, event: WorkerEvent) -> None:
-        """Tell an interrupted cell, which has ended, that one of its calls has cost a worker."""
-        if event.event_name != "call_ended_by_force" or not event.correlation_id:
-            return
-        origin = self._ending.pop(event.correlation_id, None)
-        if origin is not None:
-            function, grace_ms = event.details["function"], event.details["interrupt_grace_ms"]
-            text = f"worker {event.worker_id} replaced: {function} had not ended {grace_ms} ms later\n"
-            self.output(OutputText(text, origin, "stdout", event.worker_id, None))
 
     # -- the pool's name in the notebook ----------------------------------------------------------------
 

@@ -1,11 +1,13 @@
-"""Errors as a notebook shows them: the lines of the cell and of the function, and no frame of ours."""
+"""Errors and interrupts as a notebook shows them: lines of the cell and of the function, no frame of ours."""
 
 from __future__ import annotations
 
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from wpc_magic.pool.errors import WpcError
+from wpc_magic.pool.futures import CallFuture, leave_alone
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -30,7 +32,7 @@ def without_ours(tb: TracebackType | None) -> TracebackType | None:
 
 
 class PlainErrors:
-    """Has a shell show the pool's own errors without the pool's frames: their text says what is wrong.
+    """Has a shell show the pool's own errors, and what ends a wait, without the pool's frames.
 
     Parameters
     ----------
@@ -44,18 +46,25 @@ class PlainErrors:
         def render(error: WpcError) -> list[str]:
             return self.render(error)
 
+        def shorten(interrupt: BaseException) -> None:
+            interrupt._render_traceback_ = partial(self.render, interrupt)  # type: ignore[attr-defined]
+
         self._render = render
+        self._shorten = shorten
 
     def put_in(self) -> None:
         """Have errors shown this way."""
         setattr(WpcError, _HOOK, self._render)
+        CallFuture.on_interrupt = staticmethod(self._shorten)
 
     def take_out(self) -> None:
         """Have errors shown as any other, unless another shell shows them by now."""
         if WpcError.__dict__.get(_HOOK) is self._render:
             delattr(WpcError, _HOOK)
+        if CallFuture.on_interrupt is self._shorten:
+            CallFuture.on_interrupt = staticmethod(leave_alone)
 
-    def render(self, error: WpcError) -> list[str]:
+    def render(self, error: BaseException) -> list[str]:
         """Return the traceback as it is shown."""
         cause, quiet = error.__cause__, error.__suppress_context__
         if cause is not None:

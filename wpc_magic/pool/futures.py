@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .link import Link
     from .mind.calls import Call
 
-__all__ = ["CallFuture", "Waiting"]
+__all__ = ["CallFuture", "Waiting", "leave_alone"]
 
 
 class Waiting(Protocol):
@@ -47,6 +47,10 @@ class Waiting(Protocol):
         """Return an asyncio future that ends with this one."""
 
 
+def leave_alone(interrupt: BaseException) -> None:
+    """Do nothing with what ends a wait; see `CallFuture.on_interrupt`."""
+
+
 class CallFuture(Future[Any]):
     """The outcome of a call, now or later.
 
@@ -59,6 +63,9 @@ class CallFuture(Future[Any]):
         The number of the call.
     name : str
         The function's name.
+    on_interrupt : callable
+        Of the class: given a KeyboardInterrupt or CancelledError that ends a wait, before it is raised. A
+        notebook has it shown in few lines.
 
     Notes
     -----
@@ -70,6 +77,8 @@ class CallFuture(Future[Any]):
     Who reads an answer only stores it; it is decoded in the thread that asks for it, since that may run a
     user's code.
     """
+
+    on_interrupt: Callable[[BaseException], object] = staticmethod(leave_alone)
 
     def __init__(self, call: Call, driver: Waiting) -> None:
         self.call = call
@@ -217,6 +226,7 @@ class CallFuture(Future[Any]):
         try:
             ok, outcome = self._wait(timeout)
         except KeyboardInterrupt as interrupt:
+            CallFuture.on_interrupt(interrupt)
             raise interrupt.with_traceback(None) from None  # from where in here, nobody wants to know
         if ok:
             return outcome
@@ -305,8 +315,9 @@ class CallFuture(Future[Any]):
             waiter = self._driver.wait_in_loop(self, asyncio.get_running_loop())
             try:
                 yield from waiter
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
                 self.cancel()
+                CallFuture.on_interrupt(error)
                 raise
         return self.result()
 

@@ -172,7 +172,15 @@ class Inbox:
                 )
             case protocol.StackTaken(token, stacks):
                 self._stacks(token, stacks)
-            case protocol.Stained(what):
+            case protocol.Stained(seq, what):
+                call = slot.sent.get(seq)
+                core.state.emit(
+                    slot.id,
+                    "call_ended_by_force",
+                    "warn",
+                    correlation_id=call.correlation_id if call is not None else None,
+                    details={"function": call.name if call is not None else None, "reason": what},
+                )
                 core.supervisor.replace(slot, what)
             case protocol.Pong():
                 pass  # reading it was the sign of life

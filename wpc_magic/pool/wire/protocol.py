@@ -214,8 +214,9 @@ class Noticed(NamedTuple):
 
 
 class Stained(NamedTuple):
-    """The worker may not be trusted with more calls: an interrupt has torn this."""
+    """The worker may not be trusted with more calls: ending this one has torn something."""
 
+    seq: int
     what: str
 
 

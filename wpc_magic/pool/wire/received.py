@@ -28,7 +28,7 @@ _ITEMS: dict[type, tuple[tuple[type, ...], ...]] = {
     protocol.Refused: (_NUMBER, (protocol.Failure,), _TEXT),
     protocol.Stack: (_TEXT, _TEXT, _NUMBER, (tuple,), _NUMBER),
     protocol.StackTaken: (_NUMBER, (tuple,)),
-    protocol.Stained: (_TEXT,),
+    protocol.Stained: (_NUMBER, _TEXT),
 }
 _WORDS = {"severity": ("info", "warn", "error"), "stream": ("stdout", "stderr")}
 

@@ -78,7 +78,7 @@ class Server:
         self._armed = False
         self._interrupting: set[int] = set()  # calls that are to end
         self._raised: CallInterrupted | None = None  # in it
-        self._stained = ""  # what an interrupt has torn: nothing more begins here
+        self._stained: protocol.Stained | None = None  # what an interrupt has torn: nothing more begins here
         self._stain_told = False
         self._forked = False
         self._tasks: Tasks | None = None  # with the first coroutine
@@ -253,7 +253,7 @@ class Server:
         if self._stained and not self._stain_told:
             self._stain_told = True
             # Before the answer: that makes room here for another call, which would end with this process.
-            pieces = [*frame(protocol.MESSAGE, 0, 0, 0, pack(protocol.Stained(self._stained))), *pieces]
+            pieces = [*frame(protocol.MESSAGE, 0, 0, 0, pack(self._stained)), *pieces]
         self.post(pieces)
         self._words[ANSWERED] = seq
 
@@ -379,7 +379,8 @@ class Server:
         if not self._may_raise(at) or self._is_cleaning_up():
             return
         if _imports(at):
-            self._stained = "an import was interrupted"
+            seq = self._begun if self._armed or self._tasks is None else self._tasks.now()
+            self._stained = protocol.Stained(seq, "an import was interrupted")
         why = "the pool is stopping" if self.leaving else "the call was ended from outside"
         self._raised = CallInterrupted(why)
         raise self._raised
