@@ -209,6 +209,9 @@ def imports(folder):
     sys.path.insert(0, folder)
     import slow_module
 
+async def imports_in_a_coroutine(folder):
+    imports(folder)
+
 def naps(x):
     time.sleep(0.05)
     return x
@@ -221,17 +224,21 @@ def write_slow_module(folder: Path, begun: Begun) -> None:
     (folder / "slow_module.py").write_text("\n".join(lines))
 
 
+@pytest.mark.parametrize("function", ["imports", "imports_in_a_coroutine"])
 def test_a_worker_whose_import_was_interrupted_is_replaced(
-    make_pool: Any, begun: Begun, tmp_path: Path
+    make_pool: Any, begun: Begun, tmp_path: Path, function: str
 ) -> None:
     stopping = make_pool(1, SOURCE)
     write_slow_module(tmp_path, begun)
     stopping.define_worker_functions(IMPORTS)
     before = stopping.call.pid().result()
     ears = Ears(stopping)
-    future = stopping.call.imports(str(tmp_path))
+    future = stopping.call[function](str(tmp_path))
     begun.wait()
     future.cancel()
+    event = ears.until("call_ended_by_force")[-1]
+    assert event.correlation_id == f"call-{future.call_id}"
+    assert event.details == {"function": function, "reason": "an import was interrupted"}
     assert ears.until("worker_exited")[-1].details["reason"] == "an import was interrupted"
     assert stopping.call.pid().result() != before
 
