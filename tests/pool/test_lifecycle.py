@@ -161,7 +161,7 @@ def test_a_worker_that_is_not_ready_in_time_is_ended_and_counts_as_dead(
     os.mkfifo(folder / "never")
     pool.define_worker_functions(f"open({str(folder / 'never')!r}).read()\ndef f(): pass")
     ears = listen(pool)
-    with pytest.raises(StartError):
+    with pytest.raises(StartError, match="the last one was not ready in 300 ms"):
         pool.start_workers(1)
     heard = ears.until("worker_restart_exhausted")
     assert "not ready in 300 ms" in next(e for e in heard if e.event_name == "worker_error").details["reason"]

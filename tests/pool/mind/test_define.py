@@ -574,12 +574,12 @@ def test_a_worker_that_refuses_at_its_start_and_names_nothing_uses_up_its_restar
 # -- at which workers die ---------------------------------------------------------------------------------
 
 
-def die_at(world, name):
+def die_at(world, name, exitcode=1):
     """Have the process that starts in slot 1 die while it installs a definition."""
     world.spawn()
     worker = world.workers[1]
     world.at_definition[worker.life] = name
-    world.die(1)
+    world.die(1, exitcode, f"ended with {exitcode}")
     world.advance(6.0)
 
 
@@ -603,6 +603,50 @@ def test_a_definition_at_which_two_workers_died_as_they_started_is_set_aside():
     assert world.ended[call.id] is True
     world.define("bad")  # again, and well
     world.submit("bad")
+
+
+def test_a_definition_at_which_workers_were_killed_is_set_aside_after_the_third():
+    world = World(1, max_restarts_per_worker=9)
+    world.stop()
+    world.run()
+    world.define("bad")
+    world.start(1)
+    for _ in range(2):
+        die_at(world, "bad", -9)
+        assert world.core.state.registry.records["bad"].broken is None, "somebody may have killed both"
+    die_at(world, "bad", -9)
+    assert "the last ended with -9" in world.core.state.registry.records["bad"].broken
+
+
+def test_deaths_at_a_definition_that_worked_in_between_are_not_added_up():
+    world = World(1, max_restarts_per_worker=9)
+    world.stop()
+    world.run()
+    world.define("fine")
+    world.start(1)
+    for _ in range(3):
+        die_at(world, "fine")
+        world.run()
+        assert world.states() == ["ready"]
+        world.die(1)
+        world.advance(6.0)
+    assert world.core.state.registry.records["fine"].broken is None
+
+
+def test_a_worker_that_takes_too_long_at_a_definition_was_not_killed_by_somebody():
+    world = World(1, max_restarts_per_worker=9, start_timeout_ms=1000)
+    world.stop()
+    world.run()
+    world.define("endless")
+    world.start(1)
+    for _ in range(2):
+        world.spawn()
+        world.at_definition[world.workers[1].life] = "endless"
+        world.advance(1.5)
+        world.die(1)
+        world.advance(6.0)
+    broken = world.core.state.registry.records["endless"].broken
+    assert broken == "workers die while they install it: the last was not ready in 1000 ms"
 
 
 def test_a_definition_that_some_worker_holds_is_never_at_fault():

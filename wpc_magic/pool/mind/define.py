@@ -157,6 +157,7 @@ class Definitions:
         for slot in state.slots.values():
             if slot.life in rollout.holders:
                 slot.held = change.epoch
+                self._suspects.clear(change.epoch)
             self.catch_up(slot, now)
         self._dispatch.feed(now)
 
@@ -191,6 +192,7 @@ class Definitions:
                 self._decide(now)
             else:
                 slot.held = epoch
+                self._suspects.clear(epoch)
         return self.catch_up(slot, now)
 
     def refused(
@@ -243,7 +245,7 @@ class Definitions:
             self._break(culprit, f"{error.name}: {error.message}", now)
             self.first_install(slot, now)
         else:
-            self._give_up_start(slot, "it could not install the definitions")
+            self._give_up_start(slot, "could not install the definitions")
 
     def _set_aside(self, slot: Slot, culprit: str, why: str, now: float) -> None:
         self._tell_refusal(slot, self._state.registry.epoch, culprit, ErrorInfo("InstallError", why))
@@ -266,16 +268,18 @@ class Definitions:
             slot.id, "control_command_failed", "error", source="worker", error=error, details=details
         )
 
-    def lost(self, slot: Slot, report: str, now: float) -> None:
+    def lost(self, slot: Slot, report: str, now: float, by_others: bool = False) -> None:
         """Note that a worker is gone; if it died while it installed, that is a refusal.
 
         Parameters
         ----------
         report : str
             How it died; empty if the pool has ended it.
+        by_others : bool
+            Whether somebody may have ended it.
         """
         if report and slot.installing:
-            culprit = self._suspects.died_at(slot)
+            culprit = self._suspects.died_at(slot, by_others)
             if culprit:
                 self._set_aside(slot, culprit, f"workers die while they install it: the last {report}", now)
         rollout = self._rollout

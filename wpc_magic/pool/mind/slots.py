@@ -59,6 +59,8 @@ class Slot:
         How often it was filled again; calls that ended with a value, and otherwise.
     replacing : str
         Why the pool is ending its process, to fill it again at once; empty: it is not.
+    given_up : str
+        Why the pool has ended its process, which did not become ready; that counts as a death.
     drains : bool
         Whether it takes no more calls, and its process ends with the last that it has.
     retired : bool
@@ -88,6 +90,7 @@ class Slot:
         "failed",
         "failures",
         "full",
+        "given_up",
         "held",
         "id",
         "idle_since",
@@ -144,6 +147,7 @@ class Slot:
         self.ready_since = 0.0
         self.asked = 0.0
         self.replacing = ""
+        self.given_up = ""
         self.drains = False
         self.most = 0
         self.idle_since = 0.0

@@ -32,6 +32,10 @@ _SOFTLY = 0.6
 """The part of the time for stopping after which force is used."""
 
 
+_KILLED = -9
+"""The exit code where SIGKILL has ended a process: somebody has, or the system for want of memory."""
+
+
 def _nothing(call: Call) -> Mapping[str, Any]:
     return {}
 
@@ -287,10 +291,11 @@ class Supervisor:
 
     def _too_slow(self, slot: Slot, life: int) -> None:
         if slot.life == life and slot.pid is not None and not slot.ready_since:
-            self._give_up_start(slot, f"it was not ready in {self._state.options.start_timeout_ms} ms")
+            self._give_up_start(slot, f"was not ready in {self._state.options.start_timeout_ms} ms")
 
     def _give_up_start(self, slot: Slot, why: str) -> None:
         """End a process that does not become ready; that counts as a death."""
+        slot.given_up = why
         self._state.emit(slot.id, "worker_error", "error", details={"reason": why})
         self._kill(slot, slot.life)
 
@@ -371,6 +376,7 @@ class Supervisor:
         calls = self.dispatch.lose(slot)
         why, asked = slot.replacing, bool(slot.replacing)
         going = state.phase == "stopping" or slot.retired
+        report = slot.given_up or report
         was_ready = bool(slot.ready_since)
         if was_ready and now - slot.ready_since >= state.options.restart_stable_after_ms / 1000:
             slot.deaths = 0
@@ -384,7 +390,8 @@ class Supervisor:
         if failed_again and not going:
             details = {"attempt": slot.deaths, "reason": reason}
             state.emit(slot.id, "worker_restart_failed", "error", details=details)
-        self.definitions.lost(slot, "" if asked or going else report, now)
+        by_others = exitcode == _KILLED and not slot.given_up
+        self.definitions.lost(slot, "" if asked or going else report, now, by_others)
         slot.empty()
 
         def crashed(call: Call) -> WorkerCrashedError:

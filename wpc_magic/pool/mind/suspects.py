@@ -12,7 +12,9 @@ from .state import State
 __all__ = ["Suspects"]
 
 _PROOF = 2
-"""So many workers in a row must have died at it: one alone may have been killed by somebody."""
+"""So many workers in a row must have died at it, of what nobody does to them from outside."""
+_PROOF_OF_ALL = 3
+"""Or so many of whatever: one or two may have been killed by somebody."""
 
 
 class Suspects:
@@ -26,21 +28,31 @@ class Suspects:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._deaths: dict[tuple[str, int], int] = {}  # by name, and since when it is as it is
+        self._deaths: dict[tuple[str, int], list[bool]] = {}  # by name, and since when it is as it is
 
-    def died_at(self, slot: Slot) -> str:
-        """Note that a worker has died; return the definition that is at fault, if that is proved by now."""
+    def died_at(self, slot: Slot, by_others: bool) -> str:
+        """Note that a worker has died; return the definition that is at fault, if that is proved by now.
+
+        Parameters
+        ----------
+        by_others : bool
+            Whether somebody may have ended it.
+        """
         registry = self._state.registry
         name = self._state.installing(slot.life)
         record = registry.records.get(name)
         if record is None or record.broken is not None or self.is_held(name):
             return ""
-        revision = name, registry.changed_at(name)
-        deaths = self._deaths[revision] = self._deaths.get(revision, 0) + 1
-        if deaths < _PROOF:
+        deaths = self._deaths.setdefault((name, registry.changed_at(name)), [])
+        deaths.append(by_others)
+        if deaths.count(False) < _PROOF and len(deaths) < _PROOF_OF_ALL:
             return ""
         self._deaths.clear()
         return name
+
+    def clear(self, epoch: int) -> None:
+        """Note that a worker holds an epoch: no definition that was in force then is at fault."""
+        self._deaths = {revision: each for revision, each in self._deaths.items() if revision[1] > epoch}
 
     def is_held(self, name: str) -> bool:
         """Whether any worker holds the revision in force: then it is not the definition that is at fault."""
