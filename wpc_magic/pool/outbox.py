@@ -66,7 +66,8 @@ class Outbox:
         if link.watched or link.owner is not None or link.loops:
             return
         # Who makes a call most likely comes and waits for it here. Where that is not so, somebody must look.
-        if maker is None or len(link.slot.sent) > 1 or self._core.dispatch.queued or maker.is_awaited:
+        awaited = self._core.dispatch.is_awaited(link.slot)  # by calls that are queued
+        if maker is None or len(link.slot.sent) > 1 or awaited or maker.is_awaited:
             self._watch.take_back(link)
         else:
             link.expect(maker)

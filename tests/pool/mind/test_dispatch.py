@@ -331,6 +331,19 @@ def test_a_call_for_a_worker_that_has_failed_is_refused():
     world.answer_all([world.submit("f")])
 
 
+def test_the_answer_of_a_worker_is_awaited_by_calls_that_it_may_run_and_by_no_others():
+    world = make(2)
+    awaited = world.core.dispatch.is_awaited
+    first, second = (world.core.state.slots[number] for number in (1, 2))
+    world.submit("f", worker_id=1)
+    assert (awaited(first), awaited(second)) == (False, False)
+    world.submit("f", worker_id=1)
+    assert (awaited(first), awaited(second)) == (True, False)
+    world.submit("f")
+    world.submit("f")
+    assert (awaited(first), awaited(second)) == (True, True)
+
+
 def test_pinned_calls_wait_while_their_worker_restarts():
     world = make(2)
     world.die(1)

@@ -482,6 +482,10 @@ class Dispatch:
                 self._state.finish(call, _gone(call, slot))
         slot.pinned.clear()
 
+    def is_awaited(self, slot: Slot) -> bool:
+        """Tell whether calls are queued that this slot may run."""
+        return bool(self._queue or slot.pinned)
+
     def unpinned(self) -> int:
         """Return how many calls are queued that any slot may run now."""
         pinned = sum(not call.ended for slot in self._state.slots.values() for call in slot.pinned)
