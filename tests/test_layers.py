@@ -40,6 +40,13 @@ RULES = [
         only=(STANDARD - HANDS)
         | {f"wpc_magic.pool.{each}" for each in ("mind", "checks", "errors", "options")},
     ),
+    Rule(
+        "wpc_magic.pool.hands",
+        never={
+            f"wpc_magic.pool.{each}"
+            for each in ("api", "definitions", "driver", "local", "mapping", "procedures", "workers")
+        },
+    ),
     Rule("wpc_magic.pool.worker", only=STANDARD | WORKER_SEES, lazily={"cloudpickle", "tblib"}),
     Rule(
         "wpc_magic.pool.wire",

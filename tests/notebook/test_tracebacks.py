@@ -90,7 +90,7 @@ def test_an_interrupt_that_ends_a_wait_is_shown_with_the_callers_lines_only(plai
     plain.put_in()
     try:
         with pytest.raises(KeyboardInterrupt) as told:
-            types.FunctionType(wait.__code__, {**globals(), "__name__": "wpc_magic.pool.waiters"})()
+            types.FunctionType(wait.__code__, {**globals(), "__name__": "wpc_magic.pool.hands.waiters"})()
     finally:
         plain.take_out()
     shown = "".join(told.value._render_traceback_())  # type: ignore[attr-defined]

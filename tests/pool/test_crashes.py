@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.pool.conftest import Door
-from wpc_magic.pool.crash import LastWords, OutOfMemory
 from wpc_magic.pool.errors import WorkerCrashedError
-from wpc_magic.pool.texts import OutputText
+from wpc_magic.pool.hands.crash import OutOfMemory
+from wpc_magic.pool.hands.texts import LastWords, OutputText
 from wpc_magic.pool.wire.page import PEAK
 
 SOURCE = """

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wpc_magic.pool import WorkerProcedureCall
-from wpc_magic.pool.texts import OutputText
+from wpc_magic.pool.hands.texts import OutputText
 
 FUNCTIONS = """
 def says(*words, end="\\n"):

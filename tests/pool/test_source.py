@@ -25,7 +25,7 @@ from wpc_magic.pool.errors import (
     OptionError,
     UnknownNameError,
 )
-from wpc_magic.pool.mind.analysis import Fix
+from wpc_magic.pool.mind.analysis.cell import Fix
 from wpc_magic.pool.source import FunctionDraft, draft_cell, draft_function, look_in, sha1_of
 from wpc_magic.pool.wire.protocol import Dependency, Function, Install
 from wpc_magic.pool.worker.cells import PREFIX, load_cell

@@ -16,9 +16,9 @@ import pytest
 from tests.pool.conftest import PATIENCE_S, Door
 from tests.pool.test_stopping import SOURCE, Begun
 from wpc_magic import WorkerProcedureCall
-from wpc_magic.pool import stacks
 from wpc_magic.pool.errors import CallTimeoutError, NotRunningError, OptionError
-from wpc_magic.pool.seen import Seen, parse_dump, show
+from wpc_magic.pool.hands import stacks
+from wpc_magic.pool.hands.seen import Seen, parse_dump, show
 from wpc_magic.pool.wire.protocol import Stack
 
 MORE = """

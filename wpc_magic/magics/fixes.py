@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wpc_magic.pool.mind.missing import Fix
+    from wpc_magic.pool.mind.analysis.missing import Fix
 
 __all__ = ["magic_line"]
 

@@ -22,8 +22,8 @@ from .errors import (
     RequirementMissingError,
 )
 from .local import LocalDefinitions
+from .mind.analysis.missing import Fix, python_line
 from .mind.core import Core
-from .mind.missing import Fix, python_line
 from .mind.registry import Kind, Record
 from .mind.snapshot import ConstantInfo, DependencyInfo, FunctionInfo
 from .options import CallOptions, check_name, did_you_mean

@@ -39,26 +39,26 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from .callbacks import Callbacks
-from .changes import Changes
-from .crash import OutOfMemory, crash_of
 from .errors import NestedCallError, PoolStateError, PoolStoppedError, SaturatedError, StartError
 from .futures import CallFuture
-from .gates import Gates
-from .inbox import Inbox, settle
+from .hands.callbacks import Callbacks
+from .hands.changes import Changes
+from .hands.crash import OutOfMemory, crash_of
+from .hands.gates import Gates
+from .hands.inbox import Inbox, settle
+from .hands.link import Link
+from .hands.memory import Memory
+from .hands.outbox import Outbox
+from .hands.stacks import Stacks
+from .hands.texts import Texts
+from .hands.waiters import Waiters
+from .hands.watch import Watch
 from .interrupts import Interrupts, free, hold
-from .link import Link
-from .memory import Memory
 from .mind import effects
 from .mind.calls import Call
 from .mind.core import Core
 from .options import PoolOptions
-from .outbox import Outbox
 from .process import WorkerProcess
-from .stacks import Stacks
-from .texts import Texts
-from .waiters import Waiters
-from .watch import Watch
 from .wire import protocol
 
 __all__ = ["Driver", "Surroundings"]

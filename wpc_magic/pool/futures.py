@@ -16,7 +16,7 @@ from .wire.codec import decode
 from .worker.failure import revive
 
 if TYPE_CHECKING:
-    from .link import Link
+    from .hands.link import Link
     from .mind.calls import Call
 
 __all__ = ["CallFuture", "Waiting", "leave_alone"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import reduce
 from types import CodeType, FunctionType, ModuleType
 
-from .mind.missing import Fix
+from .mind.analysis.missing import Fix
 from .worker.cells import PREFIX
 
 __all__ = ["code_names", "is_pool", "look_in", "reference", "variables"]

@@ -23,9 +23,9 @@ from types import FunctionType
 from typing import Any
 
 from .errors import DefinitionError, OptionError, UnknownNameError
-from .mind.analysis import Analysis, CellFunction, Fix, analyse, looked_up_names, python_line
-from .mind.missing import ALWAYS_THERE, find_fix, sentence
-from .mind.syntax import normalise
+from .mind.analysis.cell import Analysis, CellFunction, Fix, analyse, looked_up_names, python_line
+from .mind.analysis.missing import ALWAYS_THERE, find_fix, sentence
+from .mind.analysis.syntax import normalise
 from .objects import code_names, is_pool, look_in, reference, variables
 from .options import check_name
 from .text import FUTURE, own_text, text_of, unindent, unwrap

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 
-from .mind.syntax import normalise
+from .mind.analysis.syntax import normalise
 from .objects import is_pool, variables
 
 __all__ = ["FUTURE", "own_text", "text_of", "unindent", "unwrap"]

@@ -10,10 +10,10 @@ from typing import Any, overload
 from .checks import check_callable, check_flag, check_workers
 from .driver import Driver, Surroundings
 from .errors import NestedCallError, OptionError, PoolStateError, PoolStoppedError, StartError
+from .hands.texts import OutputText, write_out
 from .mind.events import WorkerEvent
 from .mind.snapshot import WorkerHealth
 from .options import PoolOptions, check_count
-from .texts import OutputText, write_out
 
 __all__ = ["Workers", "usable_cores"]
 

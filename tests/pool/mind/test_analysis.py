@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from wpc_magic.magics.fixes import magic_line
 from wpc_magic.pool.errors import DefinitionError, DefinitionSyntaxError, OptionError, UnknownNameError
-from wpc_magic.pool.mind.analysis import Analysis, Fix, analyse, looked_up_names, python_line
-from wpc_magic.pool.mind.names import read_names
+from wpc_magic.pool.mind.analysis.cell import Analysis, Fix, analyse, looked_up_names, python_line
+from wpc_magic.pool.mind.analysis.names import read_names
 
 
 def read(source: str, *names: str, **options) -> Analysis:

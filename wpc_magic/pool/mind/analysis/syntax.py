@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from ..errors import DefinitionSyntaxError
+from ...errors import DefinitionSyntaxError
 
 __all__ = ["normalise", "parse"]
 

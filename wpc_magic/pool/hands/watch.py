@@ -15,9 +15,9 @@ import os
 import selectors
 from collections.abc import Callable
 
+from ..wire.channel import Channel
 from .gates import LONGEST_S
 from .link import Link
-from .wire.channel import Channel
 
 __all__ = ["LEFT_S", "Watch"]
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from .errors import RequirementMissingError
+from ..errors import RequirementMissingError
+from ..mind.core import Core
+from ..mind.registry import Change, Kind, Record
+from ..mind.rollout import Rollout
+from ..wire.blocks import Block
+from ..wire.placed import Placed
 from .gates import Gates
 from .memory import Memory
-from .mind.core import Core
-from .mind.registry import Change, Kind, Record
-from .mind.rollout import Rollout
-from .wire.blocks import Block
-from .wire.placed import Placed
 
 __all__ = ["Changes"]
 

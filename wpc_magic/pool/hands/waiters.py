@@ -7,10 +7,10 @@ from _thread import allocate_lock
 from collections.abc import Callable
 from typing import Any
 
-from .futures import CallFuture
+from ..futures import CallFuture
+from ..interrupts import Interrupts, free, hold
 from .gates import moment, time_left
 from .inbox import Inbox
-from .interrupts import Interrupts, free, hold
 from .link import Link
 from .texts import Texts
 from .watch import Watch

@@ -9,13 +9,13 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .wire.protocol import Stack
+from ..wire.protocol import Stack
 
 __all__ = ["Seen", "parse_dump", "show"]
 
 Frame = tuple[str, int, str]
 
-_OURS = str(Path(__file__).resolve().parents[1]) + os.sep
+_OURS = str(Path(__file__).resolve().parents[2]) + os.sep
 _TASKS = os.path.join("pool", "worker", "tasks.py")
 _THREAD = re.compile(r"^(Current thread|Thread) 0x\w+ ?(?:\[(.*)\] )?\(most recent call first\):$")
 _FRAME = re.compile(r'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')

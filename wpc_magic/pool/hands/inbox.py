@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..mind.calls import Call
+from ..mind.core import Core
+from ..mind.events import ErrorInfo
+from ..wire import protocol
+from ..wire.channel import BadFrame, Frame
+from ..wire.page import ANSWERED
+from ..wire.placed import Placed
+from ..wire.protocol import ERROR, VALUE
+from ..wire.received import BadMessage, read_failure, read_message
 from .link import Link
-from .mind.calls import Call
-from .mind.core import Core
-from .mind.events import ErrorInfo
 from .texts import OutputText, Texts
 from .watch import Watch
-from .wire import protocol
-from .wire.channel import BadFrame, Frame
-from .wire.page import ANSWERED
-from .wire.placed import Placed
-from .wire.protocol import ERROR, VALUE
-from .wire.received import BadMessage, read_failure, read_message
 
 _ANSWERS = (VALUE, ERROR)
 

@@ -3,53 +3,20 @@
 from __future__ import annotations
 
 import signal
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..wire.page import PEAK
 from .seen import Seen, parse_dump
-from .wire.page import PEAK
 
 if TYPE_CHECKING:
+    from ..mind.calls import Call
     from .link import Link
-    from .mind.calls import Call
 
-__all__ = ["Crash", "LastWords", "OutOfMemory", "crash_of"]
+__all__ = ["Crash", "OutOfMemory", "crash_of"]
 
-_KEPT = 4000  # characters of what a worker has printed last
-_LINES = 20
 _FRESH_S = 5.0
-
-
-class LastWords:
-    r"""The last that the calls of a worker have printed.
-
-    Examples
-    --------
-    >>> words = LastWords()
-    >>> words.add(7, "one\ntwo\n")
-    >>> words.add(8, "three\n")
-    >>> words.of(7)
-    'one\ntwo\n'
-    """
-
-    def __init__(self) -> None:
-        self._texts: deque[tuple[int | None, str]] = deque()
-        self._size = 0
-
-    def add(self, call_id: int | None, text: str) -> None:
-        """Take a text."""
-        text = text[-_KEPT:]
-        self._texts.append((call_id, text))
-        self._size += len(text)
-        while self._size > _KEPT:
-            self._size -= len(self._texts.popleft()[1])
-
-    def of(self, call_id: int) -> str:
-        """Return the last lines that a call has printed."""
-        text = "".join(text for whose, text in self._texts if whose == call_id)
-        return "".join(text.splitlines(keepends=True)[-_LINES:])
 
 
 class OutOfMemory:

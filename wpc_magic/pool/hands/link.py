@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from .crash import LastWords
-from .mind.core import ProcessFacts
-from .mind.slots import Slot
-from .process import WorkerProcess
-from .wire.blocks import Receiver, Sender
-from .wire.channel import Channel
+from ..mind.core import ProcessFacts
+from ..mind.slots import Slot
+from ..process import WorkerProcess
+from ..wire.blocks import Receiver, Sender
+from ..wire.channel import Channel
+from .texts import LastWords
 
 if TYPE_CHECKING:
-    from .futures import CallFuture
+    from ..futures import CallFuture
 
 __all__ = ["Link"]
 

@@ -8,7 +8,7 @@ import sys
 import types
 from collections.abc import Callable, Collection
 
-from ..options import RESERVED, did_you_mean
+from ...options import RESERVED, did_you_mean
 
 __all__ = ["ALWAYS_THERE", "Fix", "find_fix", "python_line", "sentence"]
 

@@ -14,8 +14,8 @@ import ast
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from ..errors import DefinitionError, UnknownNameError
-from ..options import check_name, did_you_mean
+from ...errors import DefinitionError, UnknownNameError
+from ...options import check_name, did_you_mean
 from .bindings import FunctionNode
 from .missing import ALWAYS_THERE, Fix, find_fix, python_line, sentence
 from .names import ModuleNames, Part, Use, read_names

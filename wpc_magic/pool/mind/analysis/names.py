@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from ..errors import DefinitionSyntaxError
+from ...errors import DefinitionSyntaxError
 from .bindings import Bindings, Comprehension, FunctionNode, all_arguments, last_word, never_runs
 
 __all__ = ["ModuleNames", "Part", "Use", "read_names"]

@@ -9,7 +9,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["OutputText", "Texts", "write_out"]
+__all__ = ["LastWords", "OutputText", "Texts", "write_out"]
+
+_KEPT = 4000  # characters of what a worker has printed last
+_LINES = 20
 
 
 class OutputText(NamedTuple):
@@ -90,3 +93,33 @@ class Texts:
                     pass
         finally:
             self._by = 0
+
+
+class LastWords:
+    r"""The last that the calls of a worker have printed.
+
+    Examples
+    --------
+    >>> words = LastWords()
+    >>> words.add(7, "one\ntwo\n")
+    >>> words.add(8, "three\n")
+    >>> words.of(7)
+    'one\ntwo\n'
+    """
+
+    def __init__(self) -> None:
+        self._texts: deque[tuple[int | None, str]] = deque()
+        self._size = 0
+
+    def add(self, call_id: int | None, text: str) -> None:
+        """Take a text."""
+        text = text[-_KEPT:]
+        self._texts.append((call_id, text))
+        self._size += len(text)
+        while self._size > _KEPT:
+            self._size -= len(self._texts.popleft()[1])
+
+    def of(self, call_id: int) -> str:
+        """Return the last lines that a call has printed."""
+        text = "".join(text for whose, text in self._texts if whose == call_id)
+        return "".join(text.splitlines(keepends=True)[-_LINES:])

@@ -8,7 +8,7 @@ from _thread import allocate_lock
 from collections.abc import Callable
 from typing import Any
 
-from .interrupts import Interrupts
+from ..interrupts import Interrupts
 
 __all__ = ["LONGEST_S", "Gates", "moment", "time_left"]
 

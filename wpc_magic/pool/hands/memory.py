@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from .wire.blocks import FOREVER, LEAST, Block, Store, needed
-from .wire.placed import Placed
+from ..wire.blocks import FOREVER, LEAST, Block, Store, needed
+from ..wire.placed import Placed
 
 if TYPE_CHECKING:
+    from ..options import PoolOptions
     from .link import Link
-    from .options import PoolOptions
 
 __all__ = ["Memory"]
 

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from .errors import NotRunningError
+from ..errors import NotRunningError
+from ..mind import effects
+from ..mind.core import Core
+from ..wire import dump
+from ..wire.page import ANSWERED, BEGUN, DUMPS
+from ..wire.protocol import Stack
 from .inbox import settle
-from .mind import effects
-from .mind.core import Core
 from .seen import Seen, parse_dump
-from .wire import dump
-from .wire.page import ANSWERED, BEGUN, DUMPS
-from .wire.protocol import Stack
 
 if TYPE_CHECKING:
+    from ..mind.slots import Slot
     from .link import Link
-    from .mind.slots import Slot
     from .outbox import Outbox
 
 __all__ = ["Stacks"]

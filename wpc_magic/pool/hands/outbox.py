@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from .futures import CallFuture
+from ..futures import CallFuture
+from ..mind import effects
+from ..mind.calls import Call
+from ..mind.core import Core
+from ..wire import protocol
+from ..wire.channel import frame, placed_frame
+from ..wire.codec import pack
 from .link import Link
-from .mind import effects
-from .mind.calls import Call
-from .mind.core import Core
 from .watch import Watch
-from .wire import protocol
-from .wire.channel import frame, placed_frame
-from .wire.codec import pack
 
 __all__ = ["Outbox"]
 
