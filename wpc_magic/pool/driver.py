@@ -168,18 +168,36 @@ class Driver:
         ------
         PoolStateError
             If they are running.
+        StartError
+            If this process has no descriptor, or no thread, left for them.
         """
         with Interrupts(), self.lock:
             self.core.supervisor.start(count, time.monotonic())
             self.surroundings = surroundings
             self._over = False
-            self.memory.set_up(self._state.options)
-            self._out_of_memory = OutOfMemory()
-            self._watch.open()
-            self._apply()
             # It lives as long as the workers: on Linux they end with the thread that started them.
-            self._thread = threading.Thread(target=self._run, name="wpc-driver", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="wpc-driver", daemon=True)
+            try:
+                self.memory.set_up(self._state.options)
+                self._out_of_memory = OutOfMemory()
+                self._watch.open()
+                thread.start()  # its first step waits for the lock
+            except (OSError, RuntimeError) as error:
+                self._watch.close()
+                why = f"the workers could not be started: {error}"
+                self._undo_start(why)
+                raise StartError(why) from error
+            self._thread = thread
+            self._apply()
+
+    def _undo_start(self, why: str) -> None:
+        """Have the mind know that none of the processes was started. Under the lock."""
+        self.core.supervisor.stop(time.monotonic())
+        self._apply()
+        spawns, self._spawns = self._spawns, []
+        for spawn in spawns:
+            self.core.supervisor.not_spawned(spawn.slot, spawn.life, why, time.monotonic())
+        self._apply()
 
     def begin_stop(self) -> threading.Thread | None:
         """Begin to stop the workers; return the thread that ends when everything is gone."""

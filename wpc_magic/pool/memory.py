@@ -22,7 +22,10 @@ _SHORT = 95.0  # percent in use: then none is kept
 
 
 def _percent() -> float:
-    return psutil.virtual_memory().percent
+    try:
+        return psutil.virtual_memory().percent
+    except OSError:  # no descriptor is left to look with
+        return 0.0
 
 
 class Memory:
