@@ -432,6 +432,41 @@ def test_a_loop_that_ends_while_calls_run_leaves_nothing_broken(pool: WorkerProc
     assert future.cancelled(), "asyncio.run cancels what is left, and that ends the call"
 
 
+def test_a_loop_that_is_closed_while_a_call_runs_keeps_no_channel_open(make_pool: Any, door: Any) -> None:
+    pool = make_pool(1)
+    future = pool.call.held(door.path, "ended")
+    visit = door.wait()
+
+    async def wait_for_nothing() -> None:
+        future.wait_in(asyncio.get_running_loop())
+
+    asyncio.run(wait_for_nothing())
+    visit.let_go()
+    assert future.result() == "ended"
+    pool.stop_workers()  # and the test finds that all descriptors are closed
+
+
+def test_who_asks_again_and_again_adds_nothing_to_a_future(make_pool: Any, door: Any) -> None:
+    pool = make_pool(1, FUNCTIONS)
+    pool.call.held(door.path)
+    visit = door.wait()
+    future = pool.call.double(21)
+    for _ in range(10):
+        with pytest.raises(TimeoutError):
+            future.result(timeout=0)
+    assert list(future.wakes) == []
+
+    async def ask() -> None:
+        for _ in range(10):
+            waiter = future.wait_in(asyncio.get_running_loop())
+            waiter.cancel()
+        assert len(future.loops) == 1
+
+    asyncio.run(ask())
+    visit.let_go()
+    assert future.result() == 42
+
+
 def test_several_loops_and_many_threads_wait_at_once(pool: WorkerProcedureCall) -> None:
     async def gather(start: int) -> list[int]:
         return await asyncio.gather(*(pool.call.double(n) for n in range(start, start + 150)))
