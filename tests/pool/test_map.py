@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import queue
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.pool.conftest import PATIENCE_S
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import (
     ArgumentsNotSerializableError,
@@ -76,6 +78,17 @@ def test_results_come_in_the_order_of_the_items(pool: WorkerProcedureCall) -> No
 def test_results_come_as_they_are_there(pool: WorkerProcedureCall) -> None:
     found = list(pool.map("double", range(10_000), ordered=False))
     assert sorted(found) == [2 * n for n in range(10_000)]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_map_may_be_made_where_futures_call_back(pool: WorkerProcedureCall, ordered: bool) -> None:
+    found: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
+
+    def go_on(future: Any) -> None:
+        found.put(sorted(pool.map("double", range(future.result()), ordered=ordered)))
+
+    pool.call.double(50).add_done_callback(go_on)
+    assert found.get(timeout=PATIENCE_S) == [2 * n for n in range(100)]
 
 
 def test_what_is_ready_comes_before_an_item_that_is_not(pool: WorkerProcedureCall, door: Any) -> None:

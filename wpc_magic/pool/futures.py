@@ -279,6 +279,17 @@ class CallFuture(Future[Any]):
                 return
         _call(fn, self)
 
+    def when_ended(self, take: Callable[[CallFuture], object]) -> None:
+        """Have `take` called with this future by whoever ends it, or at once here.
+
+        It must not wait, and not run a user's code: the driver's lock is held.
+        """
+        with self._condition:
+            if not self.ended:
+                self._waiters.append(_Taker(take))
+                return
+        take(self)
+
     def _run_callbacks(self) -> None:
         for fn in self.__dict__.pop("_callbacks", ()):
             _call(fn, self)
@@ -339,6 +350,14 @@ class _Waiters(list[Any]):
         if not isinstance(waiter.event, QuietEvent):  # nobody has waited for it yet
             waiter.event = QuietEvent()
         super().append(waiter)
+
+
+class _Taker:
+    """What `concurrent.futures` calls a waiter: it is told how a future has ended."""
+
+    def __init__(self, take: Callable[[CallFuture], object]) -> None:
+        self.event = QuietEvent()
+        self.add_result = self.add_exception = self.add_cancelled = take
 
 
 class _Ended:

@@ -167,7 +167,7 @@ class _Chunks:
             self._back = []
             self._sent[future] = first
             if self._arrived is not None:
-                future.add_done_callback(self._arrived.put)  # type: ignore[arg-type]
+                future.when_ended(self._arrived.put)
 
     def _size(self) -> int:
         if self._chunk_size is not None:
