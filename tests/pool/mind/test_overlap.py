@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.pool.mind.harness import World
-from wpc_magic.pool.errors import MemoryLimitError, WorkerCrashedError
+from wpc_magic.pool.errors import MemoryLimitError, NoWorkerError, WorkerCrashedError
 
 
 def make(count=1, **options):
@@ -64,6 +64,20 @@ def test_a_call_for_that_worker_alone_that_comes_back_from_the_old_one_runs_in_t
     assert isinstance(world.ended[calls[0].id], WorkerCrashedError)
     assert list(world.workers[1].running.values()) == [calls[1]]
     assert world.slot(1).deaths == 0
+
+
+def test_a_call_for_that_worker_alone_is_not_tried_again_where_the_new_one_has_failed_for_good():
+    world = World(2, max_restarts_per_worker=0)
+    world.define("f", retries=1)
+    call = world.submit("f", worker_id=1)
+    world.run()
+    old = world.workers[1]
+    world.restart(1, drain=True)
+    world.run()
+    world.die(1)
+    assert world.states() == ["failed", "ready"]
+    world.die(old)
+    assert isinstance(world.ended[call.id], NoWorkerError)
 
 
 def test_of_several_one_after_another_is_taken_over_from():
