@@ -192,6 +192,35 @@ def test_the_last_call_that_a_process_may_have_has_another_one_come():
     assert event.details["reason"] == "it was sent 3 calls (max_calls_per_worker=3)"
 
 
+def test_a_process_that_has_come_by_itself_is_not_recycled_for_what_the_one_before_it_had():
+    world = World(1, max_calls_per_worker=2)
+    world.define("f")
+    world.answer_all([world.submit("f")])
+    world.submit("f")
+    world.spawn(why="no memory")
+    world.advance(0.1)
+    world.spawn(why="no memory")  # it is tried again in 0.2 s
+    world.die(1)
+    world.advance(0.1)
+    world.run()
+    assert world.states() == ["ready"]
+    world.live(20.0)
+    assert "worker_recycled" not in world.names()
+
+
+def test_a_restart_that_was_asked_for_is_done_with_a_process_that_has_come_by_itself():
+    world = make(2)
+    world.restart(1, drain=True)
+    world.restart(2, drain=True)  # it waits for the first
+    world.die(2)
+    world.advance(0.1)
+    while len(world.spawns) > 1:  # the process of the first is not there yet
+        world.spawn(world.spawns[1])
+    world.run()
+    assert world.core.is_settled()
+    assert world.names(2).count("worker_spawned") == 1
+
+
 def test_a_limit_that_is_set_later_holds_from_the_next_look_on():
     world = make()
     for _ in range(3):

@@ -388,7 +388,7 @@ class Dispatch:
             self._retries.wait(call, now)
 
     def _take_off(self, call: Call) -> Slot | None:
-        """Take a call off the slot that has it; return the only one that may run it now, if there is only one.
+        """Take a call off the slot that has it; return the only one that may run it, if there is only one.
 
         It is the seat's, also where its process has been taken over from meanwhile.
         """
