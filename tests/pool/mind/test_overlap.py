@@ -296,6 +296,19 @@ def test_as_many_wake_as_calls_wait():
     assert [world.where(call) for call in calls] == [1, 2, 3]
 
 
+def test_as_many_wake_as_are_to_be_ready_at_least():
+    world = make(4, idle_timeout_ms=5_000, max_restarts_per_worker=0)
+    world.live(30.0)
+    assert world.states() == ["ready", "resting", "resting", "resting"]
+    state = world.core.state
+    state.options = state.options.replace({"min_workers": 2})
+    world.live(30.0)
+    assert world.states() == ["ready", "ready", "resting", "resting"]
+    world.die(1)
+    world.live(30.0)
+    assert world.states() == ["failed", "ready", "ready", "resting"]
+
+
 def test_another_one_wakes_where_the_first_does_not_come_up():
     world = make(3, idle_timeout_ms=5_000, min_workers=0, restart_base_delay_ms=5_000)
     world.live(30.0)

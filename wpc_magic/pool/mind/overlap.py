@@ -108,7 +108,7 @@ class Overlap:
             self._next()
 
     def renewed(self, number: int) -> None:
-        """Note that the process at a place is gone, and another one comes anyway: what was asked for is done."""
+        """Note that a process has died, and another one comes anyway: what was asked for is done."""
         self._waiting.pop(number, None)
         self._delayed.pop(number, None)
 
