@@ -293,6 +293,21 @@ class Driver:
             yield self.core, time.monotonic()
             self._apply()
 
+    def configure(self, options: PoolOptions) -> None:
+        """Put options into force, here and in the workers."""
+        with self.deciding() as (core, _):
+            before, core.state.options = core.state.options, options
+            core.state.events.resize(options.event_history)
+            blocks = before.block_memory_mb, before.blocks_in
+            if self._thread is not None and blocks != (options.block_memory_mb, options.blocks_in):
+                self.memory.set_up(options)
+                for link in self._links.values():
+                    self._tell_of_blocks(link)
+
+    def _tell_of_blocks(self, link: Link) -> None:
+        store = self.memory.store
+        self._outbox.tell(link, protocol.Blocks(store.limit, store.in_memory))
+
     def facts(self) -> dict[int, Any]:
         """Return what the machine says of each worker. Under the lock."""
         serves = self.core.state.serves
@@ -389,7 +404,7 @@ class Driver:
         finally:
             with self.lock:
                 self._watch.close()
-                self.memory.store.trim(0.0)
+                self.memory.close()
                 self._thread = None
                 if self._refusal is None:
                     self.gates.open()
@@ -470,7 +485,7 @@ class Driver:
                 link = self._links[slot.life] = Link(process, slot)
                 self._watch.add(link)
                 self._outbox.tell(link, protocol.Setup(slot.id, self.name, around.path))
-                self._outbox.tell(link, protocol.Blocks(self.memory.store.limit, self.memory.store.in_memory))
+                self._tell_of_blocks(link)
                 self.core.supervisor.spawned(slot.id, slot.life, process.pid, now)
             self._apply()
 

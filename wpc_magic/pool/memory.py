@@ -50,6 +50,11 @@ class Memory:
         self.store.limit = psutil.virtual_memory().total // 4 if megabytes is None else megabytes << 20
         self.store.in_memory = options.blocks_in == "memory"
 
+    def close(self) -> None:
+        """Keep nothing: what is in use still goes as soon as it is not."""
+        self.store.limit = 0
+        self.store.trim(0.0)
+
     def place_constant(self, buffers: Sequence[Any], options: PoolOptions) -> tuple[Block | None, Any]:
         """Return memory with copies of a constant's buffers, and what workers are told of it."""
         size = needed(buffers)

@@ -44,7 +44,7 @@ class Rest:
     def look(self, now: float) -> None:
         """Have those rest that have been idle for long, from the highest number down; or wake some.
 
-        Fewer than are to be ready at least may be left where that was changed, or another has failed for good.
+        Fewer than are to be ready at least are left where that was changed, or another has failed for good.
         """
         state = self._state
         if state.resting:
