@@ -296,7 +296,9 @@ class Sender:
         try:
             rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _FD.pack(block.fd))
             self._sock.sendmsg([_LEASE.pack(lease)], [rights])
-        except OSError:  # too many are under way, or the receiver is gone
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the receiver is gone: nothing is worth a copy any more
+        except OSError:  # too many are under way
             return None
         if lease < FOREVER:
             block.hold()
