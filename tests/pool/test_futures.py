@@ -142,6 +142,34 @@ def test_whoever_asks_gets_the_same_object(pool: WorkerProcedureCall) -> None:
     assert bad.exception() is bad.exception()
 
 
+def test_who_asks_while_another_thread_lets_go_of_the_answer_gets_the_same_object(
+    pool: WorkerProcedureCall,
+) -> None:
+    """Just after one thread has seen that there is no outcome yet, the other asks, and has one."""
+    future = pool.call.double([1])
+    concurrent.futures.wait([future])
+    looks = 0
+
+    class Overtaken(CallFuture):
+        @property
+        def _outcome(self) -> Any:  # type: ignore[override]
+            nonlocal looks
+            looks += 1
+            seen = self.__dict__["_outcome"]
+            if looks == 2:
+                with concurrent.futures.ThreadPoolExecutor(1) as threads:
+                    threads.submit(self.result).result()
+            return seen
+
+        @_outcome.setter
+        def _outcome(self, outcome: Any) -> None:
+            self.__dict__["_outcome"] = outcome
+
+    future.__class__ = Overtaken
+    assert future.result() == [1, 1]
+    assert future.result() is future.result()
+
+
 def test_a_call_that_runs_is_running_until_it_has_ended(pool: WorkerProcedureCall, door: Any) -> None:
     future = pool.call.held(door.path, 1)
     visit = door.wait()

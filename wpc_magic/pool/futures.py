@@ -241,9 +241,9 @@ class CallFuture(Future[Any]):
             self._driver.wait(self, timeout)  # also where it has ended: what it printed is shown first
             if not self.ended:
                 raise TimeoutError(f"{self.call} has not ended after {timeout} s; it goes on")
+        answer = self._answer  # first: another thread that asks notes the outcome, and then lets go of this
         outcome = self._outcome
         if outcome is None:
-            answer = self._answer
             if answer is None:
                 return False, CancelledError(f"{self.call} was cancelled")
             outcome = (False, answer) if isinstance(answer, BaseException) else self._decode(answer)
