@@ -393,7 +393,7 @@ class Server:
             return True
         if self._tasks is None or self._tasks.stepping() not in self._interrupting:
             return False
-        # A step of its coroutine, or of a task of that, does not come back to the loop, which would cancel it.
+        # A step of its coroutine, or of a task of that, keeps the loop from cancelling it.
         name = str(at.f_globals.get("__name__", "")) if at is not None else ""
         return not name.startswith((_PACKAGE, "asyncio."))
 

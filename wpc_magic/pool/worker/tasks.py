@@ -101,7 +101,7 @@ class Tasks:
         return self._running.get(task, 0) if task is not None else 0
 
     def stepping(self) -> int:
-        """Return what `now` does; for a task that a coroutine has made, the call of that. In the loop's thread."""
+        """Return the same also for a task that the coroutine has made. In the loop's thread only."""
         return self.tag.get() if asyncio.tasks.current_task(self._loop) is not None else 0
 
     def cancel_soon(self, seq: int) -> None:
