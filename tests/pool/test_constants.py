@@ -222,6 +222,16 @@ def test_the_memory_of_a_large_constant_goes_with_its_definition(make_pool: Any)
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what a process has mapped")
+def test_there_may_be_more_large_constants_than_descriptors_under_way(make_pool: Any) -> None:
+    pool = make_pool(0, "def sizes(names): return [len(wpc_constant(name)) for name in names]")
+    names = [f"LARGE_{n}" for n in range(400)]
+    for n, name in enumerate(names):
+        pool.define_worker_constant(name=name, value=bytes(140_000 + n))
+    pool.start_workers(1)
+    assert pool.call.sizes(names).result() == [140_000 + n for n in range(400)]
+    assert [event.event_name for event in pool.events() if event.severity == "error"] == []
+
+
 def test_a_worker_that_runs_nothing_does_not_keep_every_value_that_a_constant_had(make_pool: Any) -> None:
     pool = make_pool(1)
     (worker,) = pool.snapshot().workers

@@ -136,6 +136,25 @@ def test_redefinition_is_visible_at_once_to_every_later_call(pool: WorkerProcedu
     assert info.revision == 30
 
 
+def test_a_name_may_be_looked_up_while_another_thread_defines(make_pool: Any) -> None:
+    pool = make_pool(0, "def f(): pass\ndef g(): pass")
+
+    class Seen(str):
+        """While it is looked at, the other thread looks up a name."""
+
+        def __ne__(self, other: object) -> bool:
+            assert pool.call.g
+            return str(self) != other
+
+        __hash__ = str.__hash__
+
+    found = pool.call.f
+    del vars(pool.call)["f"]
+    vars(pool.call)[Seen("f")] = found
+    pool.define_worker_functions("def f(): return 1")
+    assert "f" not in vars(pool.call)
+
+
 def test_a_definition_in_one_thread_and_calls_in_others_never_meet_half_a_change(
     pool: WorkerProcedureCall,
 ) -> None:

@@ -142,6 +142,34 @@ def test_whoever_asks_gets_the_same_object(pool: WorkerProcedureCall) -> None:
     assert bad.exception() is bad.exception()
 
 
+def test_who_asks_while_another_thread_lets_go_of_the_answer_gets_the_same_object(
+    pool: WorkerProcedureCall,
+) -> None:
+    """Just after one thread has seen that there is no outcome yet, the other asks, and has one."""
+    future = pool.call.double([1])
+    concurrent.futures.wait([future])
+    looks = 0
+
+    class Overtaken(CallFuture):
+        @property
+        def _outcome(self) -> Any:  # type: ignore[override]
+            nonlocal looks
+            looks += 1
+            seen = self.__dict__["_outcome"]
+            if looks == 2:
+                with concurrent.futures.ThreadPoolExecutor(1) as threads:
+                    threads.submit(self.result).result()
+            return seen
+
+        @_outcome.setter
+        def _outcome(self, outcome: Any) -> None:
+            self.__dict__["_outcome"] = outcome
+
+    future.__class__ = Overtaken
+    assert future.result() == [1, 1]
+    assert future.result() is future.result()
+
+
 def test_a_call_that_runs_is_running_until_it_has_ended(pool: WorkerProcedureCall, door: Any) -> None:
     future = pool.call.held(door.path, 1)
     visit = door.wait()
@@ -430,6 +458,41 @@ def test_a_loop_that_ends_while_calls_run_leaves_nothing_broken(pool: WorkerProc
     future = asyncio.run(main())
     assert pool.call.double(1).result() == 2
     assert future.cancelled(), "asyncio.run cancels what is left, and that ends the call"
+
+
+def test_a_loop_that_is_closed_while_a_call_runs_keeps_no_channel_open(make_pool: Any, door: Any) -> None:
+    pool = make_pool(1)
+    future = pool.call.held(door.path, "ended")
+    visit = door.wait()
+
+    async def wait_for_nothing() -> None:
+        future.wait_in(asyncio.get_running_loop())
+
+    asyncio.run(wait_for_nothing())
+    visit.let_go()
+    assert future.result() == "ended"
+    pool.stop_workers()  # and the test finds that all descriptors are closed
+
+
+def test_who_asks_again_and_again_adds_nothing_to_a_future(make_pool: Any, door: Any) -> None:
+    pool = make_pool(1, FUNCTIONS)
+    pool.call.held(door.path)
+    visit = door.wait()
+    future = pool.call.double(21)
+    for _ in range(10):
+        with pytest.raises(TimeoutError):
+            future.result(timeout=0)
+    assert list(future.wakes) == []
+
+    async def ask() -> None:
+        for _ in range(10):
+            waiter = future.wait_in(asyncio.get_running_loop())
+            waiter.cancel()
+        assert len(future.loops) == 1
+
+    asyncio.run(ask())
+    visit.let_go()
+    assert future.result() == 42
 
 
 def test_several_loops_and_many_threads_wait_at_once(pool: WorkerProcedureCall) -> None:

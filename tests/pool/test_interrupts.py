@@ -230,6 +230,8 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+IN_OUR_CODE = '"wpc_magic" not in sys._current_frames()[threading.main_thread().ident].f_code.co_filename'
+
 ALONE = """
 import os, signal, sys, threading
 from tests.pool.conftest import HELD, Door
@@ -248,7 +250,7 @@ ready = threading.Event()
 def interrupt():
     # As soon as the main thread is in the pool's code.
     ready.wait()
-    while "wpc_magic" not in sys._current_frames()[threading.main_thread().ident].f_code.co_filename:
+    while NOT_YET:
         pass
     os.kill(os.getpid(), signal.SIGINT)
     while not came.wait(1):  # Python overlooks one that comes just before it begins to wait
@@ -266,7 +268,7 @@ EXPECT
 door.close()
 pool.stop_workers()
 os.rmdir(folder) if not os.listdir(folder) else (os.unlink(folder + "/door"), os.rmdir(folder))
-"""
+""".replace("NOT_YET", IN_OUR_CODE)
 
 
 def test_an_interrupt_ends_the_waiting_and_not_the_call() -> None:
@@ -276,12 +278,13 @@ def test_an_interrupt_ends_the_waiting_and_not_the_call() -> None:
     assert (done.stdout, done.stderr) == ("interrupted\nended\n", "")
 
 
-def test_an_interrupt_ends_waiting_for_room_and_the_call_is_not_made() -> None:
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_an_interrupt_ends_waiting_for_room_and_the_call_is_not_made(size: int) -> None:
     program = ALONE.replace(
         "WorkerProcedureCall()", "WorkerProcedureCall(max_pending_calls_per_worker=1, saturation='wait')"
-    )
+    ).replace(IN_OUR_CODE, "not pool._driver.gates.closed")
     done = run(
-        program.replace("WAIT", "pool.call.held(door.path)").replace(
+        program.replace("WAIT", f"pool.call.held(door.path, bytes({size}))").replace(
             "EXPECT",
             "visit.let_go(); print(future.result(), pool.snapshot().in_flight, pool.snapshot().queued)",
         )

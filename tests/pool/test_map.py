@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import queue
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.pool.conftest import PATIENCE_S
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import (
     ArgumentsNotSerializableError,
@@ -19,6 +21,7 @@ from wpc_magic.pool.errors import (
     NotRunningError,
     OptionError,
     PoolStoppedError,
+    SaturatedError,
     WorkerCrashedError,
 )
 
@@ -75,6 +78,17 @@ def test_results_come_in_the_order_of_the_items(pool: WorkerProcedureCall) -> No
 def test_results_come_as_they_are_there(pool: WorkerProcedureCall) -> None:
     found = list(pool.map("double", range(10_000), ordered=False))
     assert sorted(found) == [2 * n for n in range(10_000)]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_map_may_be_made_where_futures_call_back(pool: WorkerProcedureCall, ordered: bool) -> None:
+    found: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
+
+    def go_on(future: Any) -> None:
+        found.put(sorted(pool.map("double", range(future.result()), ordered=ordered)))
+
+    pool.call.double(50).add_done_callback(go_on)
+    assert found.get(timeout=PATIENCE_S) == [2 * n for n in range(100)]
 
 
 def test_what_is_ready_comes_before_an_item_that_is_not(pool: WorkerProcedureCall, door: Any) -> None:
@@ -236,6 +250,50 @@ def test_a_map_that_is_dropped_gives_up_what_has_not_begun(pool: WorkerProcedure
     gc.collect()
     door.close()
     assert pool.call.double(1).result() == 2
+
+
+def test_a_map_that_is_dropped_before_its_first_result_gives_up_all(
+    pool: WorkerProcedureCall, door: Any
+) -> None:
+    results = pool.map("held", itertools.repeat(door.path), chunk_size=1)
+    visits = door.wait(), door.wait()
+    del results
+    for visit in visits:
+        visit.wait_until_gone()
+    assert pool.call.double(1).result() == 2
+
+
+def test_a_map_that_is_refused_in_the_middle_gives_up_what_it_has_sent(
+    pool: WorkerProcedureCall, door: Any
+) -> None:
+    def items() -> Iterator[str]:
+        yield door.path
+        yield door.path
+        raise LookupError("no more of these")
+
+    before = pool.cancelled_count
+    with pytest.raises(LookupError):
+        pool.map("held", items(), chunk_size=1)
+    assert pool.cancelled_count == before + 2
+    door.close()
+    assert pool.call.double(1).result() == 2
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_map_sends_no_more_than_a_pool_with_a_limit_takes(make_pool: Any, ordered: bool) -> None:
+    pool = make_pool(2, FUNCTIONS, max_pending_calls_per_worker=1)
+    found = pool.map("double", range(100), chunk_size=3, ordered=ordered)
+    assert sorted(found) == [2 * n for n in range(100)]
+
+
+def test_a_map_that_a_pool_has_no_room_for_is_refused(make_pool: Any, door: Any) -> None:
+    pool = make_pool(1, FUNCTIONS, max_pending_calls_per_worker=1)
+    future = pool.call.held(door.path)
+    with pytest.raises(SaturatedError):
+        pool.map("double", range(100))
+    door.wait().let_go()
+    assert future.result() is None
+    assert list(pool.map("double", range(3))) == [0, 2, 4]
 
 
 def test_a_map_can_be_iterated_in_an_event_loop(pool: WorkerProcedureCall) -> None:

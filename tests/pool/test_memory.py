@@ -140,6 +140,30 @@ def test_what_is_beyond_the_limit_goes_through_the_socket_and_arrives(make_pool:
     assert all(future.result()[0] <= 4 * MB for future in pool.broadcast("blocks").values())
 
 
+def test_a_limit_that_is_set_later_holds_here_and_in_workers(make_pool: Any) -> None:
+    pool = make_pool(1, FUNCTIONS)
+    array = np.ones(MB)
+    assert np.array_equal(pool.call.echo(array).result(), array)
+    pool.configure(block_memory_mb=4)
+    assert np.array_equal(pool.call.echo(array).result(), array)
+    assert pool._driver.memory.store.total == 0
+    assert pool.call.blocks().result()[0] == 0
+
+
+def test_a_value_for_which_there_is_no_room_in_a_file_arrives(make_pool: Any) -> None:
+    source = """
+def large(size):
+    import os
+    def write(*args):
+        raise OSError(28, "No space left on device")
+    os.pwrite = write
+    return bytes(size)
+"""
+    pool = make_pool(1, source, blocks_in="file")
+    assert pool.call.large(MB).result() == bytes(MB)
+    assert pool.snapshot().workers[0].restarts == 0
+
+
 def test_a_function_that_keeps_all_it_gets_does_not_use_up_the_pools_memory(make_pool: Any) -> None:
     """Its blocks do not come back; what follows goes another way, and arrives."""
     pool = make_pool(1, FUNCTIONS, block_memory_mb=8)

@@ -86,6 +86,9 @@ async def never_awaits(begun):
     finally:
         LOG.append("cleaned up")
 
+async def has_a_task_that_never_awaits(begun):
+    await asyncio.gather(never_awaits(begun))
+
 def swallows_all(begun, sleep=time.sleep):
     told = False
     while True:
@@ -115,6 +118,7 @@ os.close(os.open({begun!r}, os.O_WRONLY))
 time.sleep(3600)
 """
 SOFT = ["spins", "sleeps", "reads", "catches_what_it_can", "awaits", "never_awaits", "cleans_up_slowly"]
+SOFT += ["has_a_task_that_never_awaits"]
 HARD = ["holds_the_gil", "swallows_all"]
 
 
@@ -163,6 +167,18 @@ def test_a_call_that_is_cancelled_ends_cleans_up_and_its_worker_goes_on(
     assert future.cancelled()
     with pytest.raises(CancelledError):
         future.result()
+    assert stopping.call.pid().result() == before
+    assert logged(stopping) == ["cleaned up"]
+
+
+@pytest.mark.parametrize("name", ["spins", "awaits", "never_awaits"])
+def test_a_map_that_is_closed_ends_cleans_up_and_its_worker_goes_on(
+    stopping: WorkerProcedureCall, begun: Begun, name: str
+) -> None:
+    before = stopping.call.pid().result()
+    results = stopping.map(name, [begun.path])
+    begun.wait()
+    results.close()
     assert stopping.call.pid().result() == before
     assert logged(stopping) == ["cleaned up"]
 

@@ -168,18 +168,36 @@ class Driver:
         ------
         PoolStateError
             If they are running.
+        StartError
+            If this process has no descriptor, or no thread, left for them.
         """
         with Interrupts(), self.lock:
             self.core.supervisor.start(count, time.monotonic())
             self.surroundings = surroundings
             self._over = False
-            self.memory.set_up(self._state.options)
-            self._out_of_memory = OutOfMemory()
-            self._watch.open()
-            self._apply()
             # It lives as long as the workers: on Linux they end with the thread that started them.
-            self._thread = threading.Thread(target=self._run, name="wpc-driver", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="wpc-driver", daemon=True)
+            try:
+                self.memory.set_up(self._state.options)
+                self._out_of_memory = OutOfMemory()
+                self._watch.open()
+                thread.start()  # its first step waits for the lock
+            except (OSError, RuntimeError) as error:
+                self._watch.close()
+                why = f"the workers could not be started: {error}"
+                self._undo_start(why)
+                raise StartError(why) from error
+            self._thread = thread
+            self._apply()
+
+    def _undo_start(self, why: str) -> None:
+        """Have the mind know that none of the processes was started. Under the lock."""
+        self.core.supervisor.stop(time.monotonic())
+        self._apply()
+        spawns, self._spawns = self._spawns, []
+        for spawn in spawns:
+            self.core.supervisor.not_spawned(spawn.slot, spawn.life, why, time.monotonic())
+        self._apply()
 
     def begin_stop(self) -> threading.Thread | None:
         """Begin to stop the workers; return the thread that ends when everything is gone."""
@@ -274,6 +292,21 @@ class Driver:
         with Interrupts(), self.lock:
             yield self.core, time.monotonic()
             self._apply()
+
+    def configure(self, options: PoolOptions) -> None:
+        """Put options into force, here and in the workers."""
+        with self.deciding() as (core, _):
+            before, core.state.options = core.state.options, options
+            core.state.events.resize(options.event_history)
+            blocks = before.block_memory_mb, before.blocks_in
+            if self._thread is not None and blocks != (options.block_memory_mb, options.blocks_in):
+                self.memory.set_up(options)
+                for link in self._links.values():
+                    self._tell_of_blocks(link)
+
+    def _tell_of_blocks(self, link: Link) -> None:
+        store = self.memory.store
+        self._outbox.tell(link, protocol.Blocks(store.limit, store.in_memory))
 
     def facts(self) -> dict[int, Any]:
         """Return what the machine says of each worker. Under the lock."""
@@ -371,7 +404,7 @@ class Driver:
         finally:
             with self.lock:
                 self._watch.close()
-                self.memory.store.trim(0.0)
+                self.memory.close()
                 self._thread = None
                 if self._refusal is None:
                     self.gates.open()
@@ -452,7 +485,7 @@ class Driver:
                 link = self._links[slot.life] = Link(process, slot)
                 self._watch.add(link)
                 self._outbox.tell(link, protocol.Setup(slot.id, self.name, around.path))
-                self._outbox.tell(link, protocol.Blocks(self.memory.store.limit, self.memory.store.in_memory))
+                self._tell_of_blocks(link)
                 self.core.supervisor.spawned(slot.id, slot.life, process.pid, now)
             self._apply()
 

@@ -251,9 +251,9 @@ class CallFuture(Future[Any]):
             self._driver.wait(self, timeout)  # also where it has ended: what it printed is shown first
             if not self.ended:
                 raise TimeoutError(f"{self.call} has not ended after {timeout} s; it goes on")
+        answer = self._answer  # first: another thread that asks notes the outcome, and then lets go of this
         outcome = self._outcome
         if outcome is None:
-            answer = self._answer
             if answer is None:
                 return False, CancelledError(f"{self.call} was cancelled")
             outcome = (False, answer) if isinstance(answer, BaseException) else self._decode(answer)
@@ -288,6 +288,17 @@ class CallFuture(Future[Any]):
                 self.__dict__.setdefault("_callbacks", []).append(fn)
                 return
         _call(fn, self)
+
+    def when_ended(self, take: Callable[[CallFuture], object]) -> None:
+        """Have `take` called with this future by whoever ends it, or at once here.
+
+        It must not wait, and not run a user's code: the driver's lock is held.
+        """
+        with self._condition:
+            if not self.ended:
+                self._waiters.append(_Taker(take))
+                return
+        take(self)
 
     def _run_callbacks(self) -> None:
         for fn in self.__dict__.pop("_callbacks", ()):
@@ -350,6 +361,14 @@ class _Waiters(list[Any]):
         if not isinstance(waiter.event, QuietEvent):  # nobody has waited for it yet
             waiter.event = QuietEvent()
         super().append(waiter)
+
+
+class _Taker:
+    """What `concurrent.futures` calls a waiter: it is told how a future has ended."""
+
+    def __init__(self, take: Callable[[CallFuture], object]) -> None:
+        self.event = QuietEvent()
+        self.add_result = self.add_exception = self.add_cancelled = take
 
 
 class _Ended:

@@ -22,6 +22,7 @@ _main = threading.main_thread().ident
 
 
 _noted = False  # whether a signal came that is held back
+_held: Any = None  # the handler in whose place ours was put last
 
 
 def in_main_thread() -> bool:
@@ -31,11 +32,14 @@ def in_main_thread() -> bool:
 
 def hold() -> Any:
     """Hold SIGINT back from now on; return what `free` takes. In other threads than the main one, nothing."""
+    global _held
     if get_ident() != _main:
         return None
     handler = _signal.getsignal(_SIGINT)
     if handler is not None:  # else it was set by C code, and could not be put back
         _signal.signal(_SIGINT, _note)
+        if handler is not _note:
+            _held = handler
     return handler
 
 
@@ -97,7 +101,7 @@ class Interrupts:
         free(self._handler)
 
     def wait(self, blocking: Callable[..., Any], *args: Any) -> Any:
-        """Call something that waits, with the real handler in force.
+        """Call something that waits, with the real handler in force, also where it is held back further out.
 
         What it raises, it must raise before anything has happened; ``poll`` is such a thing.
         """
@@ -105,7 +109,7 @@ class Interrupts:
         if self._handler is None:
             return blocking(*args)
         try:
-            free(self._handler)
+            free(_held if self._handler is _note else self._handler)
             return blocking(*args)
         finally:
             while True:  # a signal may come before the first of these calls has been made

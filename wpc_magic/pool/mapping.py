@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .errors import ArgumentsNotSerializableError, CallError
+from .errors import ArgumentsNotSerializableError, CallError, SaturatedError
 from .futures import CallFuture
 from .options import CallOptions
 from .worker.failure import revive
@@ -59,8 +59,14 @@ class MapResults(Iterator[Any], AsyncIterator[Any]):
         self._ready: deque[Any] = deque()  # of an async iteration
         # Flattened without a step of Python for each item. It holds the chunks, and not this object, so that
         # it is gone, and gives up what is under way, as soon as nobody iterates any more.
-        self._results: Iterator[Any] = itertools.chain.from_iterable(_batches(self._chunks))
-        self._chunks.fill()
+        batches = _batches(self._chunks)
+        next(batches)
+        self._results: Iterator[Any] = itertools.chain.from_iterable(batches)
+        try:
+            self._chunks.fill()
+        except BaseException:
+            self._chunks.close()
+            raise
 
     def __iter__(self) -> Iterator[Any]:
         return self._results
@@ -101,6 +107,7 @@ class MapResults(Iterator[Any], AsyncIterator[Any]):
 def _batches(chunks: _Chunks) -> Iterator[list[Any]]:
     __tracebackhide__ = True
     try:
+        yield []  # it has begun, so its end is noticed, also where nobody takes a result
         while (future := chunks.next()) is not None:
             yield chunks.take(future)
     finally:
@@ -127,6 +134,7 @@ class _Chunks:
         self._options = options
         self._sent: dict[CallFuture, int] = {}  # the future of a chunk, and its first item's number
         self._next_item = 0
+        self._back: list[Any] = []  # items that were taken, and for which there was no room
         self._all_taken = False
         self._failure: BaseException | None = None
         self._arrived: queue.SimpleQueue[CallFuture] | None = None if ordered else queue.SimpleQueue()
@@ -138,7 +146,7 @@ class _Chunks:
         __tracebackhide__ = True
         wanted = _PER_WORKER * max(1, self._pool.worker_count)
         while not self._all_taken and len(self._sent) < wanted:
-            items = list(itertools.islice(self._items, self._size()))
+            items = self._back or list(itertools.islice(self._items, self._size()))
             if not items:
                 self._all_taken = True
                 return
@@ -151,9 +159,15 @@ class _Chunks:
                 self._all_taken = True
                 self._failure = _noted(error, f"in items {_span(first, count)} of the map over {self._name}")
                 return
+            except SaturatedError:
+                if not self._sent:
+                    raise
+                self._back, self._next_item = items, first  # when one of ours has ended, there is room
+                return
+            self._back = []
             self._sent[future] = first
             if self._arrived is not None:
-                future.add_done_callback(self._arrived.put)  # type: ignore[arg-type]
+                future.when_ended(self._arrived.put)
 
     def _size(self) -> int:
         if self._chunk_size is not None:
@@ -230,7 +244,7 @@ class _Chunks:
     def close(self) -> None:
         """Cancel what is under way, and take no more items."""
         self._all_taken = True
-        self._failure = None
+        self._back, self._failure = [], None
         for future in self._sent:
             future.cancel()
         self._sent.clear()

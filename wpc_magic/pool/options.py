@@ -126,7 +126,8 @@ class PoolOptions(_Checked):
         A worker that has been ready for this long has its earlier deaths forgotten.
     max_calls_per_worker : int or None
         After so many calls a worker is recycled: another process takes its place. The old one goes on until
-        the new one is ready, so it may have a few more; none is lost, and no restart is used up.
+        the new one is ready, so it may have a few more; none is lost, and no restart is used up. The items of
+        a map that travel together are one call.
     max_memory_per_worker_mb : int or None
         A worker that has more MiB in use is recycled in the same way. Looked at with every sign of life that
         it is asked for. What counts is memory of its own: shared blocks (large arguments, results and

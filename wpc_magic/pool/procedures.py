@@ -89,7 +89,7 @@ class Procedures:
         self._pool_of_procedures = pool
 
     def __getattr__(self, name: str) -> Procedure:
-        # Reached only for what is not in the instance yet: from then on an access costs as little as any othe
+        # Reached only for what is not in the instance yet: from then on an access costs next to nothing.
         pool = self._pool_of_procedures
         if name.startswith("_") and pool.describe(name) is None:
             raise AttributeError(name)
@@ -114,8 +114,9 @@ class Procedures:
 
     def forget(self) -> None:
         """Look everything up again: a definition has changed."""
-        for name in [name for name in self.__dict__ if name != "_pool_of_procedures"]:
-            del self.__dict__[name]
+        for name in list(self.__dict__):  # a copy: another thread may look one up, or forget them, too
+            if name != "_pool_of_procedures":
+                self.__dict__.pop(name, None)
 
 
 def read_doc(source: str) -> str | None:

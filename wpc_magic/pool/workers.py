@@ -60,10 +60,7 @@ class Workers:
         OptionError
             If an option is unknown, or does not take that value; then nothing changes.
         """
-        new = self.options.replace(options)
-        with self._driver.deciding() as (core, _):
-            core.state.options = new
-            core.state.events.resize(new.event_history)
+        self._driver.configure(self.options.replace(options))
 
     @property
     def output_sink(self) -> Callable[[OutputText], object] | None:

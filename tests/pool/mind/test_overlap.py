@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.pool.mind.harness import World
-from wpc_magic.pool.errors import MemoryLimitError, WorkerCrashedError
+from wpc_magic.pool.errors import MemoryLimitError, NoWorkerError, WorkerCrashedError
 
 
 def make(count=1, **options):
@@ -64,6 +64,20 @@ def test_a_call_for_that_worker_alone_that_comes_back_from_the_old_one_runs_in_t
     assert isinstance(world.ended[calls[0].id], WorkerCrashedError)
     assert list(world.workers[1].running.values()) == [calls[1]]
     assert world.slot(1).deaths == 0
+
+
+def test_a_call_for_that_worker_alone_is_not_tried_again_where_the_new_one_has_failed_for_good():
+    world = World(2, max_restarts_per_worker=0)
+    world.define("f", retries=1)
+    call = world.submit("f", worker_id=1)
+    world.run()
+    old = world.workers[1]
+    world.restart(1, drain=True)
+    world.run()
+    world.die(1)
+    assert world.states() == ["failed", "ready"]
+    world.die(old)
+    assert isinstance(world.ended[call.id], NoWorkerError)
 
 
 def test_of_several_one_after_another_is_taken_over_from():
@@ -178,6 +192,35 @@ def test_the_last_call_that_a_process_may_have_has_another_one_come():
     assert event.details["reason"] == "it was sent 3 calls (max_calls_per_worker=3)"
 
 
+def test_a_process_that_has_come_by_itself_is_not_recycled_for_what_the_one_before_it_had():
+    world = World(1, max_calls_per_worker=2)
+    world.define("f")
+    world.answer_all([world.submit("f")])
+    world.submit("f")
+    world.spawn(why="no memory")
+    world.advance(0.1)
+    world.spawn(why="no memory")  # it is tried again in 0.2 s
+    world.die(1)
+    world.advance(0.1)
+    world.run()
+    assert world.states() == ["ready"]
+    world.live(20.0)
+    assert "worker_recycled" not in world.names()
+
+
+def test_a_restart_that_was_asked_for_is_done_with_a_process_that_has_come_by_itself():
+    world = make(2)
+    world.restart(1, drain=True)
+    world.restart(2, drain=True)  # it waits for the first
+    world.die(2)
+    world.advance(0.1)
+    while len(world.spawns) > 1:  # the process of the first is not there yet
+        world.spawn(world.spawns[1])
+    world.run()
+    assert world.core.is_settled()
+    assert world.names(2).count("worker_spawned") == 1
+
+
 def test_a_limit_that_is_set_later_holds_from_the_next_look_on():
     world = make()
     for _ in range(3):
@@ -251,6 +294,19 @@ def test_as_many_wake_as_calls_wait():
     assert world.states() == ["ready", "starting", "starting", "resting"]
     world.run()
     assert [world.where(call) for call in calls] == [1, 2, 3]
+
+
+def test_as_many_wake_as_are_to_be_ready_at_least():
+    world = make(4, idle_timeout_ms=5_000, max_restarts_per_worker=0)
+    world.live(30.0)
+    assert world.states() == ["ready", "resting", "resting", "resting"]
+    state = world.core.state
+    state.options = state.options.replace({"min_workers": 2})
+    world.live(30.0)
+    assert world.states() == ["ready", "ready", "resting", "resting"]
+    world.die(1)
+    world.live(30.0)
+    assert world.states() == ["failed", "ready", "ready", "resting"]
 
 
 def test_another_one_wakes_where_the_first_does_not_come_up():

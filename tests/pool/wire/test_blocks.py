@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import socket
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -190,6 +192,37 @@ def test_the_limit_is_kept_and_free_blocks_make_room(pair: Pair) -> None:
     block.let_go()
 
 
+def test_what_there_is_no_room_for_is_sent_another_way(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(fd: int, data: object, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", write)
+        assert pair.store.place([b"x" * LARGE]) is None
+    assert pair.store.total == 0
+    assert [bytes(view) for view in pair.send(b"x" * LARGE)] == [b"x" * LARGE]
+
+
+def test_a_block_goes_when_it_is_free_where_the_limit_is_lower_by_then(pair: Pair) -> None:
+    block = pair.store.place([b"x" * LARGE])
+    assert block is not None
+    pair.store.limit = LARGE - 1
+    block.let_go()
+    assert (pair.store.total, free_blocks(pair.store)) == (0, 0)
+
+
+def test_two_threads_may_ask_for_the_news(pair: Pair) -> None:
+    class Looked(deque[int]):
+        """The last is taken by another thread, just after this one has seen that there is one."""
+
+        def __bool__(self) -> bool:
+            return True
+
+    pair.receiver._released = Looked([7])
+    assert pair.receiver.news() == (7).to_bytes(8, "little")
+    assert pair.receiver.news() == b""
+
+
 def test_blocks_that_nobody_uses_are_given_back(pair: Pair) -> None:
     pair.send(b"x" * LARGE)
     pair.tell()
@@ -202,10 +235,21 @@ def test_blocks_that_nobody_uses_are_given_back(pair: Pair) -> None:
 def test_when_no_descriptor_can_be_passed_the_block_is_not_lost(pair: Pair) -> None:
     block = pair.store.place([b"x" * LARGE])
     assert block is not None
-    pair.theirs.close()
-    assert pair.sender.send(block) is None
+    while pair.sender.send(block) is not None:
+        pass
     assert [bytes(view) for view in block.copies()] == [b"x" * LARGE]
     block.let_go()
+    pair.sender.close()
+    assert free_blocks(pair.store) == 1
+
+
+def test_nothing_is_copied_for_a_receiver_that_is_gone(pair: Pair) -> None:
+    block = pair.store.place([b"x" * LARGE])
+    assert block is not None
+    pair.theirs.close()
+    assert pair.sender.send(block) is not None
+    block.let_go()
+    pair.sender.close()
     assert free_blocks(pair.store) == 1
 
 

@@ -140,17 +140,22 @@ class Link:
                 self._usage = psutil.Process(self.process.pid)
             with self._usage.oneshot():
                 return ProcessFacts(self._usage.memory_info().rss, self._usage.cpu_percent(None))
-        except psutil.Error:
+        except (psutil.Error, OSError):  # it is gone; or no descriptor is left to look with
             return ProcessFacts(None, None)
 
     def own_memory(self) -> int | None:
-        """Return how much memory is the process's own, in bytes: without shared blocks and files."""
+        """Return how much memory is the process's own, in bytes: without shared blocks and files.
+
+        None where that cannot be told at this moment.
+        """
         try:
             with open(f"/proc/{self.process.pid}/statm", "rb") as file:
                 resident, shared = file.read().split()[1:3]
             return (int(resident) - int(shared)) * _PAGE
         except FileNotFoundError:  # a system that keeps no such files
             return self.facts().memory_bytes
+        except OSError:  # no descriptor is left to look with
+            return None
 
     def close(self) -> None:
         """Close everything; the process is gone, and nobody waits here."""

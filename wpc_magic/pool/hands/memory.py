@@ -22,7 +22,10 @@ _SHORT = 95.0  # percent in use: then none is kept
 
 
 def _percent() -> float:
-    return psutil.virtual_memory().percent
+    try:
+        return psutil.virtual_memory().percent
+    except OSError:  # no descriptor is left to look with
+        return 0.0
 
 
 class Memory:
@@ -46,6 +49,11 @@ class Memory:
         megabytes = options.block_memory_mb
         self.store.limit = psutil.virtual_memory().total // 4 if megabytes is None else megabytes << 20
         self.store.in_memory = options.blocks_in == "memory"
+
+    def close(self) -> None:
+        """Keep nothing: what is in use still goes as soon as it is not."""
+        self.store.limit = 0
+        self.store.trim(0.0)
 
     def place_constant(self, buffers: Sequence[Any], options: PoolOptions) -> tuple[Block | None, Any]:
         """Return memory with copies of a constant's buffers, and what workers are told of it."""

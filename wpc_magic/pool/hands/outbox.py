@@ -8,6 +8,7 @@ from ..futures import CallFuture
 from ..mind import effects
 from ..mind.calls import Call
 from ..mind.core import Core
+from ..mind.registry import Change
 from ..wire import protocol
 from ..wire.channel import frame, placed_frame
 from ..wire.codec import pack
@@ -80,15 +81,7 @@ class Outbox:
             case effects.Kill():
                 link.process.kill()
             case effects.SendInstall(_, _, change):
-                if self._encoded[0] != change[:2]:
-                    records = tuple(record.wire for record in change.records)
-                    message = protocol.Install(change.epoch, change.base, records, change.removed)
-                    self._encoded = change[:2], _message_frame(message)
-                for record in change.records:
-                    if record.block is not None:
-                        # A constant's memory; where it cannot be passed, the worker refuses the definition.
-                        link.sender.send(record.block, record.wire.buffers.lease)
-                self._send(link, self._encoded[1])
+                self._send(link, self._install_frame(link, change))
             case effects.SendForget(_, _, epoch):
                 self.tell(link, protocol.Forget(epoch))
             case effects.SendRevoke(_, _, seqs):
@@ -103,6 +96,22 @@ class Outbox:
                 if interrupt:
                     self._control(link, protocol.Leave())
                 self.tell(link, protocol.Leave())
+
+    def _install_frame(self, link: Link, change: Change) -> list[Any]:
+        """Pass the memory of constants on, and return the frame that tells of the change."""
+        # So many descriptors may be under way and no more: the memory of the rest is sent another way.
+        rest = {
+            record.name: record.wire._replace(buffers=tuple(map(bytes, record.block.share())))
+            for record in change.records
+            if record.block is not None and link.sender.send(record.block, record.wire.buffers.lease) is None
+        }
+        if not rest and self._encoded[0] == change[:2]:
+            return self._encoded[1]
+        records = tuple(rest.get(record.name, record.wire) for record in change.records)
+        pieces = _message_frame(protocol.Install(change.epoch, change.base, records, change.removed))
+        if not rest:
+            self._encoded = change[:2], pieces
+        return pieces
 
     def tell(self, link: Link, message: protocol.ToWorker) -> None:
         """Send a message to the worker's main thread."""

@@ -246,10 +246,12 @@ def _listed(names: Iterable[str], most: int = 3) -> str:
 
 def _silence(link: Link) -> str:
     try:
-        status = f"its process is {psutil.Process(link.process.pid).status()}"
+        status = f"; its process is {psutil.Process(link.process.pid).status()}"
     except psutil.Error:
-        status = "its process is gone"
-    return f"{_process(link)} does not answer; {status}"
+        status = "; its process is gone"
+    except OSError:  # no descriptor is left to look with
+        status = ""
+    return f"{_process(link)} does not answer{status}"
 
 
 def _without_process(slot: Slot) -> str:

@@ -80,8 +80,12 @@ class Waiters:
                         gate.acquire()
                         future.wake_by(gate.release)
                 if link is None:
-                    if not interrupts.wait(gate.acquire, True, time_left(deadline)):
-                        break
+                    try:
+                        if not interrupts.wait(gate.acquire, True, time_left(deadline)):
+                            break
+                    finally:
+                        with self.lock:
+                            future.wake_not_by(gate.release)
                     continue
                 try:
                     in_time = self._read(future, link, deadline, interrupts)
@@ -193,7 +197,8 @@ class Waiters:
             if future.ended:
                 waiter.set_result(None)
                 return waiter
-            future.loops = [*future.loops, (loop, waiter)]
+            # Without those that have stopped waiting: one may ask again and again, each time for a while.
+            future.loops = [*(each for each in future.loops if not each[1].done()), (loop, waiter)]
             slot = future.call.slot
             link = self._links.get(slot.life) if slot is not None else None
             if link is None or link.dead or link.lost or not hasattr(loop, "add_reader"):
@@ -231,6 +236,9 @@ class Waiters:
                 self._watch.take_back(link)
 
     def close(self, link: Link) -> None:
-        """Close a link whose process is gone, as soon as nobody waits at it."""
-        if link.owner is None and not link.loops:
+        """Close a link whose process is gone, as soon as nobody waits at it.
+
+        An event loop that was closed while its tasks waited never takes itself off the channel.
+        """
+        if link.owner is None and all(loop.is_closed() for loop in link.loops):
             link.close()

@@ -65,7 +65,8 @@ class Watch:
             self._selector = None
             fds, self._wake_in, self._wake_out = (self._wake_in, self._wake_out), -1, -1
             for fd in fds:
-                os.close(fd)
+                if fd >= 0:
+                    os.close(fd)
             for link in list(self._left):
                 self._not_left(link)
 

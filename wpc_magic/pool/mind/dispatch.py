@@ -363,14 +363,12 @@ class Dispatch:
     def queue_again(self, calls: Iterable[Call], now: float) -> None:
         """Put calls that were sent and did not end back to the head of the queue, in their order."""
         for call in reversed(list(calls)):
-            slot, call.slot = call.slot, None
+            pinned = self._take_off(call)
             if call.ended:
                 continue
-            # The seat's, also where its process has been taken over from meanwhile.
-            pinned = None if slot is None or call.options.worker_id is None else self._state.heir(slot)
             if call.expired is not None and not call.crashes:
                 self._state.finish(call, call.expired)
-            elif pinned is not None and (pinned.retired or pinned.state in LOST):
+            elif pinned is not None and _is_lost(pinned):
                 self._state.finish(call, _gone(call, pinned))
             else:
                 self.queued += 1
@@ -382,13 +380,20 @@ class Dispatch:
 
     def retry(self, call: Call, now: float) -> None:
         """Have a call run again after a while: its worker has died under it."""
-        slot, call.slot = call.slot, None
-        pinned = None if slot is None or call.options.worker_id is None else self._state.heir(slot)
-        if pinned is not None and pinned.retired:
+        pinned = self._take_off(call)
+        if pinned is not None and _is_lost(pinned):
             self._state.finish(call, _gone(call, pinned))
         else:
             self.queued += 1
             self._retries.wait(call, now)
+
+    def _take_off(self, call: Call) -> Slot | None:
+        """Take a call off the slot that has it; return the only one that may run it, if there is only one.
+
+        It is the seat's, also where its process has been taken over from meanwhile.
+        """
+        slot, call.slot = call.slot, None
+        return None if slot is None or call.options.worker_id is None else self._state.heir(slot)
 
     def _queue_retried(self, call: Call, now: float) -> None:
         pinned = self._state.slots.get(call.options.worker_id or 0)
@@ -521,6 +526,11 @@ class Dispatch:
     def offered(self) -> list[Slot]:
         """Return the slots that calls may be given to."""
         return self._loads.slots()
+
+
+def _is_lost(slot: Slot) -> bool:
+    """Whether a slot will run nothing more."""
+    return slot.retired or slot.state in LOST
 
 
 def _gone(call: Call, slot: Slot) -> NoWorkerError:

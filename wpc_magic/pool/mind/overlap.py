@@ -107,6 +107,11 @@ class Overlap:
                 self._state.effects.append(Kill(new.id, new.life))
             self._next()
 
+    def renewed(self, number: int) -> None:
+        """Note that a process has died, and another one comes anyway: what was asked for is done."""
+        self._waiting.pop(number, None)
+        self._delayed.pop(number, None)
+
     def clear(self, why: str) -> None:
         """Have nothing take any place any more."""
         self._waiting.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .dispatch import Dispatch
-from .lifecycle import Cause, SlotState
+from .lifecycle import LOST, Cause, SlotState
 from .overlap import Overlap
 from .slots import Slot
 from .state import State
@@ -13,6 +13,7 @@ from .state import State
 __all__ = ["Rest"]
 
 _COMING = frozenset({SlotState.STARTING, SlotState.RESTARTING})
+_NOT_AWAKE = LOST | {SlotState.RESTING}
 
 
 class Rest:
@@ -41,8 +42,15 @@ class Rest:
         self._spawn = spawn
 
     def look(self, now: float) -> None:
-        """Have those rest that have been idle for long, from the highest number down."""
+        """Have those rest that have been idle for long, from the highest number down; or wake some.
+
+        Fewer than are to be ready at least are left where that was changed, or another has failed for good.
+        """
         state = self._state
+        if state.resting:
+            awake = sum(slot.state not in _NOT_AWAKE and not slot.retired for slot in state.slots.values())
+            for number in sorted(state.resting)[: max(0, state.options.min_workers - awake)]:
+                self._wake(state.slots[number])
         idle_ms = state.options.idle_timeout_ms
         if idle_ms is None or state.phase != "running":
             return

@@ -109,7 +109,7 @@ class WorkerHealth:
     worker_id : int
         The slot, from 1.
     health_state : str
-        ``starting``, ``ready``, ``degraded``, ``restarting``, ``stopped`` or ``failed``.
+        ``starting``, ``ready``, ``degraded``, ``restarting``, ``resting``, ``stopped`` or ``failed``.
     pending_call_count : int
         Calls sent to it and not answered.
     pending_control_count : int

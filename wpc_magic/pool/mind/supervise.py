@@ -456,6 +456,7 @@ class Supervisor:
             return
         details = {"attempt": slot.deaths, "delay_ms": round(delay * 1000)}
         state.emit(slot.id, "worker_restart_scheduled", details=details)
+        self.overlap.renewed(slot.id)
         if self.overlap.promote(slot):
             return
         if not delay:

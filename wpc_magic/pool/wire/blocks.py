@@ -205,8 +205,14 @@ class Store:
             return None
         with self._lock:
             block = self._lease(size)
-        if block is not None:
+        if block is None:
+            return None
+        try:
             block.fill(buffers)
+        except OSError:  # a temporary file for which there is no room
+            with self._lock:
+                self._give_back(block)
+            return None
         return block
 
     def _lease(self, size: int) -> Block | None:
@@ -230,14 +236,19 @@ class Store:
 
     def _drop(self, block: Block) -> None:
         self._free.remove(block)
+        self._give_back(block)
+
+    def _give_back(self, block: Block) -> None:
         self.total -= block.size
         block.close()
 
     def take_back(self, block: Block) -> None:
-        """Have a block free again."""
+        """Have a block free again; or gone, where the limit is lower by now."""
         with self._lock:
             block.idle_since = time.monotonic()
             self._free.append(block)
+            while self.total > self.limit and self._free:
+                self._drop(self._free[0])
 
     def trim(self, idle_s: float) -> None:
         """Give back the blocks that have been free for that long, in seconds."""
@@ -285,7 +296,9 @@ class Sender:
         try:
             rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _FD.pack(block.fd))
             self._sock.sendmsg([_LEASE.pack(lease)], [rights])
-        except OSError:  # too many are under way, or the receiver is gone
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the receiver is gone: nothing is worth a copy any more
+        except OSError:  # too many are under way
             return None
         if lease < FOREVER:
             block.hold()
@@ -377,8 +390,11 @@ class Receiver:
         if not self._released:
             return b""
         leases = []
-        while self._released:
-            leases.append(self._released.popleft())
+        try:
+            while True:  # not as long as there is one: another thread may take it
+                leases.append(self._released.popleft())
+        except IndexError:
+            pass
         return struct.pack(f"<{len(leases)}Q", *leases)
 
     def close(self) -> None:

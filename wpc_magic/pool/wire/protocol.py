@@ -10,7 +10,7 @@ call channel       `CALL`, `CHUNK`, `RELEASE`; `Setup`,        `VALUE`, `ERROR`,
 (main thread)      `Blocks`, `Install`, `Forget`, `Leave`      `Installed`, `Refused`, `Printed`, `Noticed`,
                                                                `Stained`
 control channel    `Ping`, `Revoke`, `Interrupt`, `Leave`,     `Pong`, `GivenUp`, `StackTaken`
-(control thread)   `TakeStack`
+(control thread)   `TakeStack`, `Trim`
 block channel      descriptors (see `blocks`)                  descriptors
 (main thread)
 =================  ==========================================  ============================================
@@ -59,6 +59,7 @@ __all__ = [
     "Stained",
     "TakeStack",
     "ToWorker",
+    "Trim",
 ]
 
 # Kinds of frames. `seq` numbers the calls that one worker was sent, from 1.

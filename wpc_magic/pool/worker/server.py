@@ -392,9 +392,9 @@ class Server:
                     return False
                 at = at.f_back
             return True
-        if self._tasks is None or self._tasks.now() not in self._interrupting:
+        if self._tasks is None or self._tasks.stepping() not in self._interrupting:
             return False
-        # A step of its coroutine runs, and does not come back to the loop, which would cancel it.
+        # A step of its coroutine, or of a task of that, keeps the loop from cancelling it.
         name = str(at.f_globals.get("__name__", "")) if at is not None else ""
         return not name.startswith((_PACKAGE, "asyncio."))
 

@@ -96,9 +96,13 @@ class Tasks:
         return self._running.get(task, 0)
 
     def now(self) -> int:
-        """Return the call of whose coroutine a step runs at this moment; 0: of none."""
+        """Return the call of whose coroutine a step runs at this moment; 0: of none. Any thread may ask."""
         task = asyncio.tasks.current_task(self._loop)
         return self._running.get(task, 0) if task is not None else 0
+
+    def stepping(self) -> int:
+        """Return the same also for a task that the coroutine has made. In the loop's thread only."""
+        return self.tag.get() if asyncio.tasks.current_task(self._loop) is not None else 0
 
     def cancel_soon(self, seq: int) -> None:
         """Have the coroutine of a call cancelled. Any thread may ask."""
