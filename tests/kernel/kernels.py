@@ -81,7 +81,7 @@ class Kernel:
             "IPYTHONDIR": str(folder / "ipython"),
             "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
             "TMPDIR": str(self.temporary),
-            # Bytecode of other agents' half-written files must not stay.
+            # A file may be half written when the kernel reads it: its bytecode must not stay.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         self.manager = KernelManager(kernel_name=name, connection_file=str(folder / "connection.json"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
+import select
 import shutil
 import socket
 import tempfile
@@ -76,6 +78,23 @@ class Door:
         self._listener.close()
 
 
+class Begun:
+    """A pipe by which a function says that it has begun."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = str(path)
+        # Before anybody writes: so the function waits for nobody, and may be stopped at any moment.
+        self._ours = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def wait(self) -> None:
+        """Wait until the function has begun."""
+        assert select.select([self._ours], [], [], PATIENCE_S)[0], "nothing has begun"
+
+    def close(self) -> None:
+        os.close(self._ours)
+
+
 class Ears:
     """Hears every event of a pool, in order."""
 
@@ -109,6 +128,12 @@ def door(folder: Path) -> Iterator[Door]:
     door = Door(str(folder / "door"))
     yield door
     door.close()
+
+
+@pytest.fixture
+def begun(folder: Path) -> Iterator[Begun]:
+    with contextlib.closing(Begun(folder / "begun")) as begun:
+        yield begun
 
 
 @pytest.fixture(scope="module")
