@@ -330,11 +330,13 @@ def test_18_calls_are_not_refused_while_a_function_is_defined(make_pool: Any) ->
     threads = [threading.Thread(target=call) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for n in range(30):
-        pool.define_worker_function(worker_func=f"def version(): return {n}")
-    over.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for n in range(30):
+            pool.define_worker_function(worker_func=f"def version(): return {n}")
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
     assert refused == []
 
 

@@ -53,7 +53,7 @@ class Changes:
         records, removed = list(records), list(removed)
 
         def begin() -> bool:
-            if not self._changing:
+            if not self._changing and not self._core.definitions.is_behind():
                 # SIGINT is held back here: either both are noted or none.
                 mine.append(self._core.propose(records, removed, time.monotonic()))
                 self._changing = True
