@@ -302,13 +302,12 @@ def test_a_drain_does_not_wait_for_the_stack_of_a_worker_that_is_ended_by_force(
     assert future.call.future is None
 
 
-def test_very_many_that_time_out_at_once_all_end(make_pool: Any) -> None:
-    pool = make_pool(1, "import asyncio\nasync def waits(): await asyncio.sleep(3600)")
-    futures = [pool.call.waits.options(timeout_ms=300)() for _ in range(200)]
+def test_very_many_that_time_out_at_once_all_end(patient: WorkerProcedureCall, begun: Begun) -> None:
+    futures = [patient.call.awaits.options(timeout_ms=300)(begun.path) for _ in range(200)]
     errors = [future.exception() for future in futures]
     assert all(isinstance(error, CallTimeoutError) for error in errors)
     assert "... and " in str(errors[0]), "not all two hundred are shown"
-    until(pool, "waits for calls")
+    until(patient, "waits for calls")
 
 
 def test_a_cancelled_call_ends_at_once_and_asks_nothing(
