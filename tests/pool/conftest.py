@@ -20,6 +20,8 @@ from wpc_magic.pool.mind.events import WorkerEvent
 
 PATIENCE_S = 60.0  # a test that waits for so long has failed; nothing here is asserted about time
 
+QUICK_S = 3e-5
+
 HELD = """
 def held(door, value=None):
     "Say that it has come, wait to be let go, return the value."
@@ -113,6 +115,22 @@ class Ears:
 
     def next(self) -> WorkerEvent:
         return self._heard.get(timeout=PATIENCE_S)
+
+
+def pids(pool: WorkerProcedureCall) -> dict[int, int | None]:
+    """Return the processes by the numbers of their workers."""
+    return {worker.worker_id: worker.pid for worker in pool.snapshot().workers}
+
+
+def states(pool: WorkerProcedureCall) -> list[str]:
+    return [state.health_state for state in pool.get_worker_health_states()]
+
+
+def learn(pool: WorkerProcedureCall, *names: str) -> None:
+    """Have functions, given None, known as so quick that dozens of their calls are sent ahead."""
+    for name in names:
+        while (mean_s := pool.mean_s(name)) is None or mean_s > QUICK_S:
+            list(pool.map(name, [None] * 100))
 
 
 @pytest.fixture

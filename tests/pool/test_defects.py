@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.pool.conftest import learn
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import (
     CallTimeoutError,
@@ -75,12 +76,13 @@ def test_02_a_definition_made_while_workers_start_or_restart_reaches_each(make_p
 
 
 def test_02_a_definition_made_while_a_worker_is_degraded_reaches_it(make_pool: Any, listen: Any) -> None:
-    pool = make_pool(2, heartbeat_interval_ms=20, unresponsive_after_ms=60)
+    pool = make_pool(2, heartbeat_interval_ms=20, unresponsive_after_ms=300)
     ears = listen(pool)
     pid = pool.snapshot().workers[0].pid
     os.kill(pid, signal.SIGSTOP)
     try:
         ears.until("worker_health_state_changed", to="degraded")
+        pool.configure(unresponsive_after_ms=600_000)  # twice as long, and it would be replaced
         with concurrent.futures.ThreadPoolExecutor(1) as threads:
             defining = threads.submit(pool.define_worker_function, worker_func=DOUBLE)
             os.kill(pid, signal.SIGCONT)
@@ -284,12 +286,11 @@ def test_15_old_deaths_are_forgotten(make_pool: Any, listen: Any, door: Any) -> 
 
 
 def test_16_a_slow_call_holds_up_no_quick_ones_while_another_worker_idles(make_pool: Any, door: Any) -> None:
-    pool = make_pool(2, DOUBLE + "\ndef turns(door): return held(door) if door else None")
-    list(pool.map("double", range(1000)))
-    list(pool.map("turns", [None] * 1000))  # both are known as quick, and sent ahead
+    pool = make_pool(2, "def same(x): return x\ndef turns(door): return held(door) if door else None")
+    learn(pool, "same", "turns")
     slow = pool.call.turns(door.path)
-    quick = [pool.call.double(n) for n in range(60)]
-    assert [future.result() for future in quick] == [2 * n for n in range(60)]
+    quick = [pool.call.same(n) for n in range(60)]
+    assert [future.result() for future in quick] == list(range(60))
     door.wait().let_go()
     assert slow.result() is None
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.pool.busy import SOURCE
-from tests.pool.conftest import PATIENCE_S, Begun, Door
+from tests.pool.conftest import PATIENCE_S, Begun, Door, pids
 from wpc_magic import WorkerProcedureCall
 from wpc_magic.pool import CallFuture, stacks
 from wpc_magic.pool.errors import CallTimeoutError, NotRunningError, OptionError
@@ -52,12 +52,6 @@ def busy(make_pool: Any) -> WorkerProcedureCall:
     return pool
 
 
-def pid_of(pool: WorkerProcedureCall, worker_id: int = 1) -> int:
-    pid = pool.snapshot().workers[worker_id - 1].pid
-    assert pid is not None
-    return pid
-
-
 def until(pool: WorkerProcedureCall, *parts: str) -> str:
     """Return the stack of worker 1 as soon as it has these parts: they begin a line after they say so."""
     while any(part not in (text := pool.stack(1)) for part in parts):
@@ -82,22 +76,18 @@ def stop(pid: int) -> None:
 def stopped(make_pool: Any) -> Iterator[tuple[WorkerProcedureCall, int]]:
     """A pool whose only worker is stopped, as a debugger stops it."""
     pool = make_pool(1, SOURCE)
-    pid = pid_of(pool)
+    pid = pids(pool)[1]
     stop(pid)
     yield pool, pid
-    if pid_of_any(pool) == pid:
+    if pids(pool).get(1) == pid:
         os.kill(pid, signal.SIGCONT)
-
-
-def pid_of_any(pool: WorkerProcedureCall) -> int | None:
-    return next((worker.pid for worker in pool.snapshot().workers), None)
 
 
 # -- asked for --------------------------------------------------------------------------------------------
 
 
 def test_an_idle_worker_says_so(busy: WorkerProcedureCall) -> None:
-    assert busy.stack(1) == f"worker 1 (pid {pid_of(busy)}) waits for calls"
+    assert busy.stack(1) == f"worker 1 (pid {pids(busy)[1]}) waits for calls"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +104,7 @@ def test_a_busy_worker_tells_the_line_that_it_is_at(
     busy: WorkerProcedureCall, begun: Begun, name: str, line: str
 ) -> None:
     future, text = stack_of(busy, begun, name, line)
-    assert text.startswith(f"worker 1 (pid {pid_of(busy)}) runs {name} #{future.call_id} for ")
+    assert text.startswith(f"worker 1 (pid {pids(busy)[1]}) runs {name} #{future.call_id} for ")
     assert f", in {name}\n" in text
     assert "wpc_magic" not in text, "our own frames say nothing to anybody"
     assert line in busy.stack(1, timeout_ms=60_000), "the first look has not disturbed it"
@@ -179,13 +169,13 @@ def test_a_worker_that_starts_tells_where_it_is(make_pool: Any, door: Door) -> N
     pool._begin_start(1, {})
     door.wait()
     text = until(pool, "way.recv(1)")
-    assert f"worker 1 (pid {pid_of(pool)}) starts:\n" in text
+    assert f"worker 1 (pid {pids(pool)[1]}) starts:\n" in text
 
 
 def test_a_worker_without_a_process_is_told_as_such(make_pool: Any, listen: Any) -> None:
     pool = make_pool(1, restart_on_failure=False)
     ears = listen(pool)
-    os.kill(pid_of(pool), signal.SIGKILL)
+    os.kill(pids(pool)[1], signal.SIGKILL)
     ears.until("worker_health_state_changed", to="failed")
     assert pool.stack() == {1: "worker 1 is failed, and has no process now"}
 
@@ -268,7 +258,7 @@ def test_a_time_out_of_an_awaited_call_has_it_too(patient: WorkerProcedureCall, 
 
 def test_a_time_out_of_a_stopped_process_comes_without(make_pool: Any) -> None:
     pool = make_pool(1, STOPS_ITSELF, interrupt_grace_ms=60_000)
-    pid = pid_of(pool)
+    pid = pids(pool)[1]
     future = pool.call.stops_itself.options(timeout_ms=200)()
     try:
         with pytest.raises(CallTimeoutError, match="does not answer; its process is stopped"):
@@ -287,7 +277,7 @@ def test_a_call_that_waits_for_its_stack_ends_with_its_worker_and_with_the_pool(
     ears.until("call_timed_out")
     assert not future.done(), "there is no stack yet"
     if how == "dies":
-        os.kill(pid_of(patient), signal.SIGKILL)
+        os.kill(pids(patient)[1], signal.SIGKILL)
     else:
         patient.stop_workers()
     assert isinstance(future.exception(PATIENCE_S), CallTimeoutError)
