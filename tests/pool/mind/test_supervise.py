@@ -213,7 +213,7 @@ def test_what_is_known_of_a_crash_is_in_the_errors_of_the_calls_that_had_begun()
         return {"signal": "SIGSEGV", "output": f"from {call.name}"}
 
     world.core.supervisor.died(1, 1, -11, "was killed by SIGSEGV", world.now, about)
-    del world.workers[1]
+    del world.processes[1]
     world.apply()
     error = world.ended[begun.id]
     assert (error.worker_id, error.exitcode, error.signal) == (1, -11, "SIGSEGV")
