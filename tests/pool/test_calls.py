@@ -177,6 +177,13 @@ async def gathers(n):
 """
 
 
+# As soon as both are known as quick, calls of `quick` are sent ahead behind one of `turns` that is held up.
+TAKES_TURNS = """
+def quick(n): return n
+def turns(door): return held(door) if door else None
+"""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def functions(pool: WorkerProcedureCall) -> None:
     pool.define_worker_functions(FUNCTIONS)
@@ -506,7 +513,7 @@ def test_a_queue_time_out_ends_a_call_that_has_not_begun_and_only_that(make_pool
 
 
 def test_a_queue_time_out_holds_for_what_was_sent_ahead(make_pool: Any, door: Any) -> None:
-    pool = make_pool(1, "def quick(n): return n\ndef turns(door): return held(door) if door else None")
+    pool = make_pool(1, TAKES_TURNS)
     learn(pool, "quick", "turns")
     slow = pool.call.turns(door.path)
     visit = door.wait()
@@ -547,16 +554,17 @@ def test_the_nearest_time_out_counts(make_pool: Any, door: Any) -> None:
 
 
 def test_a_time_out_counts_from_the_first_instruction(make_pool: Any, door: Any) -> None:
-    pool = make_pool(1, "def quick(): return 1")
-    pool.call.held(door.path)
+    pool = make_pool(1, TAKES_TURNS)
+    learn(pool, "quick", "turns")
+    pool.call.turns(door.path)
     visit = door.wait()
-    waits = pool.call.quick.options(timeout_ms=1)
-    futures = [waits() for _ in range(3)]
+    future = pool.call.quick.options(timeout_ms=1)(1)
     with pytest.raises(QueueTimeoutError):  # much later than 1 ms
-        pool.call.quick.options(queue_timeout_ms=30)().result()
-    assert not any(future.done() for future in futures), "they have not begun"
+        pool.call.quick.options(queue_timeout_ms=30)(2).result()
+    assert pool.snapshot().in_flight == 2, "it was sent, and has not begun"
+    assert not future.done()
     visit.let_go()
-    concurrent.futures.wait(futures)
+    concurrent.futures.wait([future])
 
 
 def test_retries_run_a_call_again_when_its_worker_has_died(make_pool: Any, folder: Any) -> None:

@@ -112,13 +112,14 @@ def test_03_a_definition_that_fails_leaves_the_old_one_in_force_and_breaks_no_la
 def test_04_a_failed_restart_leaves_no_half_installed_worker(
     make_pool: Any, folder: Path, listen: Any
 ) -> None:
-    pool = make_pool(1, start_timeout_ms=300, max_restarts_per_worker=0)
+    pool = make_pool(1, max_restarts_per_worker=0)
     fifo = folder / "fifo"
     pool.define_worker_functions(
         f"import os\nif os.path.exists({str(fifo)!r}): open({str(fifo)!r}).read()\ndef f(): pass"
     )
     os.mkfifo(fifo)
     ears = listen(pool)
+    pool.configure(start_timeout_ms=300)
     pool.restart_worker(1, drain=False)
     ears.until("worker_restart_exhausted")
     ears.until("worker_health_state_changed", to="failed")
@@ -126,6 +127,7 @@ def test_04_a_failed_restart_leaves_no_half_installed_worker(
     with pytest.raises(StartError):
         pool.wait_until_ready()
     fifo.unlink()
+    pool.configure(start_timeout_ms=60_000)
     pool.restart_worker(1)
     pool.wait_until_ready()
     assert pool.call.f().result() is None
