@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pool.mind.harness import World
+from tests.pool.mind.harness import World, make
 from wpc_magic.pool.errors import (
     NotRunningError,
     OptionError,
@@ -13,16 +13,6 @@ from wpc_magic.pool.errors import (
     WorkerReplacedError,
 )
 from wpc_magic.pool.mind import effects
-
-
-def make(count=1, **options):
-    world = World(count, **options)
-    world.define("f")
-    world.define("quick")
-    world.define("wait", is_async=True)
-    world.learn("quick")
-    world.names()
-    return world
 
 
 def crash(world, number=1):
