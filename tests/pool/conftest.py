@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from wpc_magic.pool import WorkerProcedureCall
+from wpc_magic.pool import WorkerProcedureCall, callbacks
 from wpc_magic.pool.mind.events import WorkerEvent
 
 PATIENCE_S = 60.0  # a test that waits for so long has failed; nothing here is asserted about time
@@ -160,7 +160,9 @@ def pool() -> Iterator[WorkerProcedureCall]:
     pool = WorkerProcedureCall()
     pool.define_worker_functions(HELD)
     pool.start_workers(2)
-    yield pool
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks, "_IDLE_S", 0.05)  # each test waits for the end of that thread
+        yield pool
     pool.stop_workers()
 
 
