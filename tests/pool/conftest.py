@@ -8,16 +8,20 @@ import queue
 import select
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from wpc_magic.pool import WorkerProcedureCall, callbacks
 from wpc_magic.pool.mind.events import WorkerEvent
 
+ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0  # a test that waits for so long has failed; nothing here is asserted about time
 
 QUICK_S = 3e-5
@@ -124,6 +128,24 @@ def pids(pool: WorkerProcedureCall) -> dict[int, int | None]:
 
 def states(pool: WorkerProcedureCall) -> list[str]:
     return [state.health_state for state in pool.get_worker_health_states()]
+
+
+def wait_until_dead(pid: int) -> None:
+    """Wait until a process that is not our child, or is no longer, has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).wait(PATIENCE_S)
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        cwd=ROOT,
+        check=False,
+    )
 
 
 def learn(pool: WorkerProcedureCall, *names: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.pool.conftest import learn
+from tests.pool.conftest import learn, run
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import (
     CallTimeoutError,
@@ -149,15 +147,8 @@ pool.define_worker_function(worker_func="def double(x): return 2 * x")
 pool.start_workers(2)
 print(pool.call.double(2).result())
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=Path(__file__).parents[2],
-        check=True,
-    )
-    assert (done.stdout, done.stderr) == ("4\n", "")
+    done = run(program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, {1, 2}])
