@@ -150,7 +150,8 @@ class Driver:
         self.gates = Gates(self.lock, self._apply)
         self.changes = Changes(self.core, self.gates, self.memory, self.deciding)
         self.waiters = Waiters(self.lock, self._links, self._watch, self._inbox, self.texts, self._apply)
-        self._callbacks = Callbacks()
+        self._callbacks = Callbacks("wpc-callbacks")
+        self._shows = Callbacks("wpc-texts")
         self._spawns: list[effects.Spawn] = []
         self._thread: threading.Thread | None = None
         self._over = False  # whether the last worker is gone
@@ -205,6 +206,7 @@ class Driver:
 
     def _end_stop(self, thread: threading.Thread) -> None:
         thread.join()  # it has let go of everything
+        self._shows.close()
         self._callbacks.close()
 
     def drain(self, timeout: float | None) -> None:
@@ -249,6 +251,7 @@ class Driver:
         self._refusal = NestedCallError("this pool belongs to the process that this one was forked from")
         # Another thread may have had the old one, and is not here to release it.
         self.lock = self.gates.lock = self.waiters.lock = threading.Lock()
+        self._shows.forget()
         self._callbacks.forget()
         self._thread = None
         for link in self._links.values():
@@ -361,7 +364,7 @@ class Driver:
                 with self.lock:
                     seconds = self._before_sleep()
                     spawns, self._spawns = self._spawns, []
-                self.texts.deliver()
+                self._show_texts()
                 for spawn in spawns:
                     self._spawn(spawn)
                 if not spawns:
@@ -456,6 +459,11 @@ class Driver:
                 self.core.supervisor.spawned(slot.id, slot.life, process.pid, now)
             self._apply()
 
+    def _show_texts(self) -> None:
+        """Have texts shown in another thread: a sink may wait for a call, and this one reads its answer."""
+        if self.texts.waiting:
+            self._shows.post(self.texts.deliver)
+
     def _on_call(self, link: Link) -> None:
         with self.lock:
             if link.dead or link.lost:
@@ -465,7 +473,7 @@ class Driver:
             if link.watched:
                 self._inbox.read_call(link)
             self._apply()
-        self.texts.deliver()
+        self._show_texts()
 
     def _on_control(self, link: Link) -> None:
         with self.lock:
@@ -475,13 +483,13 @@ class Driver:
                 self._watch.control(link)
             self._inbox.read_control(link)
             self._apply()
-        self.texts.deliver()
+        self._show_texts()
 
     def _on_pipe(self, link: Link, stream: str) -> None:
         with self.lock:
             if not link.dead:
                 self._inbox.read_pipe(link, stream)
-        self.texts.deliver()
+        self._show_texts()
 
     def _on_exit(self, link: Link) -> None:
         with self.lock:
@@ -500,7 +508,7 @@ class Driver:
             if link.owner is not None:
                 link.wake()
             self.waiters.close(link)
-        self.texts.deliver()
+        self._show_texts()
 
     # -- what the mind wants done -----------------------------------------------------------------------
 
