@@ -148,7 +148,7 @@ class Driver:
         self.stacks = Stacks(self.core, self._outbox, self._links)
         self._inbox = Inbox(self.core, self._watch, self.texts, self.stacks.taken)
         self.gates = Gates(self.lock, self._apply)
-        self.changes = Changes(self.core, self.gates, self.memory, self.deciding)
+        self.changes = Changes(self.core, self.gates, self.memory, self.deciding, self.texts.finish)
         self.waiters = Waiters(self.lock, self._links, self._watch, self._inbox, self.texts, self._apply)
         self._callbacks = Callbacks("wpc-callbacks")
         self._shows = Callbacks("wpc-texts")
