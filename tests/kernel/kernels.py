@@ -90,7 +90,7 @@ class Kernel:
             "IPYTHONDIR": str(folder / "ipython"),
             "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
             "TMPDIR": str(self.temporary),
-            # Sources may be edited while tests run, and their bytecode must not stay.
+            # A file may be half written when the kernel reads it: its bytecode must not stay.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         self.manager = KernelManager(kernel_name=name, connection_file=str(folder / "connection.json"))

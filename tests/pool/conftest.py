@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
+import select
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from wpc_magic.pool import WorkerProcedureCall
+from wpc_magic.pool import WorkerProcedureCall, callbacks
 from wpc_magic.pool.mind.events import WorkerEvent
 
+ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0  # a test that waits for so long has failed; nothing here is asserted about time
+
+QUICK_S = 3e-5
 
 HELD = """
 def held(door, value=None):
@@ -76,6 +84,23 @@ class Door:
         self._listener.close()
 
 
+class Begun:
+    """A pipe by which a function says that it has begun."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = str(path)
+        # Before anybody writes: so the function waits for nobody, and may be stopped at any moment.
+        self._ours = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def wait(self) -> None:
+        """Wait until the function has begun."""
+        assert select.select([self._ours], [], [], PATIENCE_S)[0], "nothing has begun"
+
+    def close(self) -> None:
+        os.close(self._ours)
+
+
 class Ears:
     """Hears every event of a pool, in order."""
 
@@ -96,6 +121,40 @@ class Ears:
         return self._heard.get(timeout=PATIENCE_S)
 
 
+def pids(pool: WorkerProcedureCall) -> dict[int, int | None]:
+    """Return the processes by the numbers of their workers."""
+    return {worker.worker_id: worker.pid for worker in pool.snapshot().workers}
+
+
+def states(pool: WorkerProcedureCall) -> list[str]:
+    return [state.health_state for state in pool.get_worker_health_states()]
+
+
+def wait_until_dead(pid: int) -> None:
+    """Wait until a process that is not our child, or is no longer, has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).wait(PATIENCE_S)
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        cwd=ROOT,
+        check=False,
+    )
+
+
+def learn(pool: WorkerProcedureCall, *names: str) -> None:
+    """Have functions, given None, known as so quick that dozens of their calls are sent ahead."""
+    for name in names:
+        while (mean_s := pool.mean_s(name)) is None or mean_s > QUICK_S:
+            list(pool.map(name, [None] * 100))
+
+
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder whose path is short enough for the name of a socket."""
@@ -111,13 +170,21 @@ def door(folder: Path) -> Iterator[Door]:
     door.close()
 
 
+@pytest.fixture
+def begun(folder: Path) -> Iterator[Begun]:
+    with contextlib.closing(Begun(folder / "begun")) as begun:
+        yield begun
+
+
 @pytest.fixture(scope="module")
 def pool() -> Iterator[WorkerProcedureCall]:
     """Two workers that all tests of a module share: none of these may lose one."""
     pool = WorkerProcedureCall()
     pool.define_worker_functions(HELD)
     pool.start_workers(2)
-    yield pool
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks, "_IDLE_S", 0.05)  # each test waits for the end of that thread
+        yield pool
     pool.stop_workers()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.pool.conftest import learn
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import (
     ArgumentsNotSerializableError,
@@ -173,6 +174,13 @@ def calls_the_pool(pool):
 async def gathers(n):
     import asyncio
     return sum(await asyncio.gather(*(asyncio.sleep(0, i) for i in range(n))))
+"""
+
+
+# As soon as both are known as quick, calls of `quick` are sent ahead behind one of `turns` that is held up.
+TAKES_TURNS = """
+def quick(n): return n
+def turns(door): return held(door) if door else None
 """
 
 
@@ -505,16 +513,15 @@ def test_a_queue_time_out_ends_a_call_that_has_not_begun_and_only_that(make_pool
 
 
 def test_a_queue_time_out_holds_for_what_was_sent_ahead(make_pool: Any, door: Any) -> None:
-    pool = make_pool(1, "def quick(n): return n")
-    list(pool.map("quick", range(100)))  # it is known as quick now, so it is sent ahead
-    pool.define_worker_function(worker_func=pool.call.held.source.replace("def held", "def slow"))
-    quick = [pool.call.quick(n) for n in range(3)]
-    assert [future.result() for future in quick] == [0, 1, 2]
-    pool.call.held(door.path)
+    pool = make_pool(1, TAKES_TURNS)
+    learn(pool, "quick", "turns")
+    slow = pool.call.turns(door.path)
     visit = door.wait()
-    late = pool.call.quick.options(queue_timeout_ms=1)(1)
+    late = pool.call.quick.options(queue_timeout_ms=50)(1)
+    assert pool.snapshot().in_flight == 2
     assert isinstance(late.exception(), QueueTimeoutError)
     visit.let_go()
+    assert slow.result() is None
 
 
 @pytest.mark.parametrize("by", ["pool", "function", "call"])
@@ -547,16 +554,17 @@ def test_the_nearest_time_out_counts(make_pool: Any, door: Any) -> None:
 
 
 def test_a_time_out_counts_from_the_first_instruction(make_pool: Any, door: Any) -> None:
-    pool = make_pool(1, "def quick(): return 1")
-    pool.call.held(door.path)
+    pool = make_pool(1, TAKES_TURNS)
+    learn(pool, "quick", "turns")
+    pool.call.turns(door.path)
     visit = door.wait()
-    waits = pool.call.quick.options(timeout_ms=1)
-    futures = [waits() for _ in range(3)]
+    future = pool.call.quick.options(timeout_ms=1)(1)
     with pytest.raises(QueueTimeoutError):  # much later than 1 ms
-        pool.call.quick.options(queue_timeout_ms=30)().result()
+        pool.call.quick.options(queue_timeout_ms=30)(2).result()
+    assert pool.snapshot().in_flight == 2, "it was sent, and has not begun"
+    assert not future.done()
     visit.let_go()
-    assert [type(future.exception()) for future in futures].count(QueueTimeoutError) == 0
-    assert futures[0].call.ended
+    concurrent.futures.wait([future])
 
 
 def test_retries_run_a_call_again_when_its_worker_has_died(make_pool: Any, folder: Any) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.pool.conftest import learn, run
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import (
     CallTimeoutError,
@@ -75,12 +74,13 @@ def test_02_a_definition_made_while_workers_start_or_restart_reaches_each(make_p
 
 
 def test_02_a_definition_made_while_a_worker_is_degraded_reaches_it(make_pool: Any, listen: Any) -> None:
-    pool = make_pool(2, heartbeat_interval_ms=20, unresponsive_after_ms=60)
+    pool = make_pool(2, heartbeat_interval_ms=20, unresponsive_after_ms=300)
     ears = listen(pool)
     pid = pool.snapshot().workers[0].pid
     os.kill(pid, signal.SIGSTOP)
     try:
         ears.until("worker_health_state_changed", to="degraded")
+        pool.configure(unresponsive_after_ms=600_000)  # twice as long, and it would be replaced
         with concurrent.futures.ThreadPoolExecutor(1) as threads:
             defining = threads.submit(pool.define_worker_function, worker_func=DOUBLE)
             os.kill(pid, signal.SIGCONT)
@@ -110,13 +110,14 @@ def test_03_a_definition_that_fails_leaves_the_old_one_in_force_and_breaks_no_la
 def test_04_a_failed_restart_leaves_no_half_installed_worker(
     make_pool: Any, folder: Path, listen: Any
 ) -> None:
-    pool = make_pool(1, start_timeout_ms=300, max_restarts_per_worker=0)
+    pool = make_pool(1, max_restarts_per_worker=0)
     fifo = folder / "fifo"
     pool.define_worker_functions(
         f"import os\nif os.path.exists({str(fifo)!r}): open({str(fifo)!r}).read()\ndef f(): pass"
     )
     os.mkfifo(fifo)
     ears = listen(pool)
+    pool.configure(start_timeout_ms=300)
     pool.restart_worker(1, drain=False)
     ears.until("worker_restart_exhausted")
     ears.until("worker_health_state_changed", to="failed")
@@ -124,6 +125,7 @@ def test_04_a_failed_restart_leaves_no_half_installed_worker(
     with pytest.raises(StartError):
         pool.wait_until_ready()
     fifo.unlink()
+    pool.configure(start_timeout_ms=60_000)
     pool.restart_worker(1)
     pool.wait_until_ready()
     assert pool.call.f().result() is None
@@ -145,15 +147,8 @@ pool.define_worker_function(worker_func="def double(x): return 2 * x")
 pool.start_workers(2)
 print(pool.call.double(2).result())
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=Path(__file__).parents[2],
-        check=True,
-    )
-    assert (done.stdout, done.stderr) == ("4\n", "")
+    done = run(program)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, {1, 2}])
@@ -284,12 +279,11 @@ def test_15_old_deaths_are_forgotten(make_pool: Any, listen: Any, door: Any) -> 
 
 
 def test_16_a_slow_call_holds_up_no_quick_ones_while_another_worker_idles(make_pool: Any, door: Any) -> None:
-    pool = make_pool(2, DOUBLE + "\ndef turns(door): return held(door) if door else None")
-    list(pool.map("double", range(1000)))
-    list(pool.map("turns", [None] * 1000))  # both are known as quick, and sent ahead
+    pool = make_pool(2, "def same(x): return x\ndef turns(door): return held(door) if door else None")
+    learn(pool, "same", "turns")
     slow = pool.call.turns(door.path)
-    quick = [pool.call.double(n) for n in range(60)]
-    assert [future.result() for future in quick] == [2 * n for n in range(60)]
+    quick = [pool.call.same(n) for n in range(60)]
+    assert [future.result() for future in quick] == list(range(60))
     door.wait().let_go()
     assert slow.result() is None
 
@@ -330,11 +324,13 @@ def test_18_calls_are_not_refused_while_a_function_is_defined(make_pool: Any) ->
     threads = [threading.Thread(target=call) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for n in range(30):
-        pool.define_worker_function(worker_func=f"def version(): return {n}")
-    over.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for n in range(30):
+            pool.define_worker_function(worker_func=f"def version(): return {n}")
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
     assert refused == []
 
 

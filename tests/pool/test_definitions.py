@@ -8,12 +8,15 @@ import math
 import operator
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.pool.conftest import PATIENCE_S
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import (
     DefinitionError,
@@ -158,7 +161,7 @@ def test_a_name_may_be_looked_up_while_another_thread_defines(make_pool: Any) ->
 def test_a_definition_in_one_thread_and_calls_in_others_never_meet_half_a_change(
     pool: WorkerProcedureCall,
 ) -> None:
-    # The constant and the function that reads it change together: a call sees both old or both new.
+    # The two change together: a call sees both old or both new.
     def define(n: int) -> None:
         pool.define_worker_functions(f"def left(): return {n}\ndef right(): return {n}")
 
@@ -174,31 +177,49 @@ def test_a_definition_in_one_thread_and_calls_in_others_never_meet_half_a_change
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for n in range(1, 40):
-        define(n)
-    over.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for n in range(1, 40):
+            define(n)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
     assert seen
     assert all(left == right for left, right in seen)
     assert pool.call.both().result() == (39, 39)
 
 
-def test_calls_are_not_refused_while_their_function_is_being_defined(pool: WorkerProcedureCall) -> None:
-    pool.define_worker_function(worker_func="def version(): return -1")
-    stop = threading.Event()
+@contextmanager
+def defining(pool: WorkerProcedureCall, at_first: str = "") -> Iterator[None]:
+    """Have a thread define `version` again and again, each time as one more."""
+    over = threading.Event()
 
     def define() -> None:
         for n in itertools.count():
-            pool.define_worker_function(worker_func=f"def version(): return {n}")
-            if stop.is_set():
+            pool.define_worker_functions(f"{at_first}\ndef version(): return {n}")
+            if over.is_set():
                 return
 
     thread = threading.Thread(target=define)
     thread.start()
-    found = [pool.call.version().result() for _ in range(300)]
-    stop.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_calls_are_not_refused_while_their_function_is_being_defined(pool: WorkerProcedureCall) -> None:
+    pool.define_worker_function(worker_func="def version(): return -1")
+    with defining(pool):
+        found = [pool.call.version().result() for _ in range(300)]
+    assert found == sorted(found)
+
+
+def test_definitions_that_come_quicker_than_workers_install_them_hold_up_no_call(make_pool: Any) -> None:
+    pool = make_pool(1, "def version(): return -1")
+    with defining(pool, "import time\ntime.sleep(0.005)"):
+        found = [pool.call.version().result(PATIENCE_S) for _ in range(10)]
     assert found == sorted(found)
 
 

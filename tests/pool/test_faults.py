@@ -19,7 +19,7 @@ import pytest
 
 from tests import leaks
 from tests.pool import faults
-from tests.pool.conftest import PATIENCE_S
+from tests.pool.conftest import PATIENCE_S, states
 from tests.pool.faults import (
     DIES,
     GOES_ON,
@@ -108,12 +108,13 @@ def those(*when: str, ends: str = "") -> pytest.MarkDecorator:
 
 
 class Around:
-    """Calls that are made around a fault: each is answered once, with its own value."""
+    """Calls that are made around a fault, the first at once: each is answered once, with its own value."""
 
     def __init__(self, pool: Any, folder: Path) -> None:
         self.pool = pool
         self.log = folder / "log"
         self.futures: list[Any] = []
+        self.call(5)
 
     def call(self, count: int) -> None:
         for _ in range(count):
@@ -127,7 +128,7 @@ class Around:
         assert Counter(self.log.read_text().split()) == Counter(str(n) for n in range(len(self.futures)))
         assert self.pool.call.takes("next").result(PATIENCE_S) == "next"
         self.pool.wait_until_ready(timeout_ms=60_000)
-        assert [state.health_state for state in self.pool.get_worker_health_states()] == ["ready"] * 2
+        assert states(self.pool) == ["ready"] * 2
         for future in self.pool.broadcast("takes", "every one").values():
             assert future.result(PATIENCE_S) == "every one"
 
@@ -238,7 +239,6 @@ def test_a_fault_in_a_worker_costs_its_own_call(make: Any, folder: Path, case: C
     pool = make(interrupt_grace_ms=10_000 if ends_softly(case) else 50)
     pool.configure(control_timeout_ms=TIMEOUT_MS)  # which limits unpickling, too
     around = Around(pool, folder)
-    around.call(5)
     future = begin(pool, case)
     around.call(10)
     check_outcome(case, future)
@@ -253,7 +253,6 @@ def test_a_fault_in_a_worker_costs_its_own_call(make: Any, folder: Path, case: C
 def test_a_call_that_hangs_can_be_cancelled(make: Any, folder: Path, case: Case) -> None:
     pool = make(interrupt_grace_ms=10_000 if ends_softly(case) else 50)
     around = Around(pool, folder)
-    around.call(5)
     begun = folder / "begun"
     future = pool.call.runs(case.fault, str(begun))
     around.call(10)
@@ -269,7 +268,6 @@ def test_a_call_that_hangs_can_be_cancelled(make: Any, folder: Path, case: Case)
 def test_a_fork_of_a_worker_that_dies_ends_with_it(make: Any, folder: Path, case: Case) -> None:
     pool = make()
     around = Around(pool, folder)
-    around.call(5)
     future = pool.call.forks_and_runs(case.fault)  # the fork holds every descriptor, the channels too
     around.call(10)
     check_outcome(case, future)
@@ -296,7 +294,6 @@ def test_a_fault_in_the_process_that_asks_costs_the_call_that_asks(
 ) -> None:
     pool = make()
     around = Around(pool, folder)
-    around.call(5)
     with pytest.raises(BaseException) as caught:  # noqa: PT011  # of which kind it is, is seen below
         ask(pool, case)
     around.call(10)
@@ -329,7 +326,6 @@ def test_a_loop_in_the_thread_that_asks_holds_up_no_other(
 ) -> None:
     pool = make()
     around = Around(pool, folder)
-    around.call(5)
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(ask, pool, case)
         assert loop.INSIDE.wait(PATIENCE_S)
@@ -347,7 +343,6 @@ def test_a_loop_in_the_main_thread_ends_by_an_interrupt(
 ) -> None:
     pool = make()
     around = Around(pool, folder)
-    around.call(5)
 
     def interrupt() -> None:
         assert loop.INSIDE.wait(PATIENCE_S)
@@ -395,7 +390,6 @@ def test_a_definition_at_fault_is_refused_and_the_old_one_stays(
     monkeypatch.syspath_prepend(str(folder))
     pool = make()
     around = Around(pool, folder)
-    around.call(5)
     pool.broadcast("version")[1].result(PATIENCE_S)
     around.check()
     pool.configure(control_timeout_ms=TIMEOUT_MS if case.ends == HANGS else 60_000)
@@ -428,7 +422,6 @@ def test_a_worker_that_was_busy_meanwhile_gets_over_a_definition_that_was_refuse
 ) -> None:
     pool = make()
     around = Around(pool, folder)
-    around.call(5)
     around.check()
     pool.configure(control_timeout_ms=TIMEOUT_MS if case.ends == HANGS else 60_000)
     busy = pool.call.held.options(worker_id=1)(door.path, "its value")
@@ -456,14 +449,12 @@ def test_a_definition_at_fault_that_no_worker_was_free_to_try_harms_only_its_own
     for visit in visits:
         visit.let_go()
     assert [future.result(PATIENCE_S) for future in busy] == [1, 2]
-    try:
-        assert pool.call.takes("next").result(PATIENCE_S) == "next"
-        with pytest.raises(RequirementMissingError, match="no worker could install version"):
-            pool.call.version()
-        pool.wait_until_ready(timeout_ms=60_000)
-        assert [state.health_state for state in pool.get_worker_health_states()] == ["ready", "ready"]
-    finally:
-        stop(pool)
+    assert pool.call.takes("next").result(PATIENCE_S) == "next"
+    with pytest.raises(RequirementMissingError, match="no worker could install version"):
+        pool.call.version()
+    pool.wait_until_ready(timeout_ms=60_000)
+    assert states(pool) == ["ready", "ready"]
+    stop(pool)
 
 
 # -- when a worker starts ---------------------------------------------------------------------------------
@@ -478,7 +469,6 @@ def test_a_worker_at_fault_as_it_starts_fails_and_comes_back_when_that_is_mended
     )
     pool = make(max_restarts_per_worker=0)
     around = Around(pool, folder)
-    around.call(5)
     with monkeypatch.context() as faulty:
         faulty.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT)]))
         if case.ends == HANGS:
@@ -492,8 +482,7 @@ def test_a_worker_at_fault_as_it_starts_fails_and_comes_back_when_that_is_mended
         pool.restart_worker(1, drain=False)
         around.call(10)
         pool.wait_until_ready(timeout_ms=60_000)
-        states = [state.health_state for state in pool.get_worker_health_states()]
-        assert states == ["ready" if case.ends == GOES_ON else "failed", "ready"]
+        assert states(pool) == ["ready" if case.ends == GOES_ON else "failed", "ready"]
         if case.ends != GOES_ON:
             check_failed_start(pool, case)
     pool.configure(start_timeout_ms=60_000)
@@ -520,7 +509,6 @@ def test_stopping_ends_whatever_a_worker_does_about_it(
 ) -> None:
     pool = make(stop_timeout_ms=400)
     around = Around(pool, folder)
-    around.call(5)
     around.check()
     pool.resize(3)
     pool.wait_until_ready()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.pool.conftest import PATIENCE_S
+from tests.pool.conftest import PATIENCE_S, learn
 from wpc_magic.pool import CallFuture, WorkerProcedureCall
 
 FUNCTIONS = """
@@ -24,6 +24,25 @@ def double(x):
 
 def fails(x):
     raise ValueError(x)
+
+
+def same(x):
+    return x
+
+
+gate = None
+
+
+async def waits_at_the_gate():
+    import asyncio
+    global gate
+    gate = asyncio.Event()
+    await gate.wait()
+    return "through"
+
+
+async def opens_the_gate():
+    gate.set()
 
 
 async def wait_for(n):
@@ -198,9 +217,7 @@ def test_a_call_that_runs_is_ended_by_a_cancel_and_its_worker_goes_on(
     assert [worker.pid for worker in pool.snapshot().workers] == before
 
 
-def test_a_queued_call_can_be_cancelled_and_never_runs(
-    pool: WorkerProcedureCall, door: Any, folder: Any
-) -> None:
+def test_a_queued_call_can_be_cancelled_and_never_runs(pool: WorkerProcedureCall, door: Any) -> None:
     held = [pool.call.held(door.path) for _ in range(2)]
     visits = [door.wait(), door.wait()]
     future = pool.call.double(1)
@@ -259,13 +276,12 @@ def test_only_the_pool_ends_it(pool: WorkerProcedureCall) -> None:
 
 
 def test_nothing_holds_the_value_once_the_future_is_dropped(pool: WorkerProcedureCall) -> None:
-    future = pool.call.double({1}.__class__.__name__)
-    future.result()
-    there = weakref.ref(future)
+    future = pool.call.same({1})
+    there = weakref.ref(future), weakref.ref(future.result())
     gc.disable()
     try:
         del future
-        assert there() is None, "without the help of the garbage collector"
+        assert [each() for each in there] == [None, None], "without the help of the garbage collector"
     finally:
         gc.enable()
 
@@ -369,7 +385,15 @@ def test_hundreds_of_errors_can_be_gathered(pool: WorkerProcedureCall) -> None:
     assert [type(each) is ValueError for each in found] == [n % 3 == 0 for n in range(300)]
 
 
-def test_coroutine_functions_interleave_on_the_workers(pool: WorkerProcedureCall) -> None:
+def test_coroutine_functions_interleave_on_a_worker(pool: WorkerProcedureCall) -> None:
+    async def main() -> list[Any]:
+        names = ("waits_at_the_gate", "opens_the_gate")
+        return await asyncio.gather(*(pool.call[name].options(worker_id=1)() for name in names))
+
+    assert asyncio.run(main()) == ["through", None]
+
+
+def test_hundreds_of_coroutine_functions_can_be_awaited(pool: WorkerProcedureCall) -> None:
     async def main() -> list[int]:
         return await asyncio.gather(*(pool.call.wait_for(n) for n in range(300)))
 
@@ -533,10 +557,9 @@ def test_one_call_may_be_awaited_in_several_loops_and_threads(pool: WorkerProced
 
 def test_a_call_that_is_waited_for_at_one_worker_is_answered_by_another(make_pool: Any, door: Any) -> None:
     # It is sent ahead behind a call that turns out slow, while another worker idles: it is taken back.
-    pool = make_pool(2, "def quick(x): return x\ndef turns(door, slow): return held(door) if slow else None")
-    list(pool.map("quick", range(200)))
-    list(pool.map("turns", [None] * 200, [False] * 200))
-    slow = pool.call.turns.options(worker_id=1)(door.path, True)
+    pool = make_pool(2, "def quick(x): return x\ndef turns(door): return held(door) if door else None")
+    learn(pool, "quick", "turns")
+    slow = pool.call.turns.options(worker_id=1)(door.path)
     behind = [pool.call.quick(n) for n in range(40)]
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda each: each.result(), behind))

@@ -116,7 +116,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield one, two
 
 
-@settings(derandomize=True, deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(STREAMS, st.lists(st.integers(1, 90), max_size=20))
 def test_whatever_bytes_come_are_frames_or_are_refused(stream: bytes, cuts: list[int]) -> None:
     with pair() as (ours, theirs):
@@ -172,7 +172,7 @@ def messages(draw: Any) -> Any:
 GOOD_ITEMS = {int, str, bytes, tuple, dict, type(None), protocol.Failure}
 
 
-@settings(derandomize=True, deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(messages())
 def test_a_message_of_ours_is_whole_or_is_refused(thing: Any) -> None:
     try:
@@ -185,7 +185,7 @@ def test_a_message_of_ours_is_whole_or_is_refused(thing: Any) -> None:
         assert {type(item) for item in read} <= GOOD_ITEMS
 
 
-@settings(derandomize=True, deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(st.sampled_from([FAILURE, protocol.Printed(1, "stdout", "text"), protocol.GivenUp((1, 2))]), st.data())
 def test_a_torn_message_is_plain_data_or_is_refused(thing: Any, data: Any) -> None:
     body = bytearray(pack(thing))

@@ -14,11 +14,11 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.pool.conftest import ROOT, run
 from wpc_magic.pool import WorkerProcedureCall
 
 INTERRUPTS = 10_000
@@ -194,7 +194,7 @@ def test_ten_thousand_random_interrupts_lose_no_reply_and_leave_nothing_torn() -
         capture_output=True,
         text=True,
         timeout=150,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -217,17 +217,6 @@ def test_ten_thousand_random_interrupts_lose_no_reply_and_leave_nothing_torn() -
     assert books["owners"] == 0, books
     assert books["handler"], books
     assert books["threads"] == 1, books
-
-
-def run(program: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=Path(__file__).parents[2],
-        check=False,
-    )
 
 
 IN_OUR_CODE = '"wpc_magic" not in sys._current_frames()[threading.main_thread().ident].f_code.co_filename'

@@ -128,9 +128,11 @@ def test_small_calls_go_on_while_a_large_one_is_under_way(pool: WorkerProcedureC
     data = b"y" * (32 * MB)
 
     def large() -> None:
-        for _ in range(3):
-            assert len(pool.call.echo.options(worker_id=1)(data).result()) == len(data)
-        over.set()
+        try:
+            for _ in range(3):
+                assert len(pool.call.echo.options(worker_id=1)(data).result()) == len(data)
+        finally:
+            over.set()
 
     thread = threading.Thread(target=large)
     thread.start()

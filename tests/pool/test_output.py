@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import queue
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.pool.conftest import PATIENCE_S
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.hands.texts import OutputText
 
@@ -249,6 +251,23 @@ def test_a_sink_may_call_and_wait(pool: WorkerProcedureCall) -> None:
     finally:
         pool.output_sink = None
     assert told == [("hello\n", "utf-8")]
+
+
+def test_a_sink_may_wait_for_a_call_also_when_nobody_else_does(pool: WorkerProcedureCall) -> None:
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def asks(output: OutputText) -> None:
+        asked = pool.call.stream()
+        concurrent.futures.wait([asked])  # which leaves the reading to the pool's own thread
+        told.put((output.text, asked.result()[1]))
+
+    pool.output_sink = asks
+    try:
+        future = pool.call.says("hello")
+        assert told.get(timeout=PATIENCE_S) == ("hello\n", "utf-8")
+        assert future.result() == ("hello",)
+    finally:
+        pool.output_sink = None
 
 
 def test_much_text_comes_complete_and_in_order(pool: WorkerProcedureCall, sink: Sink) -> None:

@@ -160,7 +160,7 @@ def test_a_worker_that_is_dropped_without_being_reaped_does_not_warn():
     os.waitpid(pid, 0)
 
 
-def test_the_environment_and_the_folder_are_those_that_are_given(start, tmp_path):
+def test_the_environment_and_the_folder_are_those_that_are_given(tmp_path):
     one = WorkerProcess.start(environ={"PATH": os.environ["PATH"], "MINE": "1"}, cwd=str(tmp_path))
     try:
         assert os.readlink(f"/proc/{one.pid}/cwd") == str(tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 import pytest
 
-from tests.pool.test_lifecycle import pids, states
+from tests.pool.conftest import pids, states
 from wpc_magic.pool.errors import MemoryLimitError, OptionError, StartError, WorkerCrashedError
 
 FUNCTIONS = """
@@ -93,7 +93,7 @@ def test_a_call_that_kills_a_process_on_its_way_out_is_the_only_one_lost(
     assert states(pool) == ["ready"]
 
 
-def test_a_definition_reaches_a_process_that_is_about_to_take_a_place(make_pool: Any, listen: Any) -> None:
+def test_a_definition_reaches_a_process_that_is_about_to_take_a_place(make_pool: Any) -> None:
     pool = make_pool(2, FUNCTIONS, max_calls_per_worker=2)
     for n in range(20):
         pool.define_worker_function(worker_func=f"def newest(): return {n}")

@@ -8,14 +8,14 @@ import pickle
 import queue
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.pool.conftest import PATIENCE_S, Door
-from tests.pool.test_stopping import SOURCE, Begun
+from tests.pool.busy import SOURCE
+from tests.pool.conftest import PATIENCE_S, Begun, Door, pids
 from wpc_magic import WorkerProcedureCall
+from wpc_magic.pool import CallFuture
 from wpc_magic.pool.errors import CallTimeoutError, NotRunningError, OptionError
 from wpc_magic.pool.hands import stacks
 from wpc_magic.pool.hands.seen import Seen, parse_dump, show
@@ -40,11 +40,11 @@ def says_nothing_back(begun):
     print("a text without an end", end="")
     sleeps(begun)
 """
-
-
-@pytest.fixture
-def begun(tmp_path: Path) -> Begun:
-    return Begun(tmp_path / "begun")
+STOPS_ITSELF = """
+def stops_itself():
+    import os, signal
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
 
 
 @pytest.fixture
@@ -53,17 +53,18 @@ def busy(make_pool: Any) -> WorkerProcedureCall:
     return pool
 
 
-def pid_of(pool: WorkerProcedureCall, worker_id: int = 1) -> int:
-    pid = pool.snapshot().workers[worker_id - 1].pid
-    assert pid is not None
-    return pid
-
-
 def until(pool: WorkerProcedureCall, *parts: str) -> str:
     """Return the stack of worker 1 as soon as it has these parts: they begin a line after they say so."""
     while any(part not in (text := pool.stack(1)) for part in parts):
         pass
     return text
+
+
+def stack_of(pool: WorkerProcedureCall, begun: Begun, name: str, *parts: str) -> tuple[CallFuture, str]:
+    """Make a call; return its future, and the stack of worker 1 as soon as it is at these parts."""
+    future = pool.call[name](begun.path)
+    begun.wait()
+    return future, until(pool, *parts)
 
 
 def stop(pid: int) -> None:
@@ -76,22 +77,18 @@ def stop(pid: int) -> None:
 def stopped(make_pool: Any) -> Iterator[tuple[WorkerProcedureCall, int]]:
     """A pool whose only worker is stopped, as a debugger stops it."""
     pool = make_pool(1, SOURCE)
-    pid = pid_of(pool)
+    pid = pids(pool)[1]
     stop(pid)
     yield pool, pid
-    if pid_of_any(pool) == pid:
+    if pids(pool).get(1) == pid:
         os.kill(pid, signal.SIGCONT)
-
-
-def pid_of_any(pool: WorkerProcedureCall) -> int | None:
-    return next((worker.pid for worker in pool.snapshot().workers), None)
 
 
 # -- asked for --------------------------------------------------------------------------------------------
 
 
 def test_an_idle_worker_says_so(busy: WorkerProcedureCall) -> None:
-    assert busy.stack(1) == f"worker 1 (pid {pid_of(busy)}) waits for calls"
+    assert busy.stack(1) == f"worker 1 (pid {pids(busy)[1]}) waits for calls"
 
 
 @pytest.mark.parametrize(
@@ -107,10 +104,8 @@ def test_an_idle_worker_says_so(busy: WorkerProcedureCall) -> None:
 def test_a_busy_worker_tells_the_line_that_it_is_at(
     busy: WorkerProcedureCall, begun: Begun, name: str, line: str
 ) -> None:
-    future = busy.call[name](begun.path)
-    begun.wait()
-    text = until(busy, line)
-    assert text.startswith(f"worker 1 (pid {pid_of(busy)}) runs {name} #{future.call_id} for ")
+    future, text = stack_of(busy, begun, name, line)
+    assert text.startswith(f"worker 1 (pid {pids(busy)[1]}) runs {name} #{future.call_id} for ")
     assert f", in {name}\n" in text
     assert "wpc_magic" not in text, "our own frames say nothing to anybody"
     assert line in busy.stack(1, timeout_ms=60_000), "the first look has not disturbed it"
@@ -129,9 +124,7 @@ def test_all_workers_are_told_at_once(make_pool: Any, door: Door) -> None:
 
 
 def test_threads_of_the_users_are_told_and_ours_are_not(busy: WorkerProcedureCall, begun: Begun) -> None:
-    busy.call.in_a_thread(begun.path)
-    begun.wait()
-    text = until(busy, "time.sleep(3600)", "thread.join()")
+    _, text = stack_of(busy, begun, "in_a_thread", "time.sleep(3600)", "thread.join()")
     assert text.count("in thread") == 1
     assert "in thread 'the helper':\n" in text
     assert "wpc-" not in text
@@ -139,26 +132,20 @@ def test_threads_of_the_users_are_told_and_ours_are_not(busy: WorkerProcedureCal
 
 
 def test_coroutines_that_wait_are_told_with_their_calls(busy: WorkerProcedureCall, begun: Begun) -> None:
-    future = busy.call.deeper(begun.path)
-    begun.wait()
-    text = until(busy, "await asyncio.sleep(3600)")
+    future, text = stack_of(busy, begun, "deeper", "await asyncio.sleep(3600)")
     assert f"waits in deeper #{future.call_id}:\n" in text
     assert text.index(", in deeper\n") < text.index(", in awaits\n") < text.index(", in sleep\n")
     assert "run_forever" not in text, "the main thread only waits for them"
 
 
 def test_coroutines_on_a_loop_of_the_functions_own_are_told(busy: WorkerProcedureCall, begun: Begun) -> None:
-    busy.call.own_loop(begun.path)
-    begun.wait()
-    text = until(busy, "await asyncio.sleep(3600)")
+    _, text = stack_of(busy, begun, "own_loop", "await asyncio.sleep(3600)")
     assert "asyncio.run(deeper(begun))" in text
     assert "in the task 'Task-" in text
 
 
 def test_a_deep_stack_is_told_from_both_ends(busy: WorkerProcedureCall, begun: Begun) -> None:
-    busy.call.deep(begun.path)
-    begun.wait()
-    text = until(busy, "time.sleep(3600)")
+    _, text = stack_of(busy, begun, "deep", "time.sleep(3600)")
     assert "  ... and " in text
     assert "more times]" in text
     assert len(text.splitlines()) < 30
@@ -166,9 +153,7 @@ def test_a_deep_stack_is_told_from_both_ends(busy: WorkerProcedureCall, begun: B
 
 def test_text_that_a_function_prints_is_not_in_the_way(busy: WorkerProcedureCall, begun: Begun) -> None:
     busy.output_sink = lambda output: None
-    busy.call.says_nothing_back(begun.path)
-    begun.wait()
-    until(busy, ", in sleeps\n")
+    stack_of(busy, begun, "says_nothing_back", ", in sleeps\n")
 
 
 def test_a_process_that_is_stopped_is_told_as_such(stopped: tuple[WorkerProcedureCall, int]) -> None:
@@ -185,13 +170,13 @@ def test_a_worker_that_starts_tells_where_it_is(make_pool: Any, door: Door) -> N
     pool._begin_start(1, {})
     door.wait()
     text = until(pool, "way.recv(1)")
-    assert f"worker 1 (pid {pid_of(pool)}) starts:\n" in text
+    assert f"worker 1 (pid {pids(pool)[1]}) starts:\n" in text
 
 
 def test_a_worker_without_a_process_is_told_as_such(make_pool: Any, listen: Any) -> None:
     pool = make_pool(1, restart_on_failure=False)
     ears = listen(pool)
-    os.kill(pid_of(pool), signal.SIGKILL)
+    os.kill(pids(pool)[1], signal.SIGKILL)
     ears.until("worker_health_state_changed", to="failed")
     assert pool.stack() == {1: "worker 1 is failed, and has no process now"}
 
@@ -236,14 +221,19 @@ def test_wrong_use_is_one_clear_error(busy: WorkerProcedureCall) -> None:
 # -- in the error of a time-out ---------------------------------------------------------------------------
 
 
+@pytest.fixture
+def patient(make_pool: Any, monkeypatch: pytest.MonkeyPatch) -> WorkerProcedureCall:
+    """A pool whose errors wait for their stacks for as long as a busy machine may take."""
+    monkeypatch.setattr(stacks, "_WITH_AN_ERROR_S", (PATIENCE_S, PATIENCE_S))
+    pool: WorkerProcedureCall = make_pool(1, SOURCE + STOPS_ITSELF, interrupt_grace_ms=60_000)
+    return pool
+
+
 @pytest.mark.parametrize("name", ["spins", "sleeps", "reads", "holds_the_gil", "awaits"])
 def test_a_call_that_runs_for_too_long_tells_where_it_was(
-    make_pool: Any, begun: Begun, monkeypatch: pytest.MonkeyPatch, name: str
+    patient: WorkerProcedureCall, begun: Begun, name: str
 ) -> None:
-    monkeypatch.setattr(stacks, "_WITH_AN_ERROR_S", (PATIENCE_S, PATIENCE_S))  # a busy machine takes longer
-    pool = make_pool(1, SOURCE, interrupt_grace_ms=60_000)
-    future = pool.call[name].options(timeout_ms=500)(begun.path)
-    begun.wait()
+    future = patient.call[name].options(timeout_ms=500)(begun.path)
     with pytest.raises(CallTimeoutError) as caught:
         future.result()
     error = caught.value
@@ -257,10 +247,9 @@ def test_a_call_that_runs_for_too_long_tells_where_it_was(
     assert (type(again), str(again), again.stack) == (CallTimeoutError, str(error), error.stack)
 
 
-def test_a_time_out_of_an_awaited_call_has_it_too(busy: WorkerProcedureCall, begun: Begun) -> None:
+def test_a_time_out_of_an_awaited_call_has_it_too(patient: WorkerProcedureCall, begun: Begun) -> None:
     async def main() -> str:
-        call = busy.call.sleeps.options(timeout_ms=500)(begun.path)
-        await asyncio.to_thread(begun.wait)
+        call = patient.call.sleeps.options(timeout_ms=500)(begun.path)
         with pytest.raises(CallTimeoutError) as caught:
             await call
         return caught.value.stack
@@ -268,45 +257,48 @@ def test_a_time_out_of_an_awaited_call_has_it_too(busy: WorkerProcedureCall, beg
     assert ", in sleeps\n" in asyncio.run(main())
 
 
-def test_a_time_out_of_a_stopped_process_comes_without(
-    make_pool: Any, door: Door, begun: Begun, listen: Any
-) -> None:
-    pool = make_pool(1, SOURCE)
-    future = pool.call.held.options(timeout_ms=200)(door.path)
-    visit = door.wait()
-    stop(visit.pid)
+def test_a_time_out_of_a_stopped_process_comes_without(make_pool: Any) -> None:
+    pool = make_pool(1, STOPS_ITSELF, interrupt_grace_ms=60_000)
+    pid = pids(pool)[1]
+    future = pool.call.stops_itself.options(timeout_ms=200)()
     try:
         with pytest.raises(CallTimeoutError, match="does not answer; its process is stopped"):
             future.result()
     finally:
-        os.kill(visit.pid, signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("how", ["dies", "stops", "drains"])
+@pytest.mark.parametrize("how", ["dies", "stops"])
 def test_a_call_that_waits_for_its_stack_ends_with_its_worker_and_with_the_pool(
-    make_pool: Any, door: Door, listen: Any, how: str
+    patient: WorkerProcedureCall, listen: Any, how: str
 ) -> None:
-    pool = make_pool(1, interrupt_grace_ms=50)
-    ears = listen(pool)
-    future = pool.call.held.options(timeout_ms=100)(door.path)
-    visit = door.wait()
-    stop(visit.pid)
+    patient.configure(stop_timeout_ms=200)
+    ears = listen(patient)
+    future = patient.call.stops_itself.options(timeout_ms=100)()
     ears.until("call_timed_out")
+    assert not future.done(), "there is no stack yet"
     if how == "dies":
-        os.kill(visit.pid, signal.SIGKILL)
+        os.kill(pids(patient)[1], signal.SIGKILL)
     else:
-        pool.stop_workers(drain=how == "drains")
+        patient.stop_workers()
     assert isinstance(future.exception(PATIENCE_S), CallTimeoutError)
     assert future.call.future is None
 
 
-def test_very_many_that_time_out_at_once_all_end(make_pool: Any) -> None:
-    pool = make_pool(1, "import asyncio\nasync def waits(): await asyncio.sleep(3600)")
-    futures = [pool.call.waits.options(timeout_ms=300)() for _ in range(200)]
+def test_a_drain_does_not_wait_for_the_stack_of_a_worker_that_is_ended_by_force(make_pool: Any) -> None:
+    pool = make_pool(1, STOPS_ITSELF, interrupt_grace_ms=50)
+    future = pool.call.stops_itself.options(timeout_ms=100)()
+    pool.stop_workers(drain=True)
+    assert isinstance(future.exception(PATIENCE_S), CallTimeoutError)
+    assert future.call.future is None
+
+
+def test_very_many_that_time_out_at_once_all_end(patient: WorkerProcedureCall, begun: Begun) -> None:
+    futures = [patient.call.awaits.options(timeout_ms=300)(begun.path) for _ in range(200)]
     errors = [future.exception() for future in futures]
     assert all(isinstance(error, CallTimeoutError) for error in errors)
     assert "... and " in str(errors[0]), "not all two hundred are shown"
-    until(pool, "waits for calls")
+    until(patient, "waits for calls")
 
 
 def test_a_cancelled_call_ends_at_once_and_asks_nothing(

@@ -3,141 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.pool.conftest import Ears
+from tests.pool.busy import SOURCE
+from tests.pool.conftest import Begun, Ears
 from wpc_magic import WorkerProcedureCall
+from wpc_magic.pool import CallFuture
 from wpc_magic.pool.errors import CallTimeoutError
 
 HOUR_S = 3600
-SOURCE = """
-import asyncio, ctypes, os, threading, time
-LOG = []
-
-def _tell(begun):
-    os.close(os.open(begun, os.O_WRONLY))
-
-def spins(begun):
-    try:
-        _tell(begun)
-        while True: pass
-    finally:
-        LOG.append("cleaned up")
-
-def sleeps(begun):
-    try:
-        _tell(begun)
-        time.sleep(3600)
-    finally:
-        LOG.append("cleaned up")
-
-def reads(begun):
-    theirs, ours = os.pipe()
-    try:
-        _tell(begun)
-        os.read(theirs, 1)
-    finally:
-        os.close(theirs), os.close(ours)
-        LOG.append("cleaned up")
-
-def catches_what_it_can(begun):
-    while True:
-        try:
-            _tell(begun)
-            time.sleep(3600)
-        except Exception:
-            LOG.append("swallowed")
-        finally:
-            LOG.append("cleaned up")
-
-def swallows_one(begun):
-    try:
-        _tell(begun)
-        time.sleep(3600)
-    except BaseException as error:
-        LOG.append(type(error).__name__)
-    time.sleep(3600)
-
-def cleans_up_slowly(begun):
-    try:
-        _tell(begun)
-        time.sleep(3600)
-    finally:
-        time.sleep(0.2)  # longer than it takes until the next interrupt
-        LOG.append("cleaned up")
-
-async def awaits(begun):
-    try:
-        _tell(begun)
-        await asyncio.sleep(3600)
-    finally:
-        LOG.append("cleaned up")
-
-async def never_awaits(begun):
-    try:
-        _tell(begun)
-        while True: pass
-    finally:
-        LOG.append("cleaned up")
-
-async def has_a_task_that_never_awaits(begun):
-    await asyncio.gather(never_awaits(begun))
-
-def swallows_all(begun, sleep=time.sleep):
-    told = False
-    while True:
-        try:
-            if not told:
-                told = True
-                _tell(begun)
-            sleep(3600)
-        except BaseException:
-            pass
-
-def holds_the_gil(begun):
-    swallows_all(begun, ctypes.PyDLL(None).sleep)
-
-def log():
-    found = list(LOG)
-    LOG.clear()
-    return found
-
-def pid():
-    return os.getpid()
-"""
-# It says that it has begun from within, so that what comes then hits the import.
-SLOW_MODULE = """
-import os, time
-os.close(os.open({begun!r}, os.O_WRONLY))
-time.sleep(3600)
-"""
 SOFT = ["spins", "sleeps", "reads", "catches_what_it_can", "awaits", "never_awaits", "cleans_up_slowly"]
 SOFT += ["has_a_task_that_never_awaits"]
 HARD = ["holds_the_gil", "swallows_all"]
-
-
-class Begun:
-    """A pipe by which a function says that it has begun."""
-
-    def __init__(self, path: Path) -> None:
-        os.mkfifo(path)
-        self.path = str(path)
-
-    def wait(self) -> None:
-        """Wait until the function has begun."""
-        with open(self.path, "rb") as pipe:
-            pipe.read()
-
-
-@pytest.fixture
-def begun(tmp_path: Path) -> Begun:
-    return Begun(tmp_path / "begun")
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +85,6 @@ def test_a_call_that_runs_too_long_is_stopped_in_the_same_way(
 ) -> None:
     before = stopping.call.pid().result()
     future = stopping.call[name].options(timeout_ms=50)(begun.path)
-    begun.wait()
     with pytest.raises(CallTimeoutError, match=f"{name} #.* ran for more than 50 ms on worker 1"):
         future.result()
     assert stopping.call.pid().result() == before
@@ -234,39 +116,39 @@ def naps(x):
 """
 
 
-def write_slow_module(folder: Path, begun: Begun) -> None:
-    """Write a module that says itself that its import has begun."""
-    lines = "import os, time", f"os.close(os.open({begun.path!r}, os.O_WRONLY))", "time.sleep(3600)"
-    (folder / "slow_module.py").write_text("\n".join(lines))
-
-
-@pytest.mark.parametrize("function", ["imports", "imports_in_a_coroutine"])
-def test_a_worker_whose_import_was_interrupted_is_replaced(
-    make_pool: Any, begun: Begun, tmp_path: Path, function: str
-) -> None:
-    stopping = make_pool(1, SOURCE)
-    write_slow_module(tmp_path, begun)
-    stopping.define_worker_functions(IMPORTS)
-    before = stopping.call.pid().result()
-    ears = Ears(stopping)
-    future = stopping.call[function](str(tmp_path))
+@pytest.fixture(params=["imports", "imports_in_a_coroutine"])
+def importing(
+    make_pool: Any, begun: Begun, tmp_path: Path, request: pytest.FixtureRequest
+) -> tuple[WorkerProcedureCall, CallFuture]:
+    """A pool of one worker, and its call that stands in the middle of an import."""
+    # The module says itself that its import has begun, so that what comes then hits that.
+    (tmp_path / "slow_module.py").write_text(
+        f"import time\nwith open({begun.path!r}, 'w') as way: way.write('1')\ntime.sleep(3600)\n"
+    )
+    pool = make_pool(1, SOURCE + IMPORTS)
+    future = pool.call[request.param](str(tmp_path))
     begun.wait()
+    return pool, future
+
+
+def test_a_worker_whose_import_was_interrupted_is_replaced(
+    importing: tuple[WorkerProcedureCall, CallFuture],
+) -> None:
+    pool, future = importing
+    before = pool.snapshot().workers[0].pid
+    ears = Ears(pool)
     future.cancel()
     event = ears.until("call_ended_by_force")[-1]
     assert event.correlation_id == f"call-{future.call_id}"
-    assert event.details == {"function": function, "reason": "an import was interrupted"}
+    assert event.details == {"function": future.name, "reason": "an import was interrupted"}
     assert ears.until("worker_exited")[-1].details["reason"] == "an import was interrupted"
-    assert stopping.call.pid().result() != before
+    assert pool.call.pid().result() != before
 
 
 def test_no_other_call_ends_with_a_worker_whose_import_was_interrupted(
-    make_pool: Any, begun: Begun, tmp_path: Path
+    importing: tuple[WorkerProcedureCall, CallFuture],
 ) -> None:
-    pool = make_pool(1, SOURCE)
-    write_slow_module(tmp_path, begun)
-    pool.define_worker_functions(IMPORTS)
-    future = pool.call.imports(str(tmp_path))
-    begun.wait()
+    pool, future = importing
     behind = [pool.call.naps(n) for n in range(3)]
     future.cancel()
     assert [each.result() for each in behind] == [0, 1, 2]
@@ -314,9 +196,9 @@ def test_many_that_are_cancelled_at_once_all_end_softly(
 ) -> None:
     before = stopping.call.pid().result()
     for round_ in range(20):
-        begun = Begun(tmp_path / f"begun-{round_}")
-        futures = [stopping.call.sleeps(begun.path), *(stopping.call.pid() for _ in range(5))]
-        begun.wait()
+        with closing(Begun(tmp_path / f"begun-{round_}")) as begun:
+            futures = [stopping.call.sleeps(begun.path), *(stopping.call.pid() for _ in range(5))]
+            begun.wait()
         for future in futures:  # the one that runs first: what is told of the others must not hide it
             future.cancel()
         assert logged(stopping) == ["cleaned up"]

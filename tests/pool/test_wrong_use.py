@@ -298,7 +298,7 @@ def refusal(make: Any, *args: Any, **named: Any) -> str:
 
 @pytest.mark.parametrize("kind", [PoolOptions, CallOptions])
 @given(data=st.data())
-@settings(max_examples=200, derandomize=True, database=None, deadline=None)
+@settings(max_examples=200)
 def test_an_option_takes_a_value_of_any_kind_or_says_in_short_what_it_takes(
     kind: type, data: st.DataObject
 ) -> None:
@@ -309,7 +309,7 @@ def test_an_option_takes_a_value_of_any_kind_or_says_in_short_what_it_takes(
 
 
 @given(value=ANYTHING)
-@settings(max_examples=300, derandomize=True, database=None, deadline=None)
+@settings(max_examples=300)
 def test_a_name_of_any_kind_is_taken_or_refused_in_short(value: Any) -> None:
     text = refusal(check_name, value, "function name")
     assert ("function name" in text and len(text) < LONGEST) if text else value.isidentifier()

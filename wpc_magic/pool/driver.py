@@ -148,9 +148,10 @@ class Driver:
         self.stacks = Stacks(self.core, self._outbox, self._links)
         self._inbox = Inbox(self.core, self._watch, self.texts, self.stacks.taken)
         self.gates = Gates(self.lock, self._apply)
-        self.changes = Changes(self.core, self.gates, self.memory, self.deciding)
+        self.changes = Changes(self.core, self.gates, self.memory, self.deciding, self.texts.finish)
         self.waiters = Waiters(self.lock, self._links, self._watch, self._inbox, self.texts, self._apply)
-        self._callbacks = Callbacks()
+        self._callbacks = Callbacks("wpc-callbacks")
+        self._shows = Callbacks("wpc-texts")
         self._spawns: list[effects.Spawn] = []
         self._thread: threading.Thread | None = None
         self._over = False  # whether the last worker is gone
@@ -223,6 +224,7 @@ class Driver:
 
     def _end_stop(self, thread: threading.Thread) -> None:
         thread.join()  # it has let go of everything
+        self._shows.close()
         self._callbacks.close()
 
     def drain(self, timeout: float | None) -> None:
@@ -267,6 +269,7 @@ class Driver:
         self._refusal = NestedCallError("this pool belongs to the process that this one was forked from")
         # Another thread may have had the old one, and is not here to release it.
         self.lock = self.gates.lock = self.waiters.lock = threading.Lock()
+        self._shows.forget()
         self._callbacks.forget()
         self._thread = None
         for link in self._links.values():
@@ -394,7 +397,7 @@ class Driver:
                 with self.lock:
                     seconds = self._before_sleep()
                     spawns, self._spawns = self._spawns, []
-                self.texts.deliver()
+                self._show_texts()
                 for spawn in spawns:
                     self._spawn(spawn)
                 if not spawns:
@@ -489,6 +492,11 @@ class Driver:
                 self.core.supervisor.spawned(slot.id, slot.life, process.pid, now)
             self._apply()
 
+    def _show_texts(self) -> None:
+        """Have texts shown in another thread: a sink may wait for a call, and this one reads its answer."""
+        if self.texts.waiting:
+            self._shows.post(self.texts.deliver)
+
     def _on_call(self, link: Link) -> None:
         with self.lock:
             if link.dead or link.lost:
@@ -498,7 +506,7 @@ class Driver:
             if link.watched:
                 self._inbox.read_call(link)
             self._apply()
-        self.texts.deliver()
+        self._show_texts()
 
     def _on_control(self, link: Link) -> None:
         with self.lock:
@@ -508,13 +516,13 @@ class Driver:
                 self._watch.control(link)
             self._inbox.read_control(link)
             self._apply()
-        self.texts.deliver()
+        self._show_texts()
 
     def _on_pipe(self, link: Link, stream: str) -> None:
         with self.lock:
             if not link.dead:
                 self._inbox.read_pipe(link, stream)
-        self.texts.deliver()
+        self._show_texts()
 
     def _on_exit(self, link: Link) -> None:
         with self.lock:
@@ -533,7 +541,7 @@ class Driver:
             if link.owner is not None:
                 link.wake()
             self.waiters.close(link)
-        self.texts.deliver()
+        self._show_texts()
 
     # -- what the mind wants done -----------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, deque
+from collections.abc import Iterable
 from typing import Any
 
 from wpc_magic.pool.mind import effects
@@ -480,3 +481,24 @@ class World:
         ]
         self.events.clear()
         return found
+
+
+def make(count: int = 1, **options: Any) -> World:
+    """Return a world with `f` of which nothing is known, `quick`, and the coroutine `wait`."""
+    world = World(count, **options)
+    world.define("f")
+    world.define("quick")
+    world.define("wait", is_async=True)
+    world.learn("quick")
+    world.began.clear()
+    world.events.clear()
+    return world
+
+
+def ids(calls: Iterable[Call]) -> list[int]:
+    return [call.id for call in calls]
+
+
+def begun(world: World) -> list[int]:
+    """Return the calls that have begun, in order."""
+    return [number for number, _ in world.began]

@@ -232,6 +232,29 @@ def test_a_definition_with_only_busy_workers_takes_effect_at_once():
     assert [world.ended[call.id] for call in [*busy, queued]] == [True] * 3
 
 
+def test_a_worker_that_is_not_busy_any_more_is_behind_until_it_has_installed():
+    world = make(1)
+    busy = world.submit("f")
+    world.run()
+    assert world.propose(world.record("f")).done
+    behind = world.core.definitions.is_behind
+    assert not behind(), "its call may take for ever"
+    world.answer(busy)
+    assert behind()
+    install(world, 1)
+    assert not behind()
+
+
+def test_nobody_waits_for_a_worker_that_is_ended_to_catch_up():
+    world = make(1)
+    busy = world.submit("f")
+    world.run()
+    world.propose(world.record("f"))
+    world.answer(busy)
+    world.restart(1)
+    assert not world.core.definitions.is_behind()
+
+
 def test_a_busy_worker_catches_up_with_many_changes_in_order():
     world = make(1)
     busy = world.submit("f")

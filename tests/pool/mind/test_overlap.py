@@ -4,18 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pool.mind.harness import World
+from tests.pool.mind.harness import World, make
 from wpc_magic.pool.errors import MemoryLimitError, NoWorkerError, WorkerCrashedError
-
-
-def make(count=1, **options):
-    world = World(count, **options)
-    world.define("f")
-    world.define("quick")
-    world.learn("quick")
-    world.names()
-    return world
-
 
 # -- a place is taken -------------------------------------------------------------------------------------
 

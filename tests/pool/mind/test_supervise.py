@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pool.mind.harness import World
+from tests.pool.mind.harness import World, make
 from wpc_magic.pool.errors import (
     NotRunningError,
     OptionError,
@@ -13,16 +13,6 @@ from wpc_magic.pool.errors import (
     WorkerReplacedError,
 )
 from wpc_magic.pool.mind import effects
-
-
-def make(count=1, **options):
-    world = World(count, **options)
-    world.define("f")
-    world.define("quick")
-    world.define("wait", is_async=True)
-    world.learn("quick")
-    world.names()
-    return world
 
 
 def crash(world, number=1):
@@ -213,7 +203,7 @@ def test_what_is_known_of_a_crash_is_in_the_errors_of_the_calls_that_had_begun()
         return {"signal": "SIGSEGV", "output": f"from {call.name}"}
 
     world.core.supervisor.died(1, 1, -11, "was killed by SIGSEGV", world.now, about)
-    del world.workers[1]
+    del world.processes[1]
     world.apply()
     error = world.ended[begun.id]
     assert (error.worker_id, error.exitcode, error.signal) == (1, -11, "SIGSEGV")

@@ -71,7 +71,7 @@ def read_all(sock):
     return frames
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(FRAMES, st.lists(st.integers(1, 70_000), max_size=30))
 def test_frames_survive_being_cut_anywhere(frames, sizes):
     data = b"".join(bytes(piece) for one in frames for piece in pieces(one))

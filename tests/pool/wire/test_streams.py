@@ -68,7 +68,7 @@ def test_what_names_main_in_pieces_goes_by_value() -> None:
     assert type(decode(body, buffers)[0]).__name__ == "Local"  # although `__main__` has no such class now
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 3 * APART), max_size=5), st.booleans())
 def test_reading_never_depends_on_where_the_pieces_end(sizes: list[int], streaming: bool) -> None:
     value = [bytes([n]) * size for n, size in enumerate(sizes)]

@@ -1,4 +1,4 @@
-"""A thread for what users want called: listeners and done-callbacks, in order, and never in ours."""
+"""A thread for what users want called: listeners, done-callbacks, or sinks, in order, and never in ours."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ _IDLE_S = 1.0
 
 
 class Callbacks:
-    """Calls functions one after another in a thread that ends when there has been nothing for a while."""
+    """Calls functions one after another in a thread that ends when there has been nothing for a while.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    name : str
+        The thread's.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._lock = threading.Lock()  # held for a moment only, and never while anything is called
         self._posted = threading.Event()
@@ -28,7 +35,7 @@ class Callbacks:
             self._calls.append((function, args))
             if self._thread is None:
                 self._closing = False
-                thread = threading.Thread(target=self._run, name="wpc-callbacks", daemon=True)
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 try:
                     thread.start()
                 except RuntimeError:  # the interpreter ends: nobody is called any more
@@ -47,7 +54,7 @@ class Callbacks:
 
     def forget(self) -> None:
         """Drop everything, in a fork of the process: the thread is not there."""
-        self.__init__()  # type: ignore[misc]
+        self.__init__(self._name)  # type: ignore[misc]
 
     def _run(self) -> None:
         while True:

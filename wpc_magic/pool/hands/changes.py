@@ -32,6 +32,8 @@ class Changes:
         Where constants are placed.
     deciding : callable
         Returns a context that gives the mind and the time, under the lock.
+    show_texts : callable
+        Returns when what workers have printed is shown.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class Changes:
         gates: Gates,
         memory: Memory,
         deciding: Callable[[], AbstractContextManager[tuple[Core, float]]],
+        show_texts: Callable[[], object],
     ) -> None:
         self._core = core
         self._gates = gates
         self._memory = memory
         self._deciding = deciding
+        self._show_texts = show_texts
         self._changing = False  # whether one is under way
 
     def make(self, records: Iterable[Record], removed: Iterable[str]) -> Rollout:
@@ -53,7 +57,7 @@ class Changes:
         records, removed = list(records), list(removed)
 
         def begin() -> bool:
-            if not self._changing:
+            if not self._changing and not self._core.definitions.is_behind():
                 # SIGINT is held back here: either both are noted or none.
                 mine.append(self._core.propose(records, removed, time.monotonic()))
                 self._changing = True
@@ -68,6 +72,7 @@ class Changes:
                     core.definitions.withdraw(mine[0], now)
                     self._changing = False
                 self._gates.open()
+        self._show_texts()  # what was printed while it was installed
         return mine[0]
 
     def since(self, epoch: int) -> Change:

@@ -53,7 +53,7 @@ class Texts:
     Attributes
     ----------
     sink : callable
-        Takes each text, in the thread that has read it; never under the driver's lock.
+        Takes each text, in a thread that waits for a call, or one of its own; never under the driver's lock.
     waiting : deque
         What the sink has not been given yet.
     """

@@ -52,6 +52,17 @@ class Definitions:
 
     # -- a change ---------------------------------------------------------------------------------------
 
+    def is_behind(self) -> bool:
+        """Whether a worker that runs nothing still installs what is in force: the next change waits for that.
+
+        Nobody would wait for this worker otherwise. So whoever defines again and again could be quicker than
+        all the workers together, and none would ever hold what is in force, and take a call.
+        """
+        return any(
+            slot.state in ALIVE and slot.installing and not (slot.sent or slot.replacing or slot.retired)
+            for slot in self._state.slots.values()
+        )
+
     def propose(self, records: Iterable[Record], removed: Iterable[str], now: float) -> Rollout:
         """Ask the workers to hold a change beside what is in force; return how that goes.
 
