@@ -18,7 +18,8 @@ from typing import Any
 import psutil
 import pytest
 
-from wpc_magic.pool import WorkerProcedureCall, callbacks
+from wpc_magic.pool import WorkerProcedureCall
+from wpc_magic.pool.hands import callbacks
 from wpc_magic.pool.mind.events import WorkerEvent
 
 ROOT = Path(__file__).parents[2]

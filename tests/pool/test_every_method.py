@@ -328,8 +328,10 @@ OURS: dict[type, dict[str, str]] = {
     Procedures: {"forget": "the pool, when a definition has changed"},
     Procedure: {},
     CallFuture: {
+        "on_interrupt": "the notebook",
         "settle": "the driver",
         "wait_in": "`MapResults`",
+        "when_ended": "`MapResults`",
         "wake_by": "those who wait",
         "wake_not_by": "those who wait",
     },
