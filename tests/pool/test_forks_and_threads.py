@@ -232,6 +232,60 @@ def test_a_fork_that_asks_for_a_call_of_its_parents_is_told_and_may_have_a_pool_
     assert run(ASKS) == ["2", *["not here"] * 4, "42", "0", "under way", "nothing is left"]
 
 
+LOCKED = """
+import shutil, tempfile
+folder = tempfile.mkdtemp(prefix="t-")
+door = Door(folder + "/door")
+pool = started("def prints(x): print('hello'); return x")
+driver, shown, go_on = pool._driver, threading.Event(), threading.Event()
+def show(output):
+    shown.set()
+    go_on.wait()
+pool.output_sink = show
+printing = pool.call.prints.options(worker_id=1)("printed")
+printing.add_done_callback(lambda future: None)  # so the pool reads and shows by itself
+shown.wait()
+under_way = pool.call.held.options(worker_id=2)(door.path, bytes(2_000_000))  # in a block
+visit = door.wait()
+links = list(driver._links.values())
+locks = [driver.memory.store._lock, *(link.process._lock for link in links),
+         *(link.receiver.kept._lock for link in links)]
+held, over = threading.Event(), threading.Event()
+def hold():
+    for lock in locks:
+        lock.acquire()
+    held.set()
+    over.wait()
+    for lock in locks:
+        lock.release()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    say("forked")
+    driver.texts.finish()
+    say("and nothing to show")
+    os._exit(0)
+alarm = threading.Timer(20, os.kill, (child, 9))
+alarm.start()
+say(os.waitpid(child, 0)[1])
+alarm.cancel()
+over.set(), go_on.set(), thread.join()
+visit.let_go()
+say(len(under_way.result()))
+door.close()
+shutil.rmtree(folder)
+pool.stop_workers()
+del pool, under_way, printing, visit, door, driver, links, locks, alarm, thread
+nothing_is_left()
+"""
+
+
+def test_a_fork_does_not_wait_for_what_other_threads_had_locked() -> None:
+    assert run(LOCKED) == ["forked", "and nothing to show", "0", "2000000", "nothing is left"]
+
+
 # -- many at once ---------------------------------------------------------------------------------------
 
 MANY = """

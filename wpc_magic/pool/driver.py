@@ -267,13 +267,15 @@ class Driver:
     def disown(self) -> None:
         """Let go of everything, in a fork of the process that made the pool."""
         self._refusal = NestedCallError("this pool belongs to the process that this one was forked from")
-        # Another thread may have had the old one, and is not here to release it.
+        # Another thread may have had an old one, and is not here to release it.
         self.lock = self.gates.lock = self.waiters.lock = threading.Lock()
         self._shows.forget()
+        self.texts.disown()
+        self.memory.store.disown()
         self._callbacks.forget()
         self._thread = None
         for link in self._links.values():
-            link.close()
+            link.disown()
         self._links.clear()
 
     def check(self) -> None:

@@ -201,6 +201,10 @@ class WorkerProcess:
 
         threading.Thread(target=wait, name=f"wpc-wait-{self.pid}", daemon=True).start()
 
+    def disown(self) -> None:
+        """Have a lock of its own, in a fork: another thread may have had the old one."""
+        self._lock = threading.Lock()
+
     def close(self) -> None:
         """Close every descriptor, and unmap the page. A process that has not ended yet ends by that."""
         with self._lock:

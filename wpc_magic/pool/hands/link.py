@@ -157,6 +157,12 @@ class Link:
         except OSError:  # no descriptor is left to look with
             return None
 
+    def disown(self) -> None:
+        """Close everything in a fork of the process that it belongs to."""
+        self.process.disown()
+        self.receiver.kept.disown()
+        self.close()
+
     def close(self) -> None:
         """Close everything; the process is gone, and nobody waits here."""
         self.sender.close()

@@ -76,6 +76,11 @@ class Texts:
             finally:
                 self._delivering.release()
 
+    def disown(self) -> None:
+        """Show nothing in a fork: what waits is shown where it belongs."""
+        self.waiting.clear()
+        self._delivering, self._by = threading.Lock(), 0
+
     def finish(self) -> None:
         """Return when the sink has been given all texts, by whichever thread."""
         if (self.waiting or self._by) and self._by != get_ident():  # else the sink itself waits for a call

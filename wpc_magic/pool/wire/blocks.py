@@ -250,6 +250,10 @@ class Store:
             while self.total > self.limit and self._free:
                 self._drop(self._free[0])
 
+    def disown(self) -> None:
+        """Have a lock of its own, in a fork: another thread may have had the old one."""
+        self._lock = allocate_lock()
+
     def trim(self, idle_s: float) -> None:
         """Give back the blocks that have been free for that long, in seconds."""
         before = time.monotonic() - idle_s

@@ -51,6 +51,10 @@ class Mappings:
         lent.gone = gone
         return memoryview(lent).cast("B")
 
+    def disown(self) -> None:
+        """Have a lock of its own, in a fork: another thread may have had the old one."""
+        self._lock = allocate_lock()
+
     def trim(self, idle_s: float) -> None:
         """Let go of what has not been used for that long, in seconds; who looks at it keeps it."""
         before = time.monotonic() - idle_s
