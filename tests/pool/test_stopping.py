@@ -110,13 +110,16 @@ def imports(folder):
 async def imports_in_a_coroutine(folder):
     imports(folder)
 
+async def imports_in_a_task(folder):
+    await asyncio.gather(imports_in_a_coroutine(folder))
+
 def naps(x):
     time.sleep(0.05)
     return x
 """
 
 
-@pytest.fixture(params=["imports", "imports_in_a_coroutine"])
+@pytest.fixture(params=["imports", "imports_in_a_coroutine", "imports_in_a_task"])
 def importing(
     make_pool: Any, begun: Begun, tmp_path: Path, request: pytest.FixtureRequest
 ) -> tuple[WorkerProcedureCall, CallFuture]:

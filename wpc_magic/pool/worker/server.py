@@ -379,7 +379,7 @@ class Server:
         if not self._may_raise(at) or self._is_cleaning_up():
             return
         if _imports(at):
-            seq = self._begun if self._armed or self._tasks is None else self._tasks.now()
+            seq = self._begun if self._armed or self._tasks is None else self._tasks.stepping()
             self._stained = protocol.Stained(seq, "an import was interrupted")
         why = "the pool is stopping" if self.leaving else "the call was ended from outside"
         self._raised = CallInterrupted(why)
