@@ -7,6 +7,7 @@ import itertools
 import math
 import operator
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -705,3 +706,23 @@ def test_a_change_of_the_definitions_is_an_event(make_pool: Any, listen: Any) ->
     assert event.worker_id == 0
     pool.undefine_worker_function(name="a")
     assert ears.until("definition_changed")[-1].details["removed"] == ["a"]
+
+
+def test_workers_do_not_go_on_installing_what_was_interrupted(make_pool: Any, door: Any) -> None:
+    pool = make_pool(2, "def double(x): return 2 * x", interrupt_grace_ms=1, control_timeout_ms=3_600_000)
+    source = pool.call.held.source + f"\n\nheld({door.path!r})\n"
+
+    def interrupt() -> None:
+        door.wait(), door.wait()  # both install it
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background ignores it
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            pool.define_worker_functions(source, names=["held"])
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert list(pool.map("double", range(4))) == [0, 2, 4, 6]  # and nobody has let them go

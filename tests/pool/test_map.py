@@ -61,6 +61,14 @@ async def meets(x, of):
     raise TimeoutError(f"{here} alone")
 
 
+def stops_at_three(x):
+    return next(iter([])) if x == 3 else x
+
+
+async def gives_an_error(x):
+    return ValueError(x)
+
+
 def gives_a_lock(x):
     import threading
     return threading.Lock() if x == 3 else x
@@ -221,6 +229,37 @@ def test_an_iterable_that_raises_ends_the_map_with_its_error(pool: WorkerProcedu
     assert pool.call.double(1).result() == 2
 
 
+@pytest.mark.parametrize("chunk_size", [None, 1, 2, 10])
+@pytest.mark.parametrize("count", [0, 1, 5, 1000])
+def test_the_error_of_an_iterable_comes_after_the_results_of_the_items_before_it(
+    pool: WorkerProcedureCall, count: int, chunk_size: int | None
+) -> None:
+    def items() -> Iterator[int]:
+        yield from range(count)
+        raise OSError("the disk is gone")
+
+    found: list[int] = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        found.extend(pool.map("double", items(), chunk_size=chunk_size))
+    assert found == [2 * n for n in range(count)]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 10])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_function_that_raises_stop_iteration_does_not_end_the_items(
+    pool: WorkerProcedureCall, chunk_size: int, ordered: bool
+) -> None:
+    results = pool.map("stops_at_three", range(6), chunk_size=chunk_size, ordered=ordered)
+    with pytest.raises(RuntimeError, match="the function raised StopIteration") as caught:
+        list(results)
+    assert "in item 3 of the map over stops_at_three" in caught.value.__notes__[-1]
+
+
+def test_a_coroutine_may_return_an_exception_as_its_value(pool: WorkerProcedureCall) -> None:
+    found = list(pool.map("gives_an_error", range(3), chunk_size=3))
+    assert [str(error) for error in found] == ["0", "1", "2"]
+
+
 def test_a_map_over_what_is_not_defined_is_refused_at_once(pool: WorkerProcedureCall) -> None:
     with pytest.raises(FunctionNotDefinedError):
         pool.map("nothing", [1])
@@ -285,14 +324,26 @@ def test_a_map_that_is_refused_in_the_middle_gives_up_what_it_has_sent(
     def items() -> Iterator[str]:
         yield door.path
         yield door.path
-        raise LookupError("no more of these")
+        raise KeyboardInterrupt  # any other error comes after the results
 
     before = pool.cancelled_count
-    with pytest.raises(LookupError):
+    with pytest.raises(KeyboardInterrupt):
         pool.map("held", items(), chunk_size=1)
     assert pool.cancelled_count == before + 2
     door.close()
     assert pool.call.double(1).result() == 2
+
+
+def test_the_error_of_an_iterable_waits_for_items_that_found_no_room(make_pool: Any) -> None:
+    def items() -> Iterator[int]:
+        yield from range(20)
+        raise OSError("the disk is gone")
+
+    pool = make_pool(1, FUNCTIONS, max_pending_calls_per_worker=1)
+    found: list[int] = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        found.extend(pool.map("double", items(), chunk_size=3))
+    assert found == [2 * n for n in range(20)]
 
 
 @pytest.mark.parametrize("ordered", [True, False])

@@ -15,7 +15,7 @@ from tests.pool.busy import SOURCE
 from tests.pool.conftest import Begun, Ears
 from wpc_magic import WorkerProcedureCall
 from wpc_magic.pool import CallFuture
-from wpc_magic.pool.errors import CallTimeoutError
+from wpc_magic.pool.errors import CallTimeoutError, QueueTimeoutError
 
 HOUR_S = 3600
 SOFT = ["spins", "sleeps", "reads", "catches_what_it_can", "awaits", "never_awaits", "cleans_up_slowly"]
@@ -206,3 +206,18 @@ def test_many_that_are_cancelled_at_once_all_end_softly(
             future.cancel()
         assert logged(stopping) == ["cleaned up"]
     assert stopping.call.pid().result() == before
+
+
+def test_a_plain_call_goes_on_beside_a_coroutine_that_is_stopped(make_pool: Any, door: Any) -> None:
+    pool = make_pool(1, interrupt_grace_ms=1)
+    pool.define_worker_function(worker_func="import asyncio\nasync def waits(): await asyncio.Event().wait()")
+    coroutine = pool.call.waits()
+    while not coroutine.running():
+        pass
+    plain = pool.call.held(door.path, 7)
+    visit = door.wait()  # the worker's event loop does not come to the coroutine from here on
+    coroutine.cancel()
+    with pytest.raises(QueueTimeoutError):  # so the time of grace is over
+        pool.call.held.options(queue_timeout_ms=50)(door.path).result()
+    visit.let_go()
+    assert plain.result() == 7

@@ -27,8 +27,9 @@ class MapResults(Iterator[Any], AsyncIterator[Any]):
     """The results of a map: an iterator, and an async iterator.
 
     Items are taken from the iterables only as far as workers are about to need them, so these may be endless.
-    The first item that fails ends the map with its exception, which says which item it was. A map that is
-    dropped or closed before its end stops its calls.
+    The first item that fails ends the map with its exception, which says which item it was; an error of the
+    iterables themselves comes after the results of the items before it. A map that is dropped or closed
+    before its end stops its calls.
 
     Parameters
     ----------
@@ -136,6 +137,7 @@ class _Chunks:
         self._next_item = 0
         self._back: list[Any] = []  # items that were taken, and for which there was no room
         self._all_taken = False
+        self._broken: Exception | None = None  # what the iterables have raised
         self._failure: BaseException | None = None
         self._arrived: queue.SimpleQueue[CallFuture] | None = None if ordered else queue.SimpleQueue()
 
@@ -146,7 +148,7 @@ class _Chunks:
         __tracebackhide__ = True
         wanted = _PER_WORKER * max(1, self._pool.worker_count)
         while not self._all_taken and len(self._sent) < wanted:
-            items = self._back or list(itertools.islice(self._items, self._size()))
+            items = self._back or self._take_items()
             if not items:
                 self._all_taken = True
                 return
@@ -168,6 +170,19 @@ class _Chunks:
             self._sent[future] = first
             if self._arrived is not None:
                 future.when_ended(self._arrived.put)
+
+    def _take_items(self) -> list[Any]:
+        """Return the next items; where the iterables raise, that is for after the results of those before."""
+        items: list[Any] = []
+        if self._broken is None:
+            try:
+                # With an error, those before are in.
+                items.extend(itertools.islice(self._items, self._size()))
+            except Exception as error:
+                self._broken = error
+        if not items:
+            self._failure = self._broken
+        return items
 
     def _size(self) -> int:
         if self._chunk_size is not None:

@@ -490,6 +490,25 @@ def test_a_change_is_withdrawn_when_whoever_asked_for_it_leaves():
     world.define("f")
 
 
+def test_a_worker_that_goes_on_installing_what_was_interrupted_is_replaced():
+    world = make(2, interrupt_grace_ms=1000)
+    world.workers[1].hangs = True
+    world.propose(world.record("f"))
+    install(world, 2)
+    first, second = world.workers[1], world.workers[2]
+    world.withdraw()
+    call = world.submit("f", worker_id=1)
+    world.advance(0.9)
+    assert not first.killed
+    world.advance(0.2)
+    world.run()
+    assert first.killed
+    assert not second.killed
+    world.answer(call)
+    assert world.ended[call.id] is True
+    assert world.states() == ["ready", "ready"]
+
+
 def test_leaving_after_it_is_decided_changes_nothing():
     world = make(2)
     rollout = world.propose(world.record("f"))

@@ -80,6 +80,50 @@ def test_what_was_sent_behind_a_call_that_is_stopped_runs_elsewhere():
     assert all(call.slot is not slot for call in behind)
 
 
+def test_nothing_begins_on_a_worker_whose_coroutine_was_stopped_and_has_not_ended():
+    world = make(1, interrupt_grace_ms=500)
+    stopped = world.submit("wait")
+    world.run()
+    world.workers[1].obeys = False
+    world.cancel(stopped)
+    world.run()
+    later = [world.submit("f"), world.submit("wait"), world.submit("f", worker_id=1)]
+    world.run()
+    assert [world.where(call) for call in later] == [None] * 3
+    world.advance(0.6)
+    world.answer_all(later)
+    assert [world.ended[call.id] for call in later] == [True] * 3
+
+
+def test_what_waits_behind_a_coroutine_that_was_stopped_goes_on_when_it_has_ended():
+    world = make(1, interrupt_grace_ms=500)
+    stopped = world.submit("wait")
+    world.run()
+    world.cancel(stopped)
+    later = world.submit("f")
+    assert world.where(later) is None
+    world.run()
+    world.answer(later)
+    assert world.slot(1).life == 1, "the same worker"
+
+
+def test_a_coroutine_that_a_plain_call_holds_up_does_not_cost_that_its_worker():
+    world = make(1, interrupt_grace_ms=500)
+    stopped = world.submit("wait")
+    world.run()
+    plain = world.submit("f")
+    world.run()
+    assert plain.id in begun(world)
+    world.cancel(stopped)
+    world.workers[1].orders.clear()  # the loop does not come to it
+    world.advance(5.0)
+    assert not world.workers[1].killed
+    world.answer(plain)
+    assert world.ended[plain.id] is True
+    world.advance(0.6)
+    assert world.workers[1].killed, "now it is the coroutine's own doing"
+
+
 def test_all_calls_are_cancelled_that_are_meant_and_no_others():
     world = make(1)
     calls = [world.submit("f") for _ in range(5)]

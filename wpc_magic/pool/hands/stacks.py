@@ -218,7 +218,7 @@ def _doing(link: Link, stacks: Sequence[Stack], names: dict[int, str]) -> str:
         return f"{who} runs {names[main]}{ran}"
     if not slot.ready_since:
         return f"{who} starts"
-    if slot.installing:
+    if slot.installing or slot.withdrawn:
         return f"{who} installs definitions"
     waiting = [names[stack.seq] for stack in stacks if stack.seq in names]
     if waiting:

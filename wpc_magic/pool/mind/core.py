@@ -17,15 +17,15 @@ Invariants, which `Core.check` tests one by one:
     wait to be tried again, or one slot's books.
 2.  `queued` and `in_flight` count just those.
 3.  Only a slot with a process holds calls.
-4.  A slot is offered to calls only if it serves, is ready, holds the epoch in force, and is not on its way
-    out.
+4.  A slot is offered to calls only if it serves, is ready, holds the epoch in force, is not on its way out,
+    and has no coroutine that was stopped and has not ended.
 5.  All calls that a worker holds are of one epoch: it gets none of a new one before it has ended the others.
 6.  A slot that is restarting has a process, is being filled, or has a moment for it.
 7.  A stopped pool has no process, no queued call, and no timer.
 8.  A change that is under way waits only for slots with a process.
 9.  A worker that lags behind the epoch in force is being sent what it lacks, or is on its way out.
-10. What a slot notes of its calls is so: how many are plain, whether others wait behind them. A slot that
-    holds none is not full.
+10. What a slot notes of its calls is so: how many are plain, which were stopped, whether others wait behind
+    them. A slot that holds none is not full.
 11. A call is queued only while a slot is left that may run it.
 12. No call is queued that could be sent now.
 13. A slot that is to take a place holds no call, and there is a place: one that serves, with a process.
@@ -224,6 +224,7 @@ class Core:
             assert slot.held == state.registry.epoch, f"4: {slot} is offered, and lags"
             assert not slot.drains, f"4: {slot} is offered, and drains"
             assert not slot.replacing, f"4: {slot} is offered, and is replaced"
+            assert not slot.ending, f"4: {slot} is offered, and may have to be ended"
         for slot in slots:
             assert all(call.epoch == slot.epoch for call in slot.sent.values()), f"5: {slot} has two epochs"
             if slot.state is SlotState.RESTARTING:
@@ -250,6 +251,7 @@ class Core:
         plain = sum(call.record is not None and not call.record.is_async for call in slot.sent.values())
         assert slot.plain == plain, f"10: {slot} has {plain} plain calls, not {slot.plain}"
         assert plain or not slot.full, f"10: {slot} is full of nothing"
+        assert slot.ending <= slot.sent.keys(), f"10: {slot} ends what it does not hold"
         assert slot.ahead == (plain > 0 and len(slot.sent) > 1), f"10: {slot}: ahead={slot.ahead}"
         if slot.retired or slot.state in LOST:
             assert all(call.ended for call in slot.pinned), f"11: {slot} will not run what waits for it"

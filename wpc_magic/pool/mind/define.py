@@ -130,9 +130,22 @@ class Definitions:
 
     def withdraw(self, rollout: Rollout, now: float) -> None:
         """Give up a change that is still under way: whoever asked for it has left."""
-        if rollout is self._rollout:
-            rollout.refuse(0, InstallError("it was interrupted"))
-            self._decide(now)
+        if rollout is not self._rollout:
+            return
+        waiting = [s for s in self._state.slots.values() if s.life in rollout.waiting and s.ready_since]
+        rollout.refuse(0, InstallError("it was interrupted"))
+        self._decide(now)
+        for slot in waiting:
+            self._end_installing(slot, rollout.change.epoch, slot.life, now)
+
+    def _end_installing(self, slot: Slot, epoch: int, life: int, now: float) -> None:
+        """Have a worker that was free go on soon: nobody wants what it installs, and calls wait behind it."""
+
+        def look(now: float) -> None:
+            if slot.life == life and epoch in slot.withdrawn:
+                self._replace(slot, "it went on installing a definition that was interrupted")
+
+        self._state.timers.at(now + self._state.options.interrupt_grace_ms / 1000, look)
 
     def _decide(self, now: float) -> None:
         rollout = self._rollout

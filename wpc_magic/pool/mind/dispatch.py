@@ -165,6 +165,7 @@ class Dispatch:
             and (slot.epoch == slot.held or not slot.sent)
             and not slot.drains
             and not slot.replacing
+            and not slot.ending
         )
 
     def _depth(self, record: Record, call: Call) -> int:
@@ -224,6 +225,8 @@ class Dispatch:
         if stats is not None:
             stats.add(ran_ns, call.items, ok)
         self._leave(slot, record)
+        if slot.ending:
+            slot.ending.discard(seq)
         if not record.is_async:
             # What was sent behind it can only be quick: a slow call is sent to an idle worker.
             slot.full = False
@@ -354,6 +357,7 @@ class Dispatch:
         back = []
         for seq in seqs:
             call = slot.sent.pop(seq, None)
+            slot.ending.discard(seq)
             if call is not None and call.record is not None:
                 self._leave(slot, call.record)
                 back.append(call)
@@ -450,6 +454,7 @@ class Dispatch:
         self.in_flight -= len(calls)
         self._ahead -= slot.ahead
         slot.sent.clear()
+        slot.ending.clear()
         slot.plain = 0
         slot.ahead = slot.full = False
         self._loads.drop(slot)

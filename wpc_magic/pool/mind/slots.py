@@ -41,6 +41,8 @@ class Slot:
         The epoch of `sent`.
     full : bool
         Whether it holds a call that no other may wait behind.
+    ending : set of int
+        The coroutines among `sent` that were stopped; it takes no calls until they have ended.
     ahead : bool
         Whether calls may wait there behind a plain one.
     asked_back : int
@@ -86,6 +88,7 @@ class Slot:
         "deaths",
         "done",
         "drains",
+        "ending",
         "epoch",
         "failed",
         "failures",
@@ -142,6 +145,7 @@ class Slot:
         self.plain = 0
         self.epoch = 0
         self.full = False
+        self.ending: set[int] = set()
         self.ahead = False
         self.asked_back = 0
         self.ready_since = 0.0

@@ -39,22 +39,36 @@ class Stopping:
         """
         state = self._state
         record = call.record
-        if record is not None and not record.is_async and state.has_begun(slot, call):
-            slot.full = True  # nobody waits for it to end: what is behind it runs elsewhere
+        if record is not None and state.has_begun(slot, call):
+            if record.is_async:
+                slot.ending.add(call.seq)  # what begins meanwhile would end with the worker
+            else:
+                slot.full = True  # nobody waits for it to end: what is behind it runs elsewhere
             self._close(slot)
-            behind = [seq for seq, other in slot.sent.items() if seq > call.seq and not other.ended]
+            behind = [
+                seq
+                for seq, other in slot.sent.items()
+                if seq > call.seq and not other.ended and not state.has_begun(slot, other)
+            ]
             if behind:
                 state.revoke(slot, behind)
         state.revoke(slot, [call.seq])
         state.effects.append(SendInterrupt(slot.id, slot.life, call.seq))
         self._force_later(slot, slot.life, call, now)
 
+    def _is_held_up(self, slot: Slot, call: Call) -> bool:
+        """Whether a coroutine cannot end, since a call that was not stopped has the worker's main thread."""
+        return _is_async(call) and any(
+            not other.ended and not _is_async(other) and self._state.has_begun(slot, other)
+            for other in slot.sent.values()
+        )
+
     def _force_later(self, slot: Slot, life: int, call: Call, now: float) -> None:
         grace_ms = self._state.options.interrupt_grace_ms
 
         def look(now: float) -> None:
             if slot.life == life and slot.sent.get(call.seq) is call:
-                if self._state.has_begun(slot, call):
+                if self._state.has_begun(slot, call) and not self._is_held_up(slot, call):
                     why = f"{call} was to end, and did not within interrupt_grace_ms={grace_ms}"
                     details = {"function": call.name, "interrupt_grace_ms": grace_ms}
                     self._state.emit(
@@ -65,7 +79,11 @@ class Stopping:
                         details=details,
                     )
                     self._replace(slot, why)
-                else:  # the worker has not come to giving it up; that is another call's doing
+                else:  # the worker has not come to giving it up, or to its end; that is another call's doing
                     self._force_later(slot, life, call, now)
 
         self._state.timers.at(now + grace_ms / 1000, look)
+
+
+def _is_async(call: Call) -> bool:
+    return call.record is not None and call.record.is_async

@@ -440,6 +440,9 @@ def _run_chunk(function: Callable[..., Any], columns: tuple[list[Any], ...]) -> 
     values: list[Any] = []
     try:
         values.extend(map(function, *columns))  # where it fails, the values before are in
+        if len(values) < len(columns[0]):
+            # `map` takes a StopIteration of the function for the end of the items.
+            raise RuntimeError("the function raised StopIteration")
     except BaseException as error:
         return values, _describe(error)
     return values, None
@@ -449,12 +452,16 @@ async def _await_chunk(value: tuple[list[Any], Any]) -> tuple[list[Any], Any]:
     """Await the coroutines of a chunk side by side; return as `_run_chunk` does."""
     import asyncio
 
-    values, failure = value
-    outcomes = await asyncio.gather(*values, return_exceptions=True)
-    for n, outcome in enumerate(outcomes):
-        if isinstance(outcome, BaseException):
-            return outcomes[:n], _describe(outcome)
-    return outcomes, failure
+    coroutines, failure = value
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    await asyncio.gather(*tasks, return_exceptions=True)
+    values: list[Any] = []
+    for task in tasks:  # not by what `gather` returns: a value may be an exception, too
+        try:
+            values.append(task.result())
+        except BaseException as error:
+            return values, _describe(error)
+    return values, failure
 
 
 def _encode_what_goes(value: tuple[list[Any], Any]) -> tuple[bytes, list[memoryview]]:
