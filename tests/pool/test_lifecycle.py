@@ -521,3 +521,17 @@ def test_a_worker_that_has_to_go_ends_its_call_first(make_pool: Any, door: Any, 
 def test_a_pool_that_does_not_run_cannot_be_resized(make_pool: Any) -> None:
     with pytest.raises(NotRunningError):
         make_pool(0).resize(2)
+
+
+def test_a_start_in_a_folder_that_is_gone_says_so_and_a_later_one_works(
+    make_pool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(0)
+    (tmp_path / "gone").mkdir()
+    with monkeypatch.context() as inside:
+        inside.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        with pytest.raises(StartError, match="the working directory is gone"):
+            pool.start_workers(1)
+        assert not pool.is_running
+    pool.start_workers(1)

@@ -244,18 +244,20 @@ class CallOptions(_Checked):
         How long it may wait before it begins, in milliseconds. None: what the pool says.
     worker_id : int or None
         The slot that must run it. None: any.
-    retries : int
+    retries : int or None
         How many times it may run again after its worker has died under it, each time after a delay as before
-        a restart; never after an error of its own. Only for functions that are safe to run twice.
+        a restart; never after an error of its own. Only for functions that are safe to run twice. None: what
+        its function says, else not at all.
     """
 
     timeout_ms: int | None = None
     queue_timeout_ms: int | None = None
     worker_id: int | None = None
-    retries: int = 0
+    retries: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("timeout_ms", "queue_timeout_ms", "worker_id"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)
-        _whole("retries", self.retries, 0)
+        if self.retries is not None:
+            _whole("retries", self.retries, 0)

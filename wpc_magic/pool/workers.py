@@ -129,7 +129,11 @@ class Workers:
         limit = str(threads or max(1, usable_cores() // count))
         # What the user has set counts for workers too, unless the option says otherwise.
         given = {name: limit for name in _THREAD_LIMITS if threads is not None or name not in os.environ}
-        return Surroundings({**os.environ, **given}, os.getcwd(), list(sys.path))
+        try:
+            folder = os.getcwd()
+        except FileNotFoundError:
+            raise StartError("the working directory is gone; change to another one with os.chdir") from None
+        return Surroundings({**os.environ, **given}, folder, list(sys.path))
 
     def stop_workers(self, drain: bool = False, timeout_ms: int | None = None) -> None:
         """Stop the workers, within `stop_timeout_ms`; definitions stay.

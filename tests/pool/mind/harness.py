@@ -354,7 +354,7 @@ class World:
     # -- calls ------------------------------------------------------------------------------------------
 
     def submit(self, name: str = "f", *, items: int = 0, **options: Any) -> Call:
-        options = {key: value for key, value in options.items() if value}
+        options = {key: value for key, value in options.items() if value or (key == "retries" and value == 0)}
         made_with = CallOptions(**options) if options else NO_OPTIONS  # as the pool does: it is quicker
         call = Call(next(self._ids), name, b"", items=items, options=made_with)
         self.core.dispatch.submit(call, self.now)

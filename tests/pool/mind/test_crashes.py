@@ -82,6 +82,15 @@ def test_a_call_runs_again_as_often_as_was_said_and_no_more(retries, deaths, val
         assert isinstance(world.ended[call.id], WorkerCrashedError)
 
 
+def test_a_call_that_is_not_to_run_again_does_not_whatever_its_function_says():
+    world = make(1)
+    world.define("f", retries=2)
+    call = world.submit("f", retries=0)
+    world.run()
+    world.die(1)
+    assert isinstance(world.ended[call.id], WorkerCrashedError)
+
+
 def test_an_error_of_the_function_itself_is_never_tried_again():
     world = World(1)
     world.define("f", retries=3)

@@ -20,6 +20,7 @@ from .texts import OutputText, Texts
 from .watch import Watch
 
 _ANSWERS = (VALUE, ERROR)
+_PIPE_READS = 32  # of 64 KiB; a pipe of Linux holds that once, and at most 1 MiB
 
 __all__ = ["Inbox", "settle"]
 
@@ -138,8 +139,10 @@ class Inbox:
             while read(link):
                 pass
         for stream in ("stdout", "stderr"):
-            while self.read_pipe(link, stream):
-                pass
+            # No more than a pipe holds: a process that it has left behind may go on writing for ever.
+            for _ in range(_PIPE_READS):
+                if not self.read_pipe(link, stream):
+                    break
 
     def _take(self, link: Link, body: Any, now: float) -> None:
         message = read_message(body)

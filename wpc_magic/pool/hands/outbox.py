@@ -139,8 +139,7 @@ def _call_frame(link: Link, call: Call) -> list[Any]:
     if call.block is None:
         pieces = frame(*about, call.buffers)
     else:
-        again = call.options.retries or call.record.options.retries
-        placed = link.sender.send(call.block, exclusive=not again)
+        placed = link.sender.send(call.block, exclusive=not call.retries)
         pieces = frame(*about, call.block.copies()) if placed is None else placed_frame(*about, placed)
     return [*_news_frame(link), *pieces] if link.receiver.has_news else pieces
 

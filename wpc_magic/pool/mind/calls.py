@@ -113,6 +113,14 @@ class Call:
         return f"{self.name} #{self.id}"
 
     @property
+    def retries(self) -> int:
+        """How many times it may run again after its worker has died under it."""
+        own = self.options.retries
+        if own is None and self.record is not None:
+            own = self.record.options.retries
+        return own or 0
+
+    @property
     def correlation_id(self) -> str:
         """What events call it."""
         return f"call-{self.id}"

@@ -423,8 +423,7 @@ class Supervisor:
     ) -> bool:
         """End a call that had begun on a worker that is gone, unless it may run again; return whether."""
         call.crashes += 1
-        retries = call.options.retries or (call.record.options.retries if call.record is not None else 0)
-        if call.crashes <= retries:
+        if call.crashes <= call.retries:
             return False
         slot.failed += 1
         replaced = f"{call} ended with worker {slot.id}: {why}"
