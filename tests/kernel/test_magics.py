@@ -111,7 +111,10 @@ def test_usage_errors_are_one_line(kernel: Kernel) -> None:
         ("%wpc_undef f", "UsageError: %wpc_undef: no function 'f' is registered."),
         ("%wpc_const nowhere", "UsageError: %wpc_const: the notebook has no variable 'nowhere'."),
         ("%wpc_dep from . import x", "UsageError: %wpc_dep: workers have no package to import relative to"),
-        ("%wpc_scale 3", "UsageError: the workers are stopped; start them first"),
+        (
+            "%wpc_scale 3",
+            "UsageError: the workers are stopped; start them first: start_workers() or %wpc_start",
+        ),
     ):
         shown = kernel.run(line)
         assert shown.stream("stderr").startswith(says)

@@ -48,6 +48,21 @@ def test_every_call_that_the_cell_made_is_stopped_and_the_workers_stay(
     assert started.evaluate("%wpc_call where()") in before
 
 
+def test_a_cell_that_catches_the_interrupt_goes_on_and_its_calls_do_not(started: Kernel, gate: Gate) -> None:
+    started.good(WAITS)
+    cell = started.begin(
+        f"try:\n    wpc.call.waits({str(gate.path)!r}).result()\n"
+        "except KeyboardInterrupt:\n    print('caught')"
+    )
+    started.until(lambda: "at the gate" in cell.text)
+    started.interrupt()
+    started.wait(cell)
+    assert (cell.text, cell.error) == ("at the gate\ncaught\n", "")
+    assert cell.displayed == ["interrupted: 1 call cancelled"]
+    started.good(SETTLED)
+    assert not gate.open_if_needed()
+
+
 def test_a_map_is_stopped_with_its_cell(started: Kernel, gate: Gate) -> None:
     started.good(WAITS)
     (told,) = interrupted(started, f"%wpc_map waits([{str(gate.path)!r}] * 10)")

@@ -56,6 +56,14 @@ def test_it_is_told_how_many_calls_were_cancelled() -> None:
     assert [(line.origin, line.texts) for line in cells.lines] == [(CELL, ["interrupted: 3 calls cancelled"])]
 
 
+def test_a_cell_that_is_interrupted_twice_is_told_of_each_call_once() -> None:
+    cells = Cells()
+    cells.interruptions.stop_calls()
+    cells.pool.cancel_all = lambda origin: 0  # type: ignore[method-assign]
+    cells.interruptions.stop_calls()
+    assert [line.texts for line in cells.lines] == [["interrupted: 3 calls cancelled"]]
+
+
 def test_a_cell_without_calls_is_told_nothing() -> None:
     cells = Cells()
     cells.pool.origin = None

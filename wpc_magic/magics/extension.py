@@ -91,7 +91,7 @@ class Extension:
             start_on_call=self.magics.start_on_call,
         )
         self.output = NotebookOutput(shell)
-        self._errors = PlainErrors(shell)
+        self._errors = PlainErrors(shell, self._stop_calls)
         self._wakeup = WakeOnSignal()
         self._farewell = Farewell(self.pool, shell, self._in_kernel)
         self._interruptions = Interruptions(self.pool, partial(Line, shell))
@@ -155,9 +155,12 @@ class Extension:
 
     def _end_cell(self, result: Any = None) -> None:
         if isinstance(getattr(result, "error_in_exec", None), KeyboardInterrupt | CancelledError):
-            self.output.flush()  # what functions have printed comes before
-            self._interruptions.stop_calls()
+            self._stop_calls()
         self.output.end_cell()
+
+    def _stop_calls(self) -> None:
+        self.output.flush()  # what functions have printed comes before
+        self._interruptions.stop_calls()
 
     # -- the pool's name in the notebook ----------------------------------------------------------------
 

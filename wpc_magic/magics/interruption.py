@@ -63,6 +63,7 @@ class Interruptions:
         if origin:
             pool.cancel_all(origin)
         told.cancelled = pool.cancelled_count - self._cancelled_before
+        self.begin_cell()  # a cell that goes on after the first interrupt may be interrupted again
         if told.cancelled:
             told.line = self._show(origin, str(told))
             if told.replaced:  # a worker was, before the line was there

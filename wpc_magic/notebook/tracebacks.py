@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -38,9 +39,11 @@ class PlainErrors:
     ----------
     shell : InteractiveShell
         Whose way of showing tracebacks is used.
+    interrupted : callable
+        Called where an interrupt has ended a wait, before the cell hears of it: it may catch that.
     """
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    def __init__(self, shell: InteractiveShell, interrupted: Callable[[], object] = lambda: None) -> None:
         self._shell: Any = shell
 
         def render(error: WpcError) -> list[str]:
@@ -48,6 +51,8 @@ class PlainErrors:
 
         def shorten(interrupt: BaseException) -> None:
             interrupt._render_traceback_ = partial(self.render, interrupt)  # type: ignore[attr-defined]
+            if isinstance(interrupt, KeyboardInterrupt):
+                interrupted()
 
         self._render = render
         self._shorten = shorten

@@ -75,8 +75,9 @@ class Procedure:  # its docstring is that of the function
         return self._pool.local_function(self.__name__)(*args, **kwargs)
 
     def __repr__(self) -> str:
-        signature = "(...)" if self._info is None else self._info.parameter_signature
-        return f"<registered function {self.__name__}{signature}>"
+        if self._info is None:
+            return f"<function {self.__name__}, which is not registered>"
+        return f"<registered function {self.__name__}{self._info.parameter_signature}>"
 
     def __reduce__(self) -> Any:
         return self._pool.__reduce__()

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from ..errors import NotRunningError
 from ..mind import effects
 from ..mind.core import Core
 from ..wire import dump
@@ -89,7 +88,7 @@ class Stacks:
         """
         core = self._core
         if core.state.phase in ("stopped", "stopping"):
-            raise NotRunningError(f"the workers are {core.state.phase}; start them first")
+            raise core.state.not_running()
         slots = sorted(core.state.slots) if number is None else [core.supervisor.find(number).id]
         for each in slots:
             link = self._links.get(core.state.slots[each].life)

@@ -74,7 +74,7 @@ class Admission:
         """
         state = self._state
         if state.phase == "stopped" or state.phase == "stopping":
-            raise NotRunningError(f"the workers are {state.phase}; start them first")
+            raise state.not_running()
         if state.draining:
             raise NotRunningError("the workers stop as soon as the calls that were made before have ended")
         record = state.registry.records.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
-from ..errors import CallTimeoutError
+from ..errors import CallTimeoutError, NotRunningError
 from ..options import PoolOptions
 from .calls import Call
 from .effects import Effect, Finish, FinishWithStack, SendRevoke, Tell
@@ -155,6 +155,12 @@ class State:
     def usable(self) -> bool:
         """Whether any slot can run calls, now or later."""
         return any(slot.state not in LOST and not slot.retired for slot in self.slots.values())
+
+    def not_running(self) -> NotRunningError:
+        """Return the error for who asks for what only running workers can do."""
+        return NotRunningError(
+            f"the workers are {self.phase}; start them first: start_workers() or %wpc_start"
+        )
 
     def has_begun(self, slot: Slot, call: Call) -> bool:
         """Tell whether a worker has begun a call that it holds; calls begin in the order of their numbers."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import (
-    NotRunningError,
     OptionError,
     PoolStateError,
     PoolStoppedError,
@@ -162,7 +161,7 @@ class Supervisor:
 
     def _must_run(self) -> None:
         if self._state.phase in ("stopped", "stopping"):
-            raise NotRunningError(f"the workers are {self._state.phase}; start them first")
+            raise self._state.not_running()
 
     def _remove(self, slot: Slot) -> None:
         if slot.state is not SlotState.STOPPED:
