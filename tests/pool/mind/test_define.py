@@ -625,6 +625,16 @@ def die_at(world, name, exitcode=1):
     world.advance(6.0)
 
 
+def accepted_untried(name, **options):
+    """A world whose worker starts with a definition that was accepted while none was there to try it."""
+    world = World(1, max_restarts_per_worker=9, **options)
+    world.stop()
+    world.run()
+    world.define(name)
+    world.start(1)
+    return world
+
+
 def test_a_definition_at_which_two_workers_died_as_they_started_is_set_aside():
     world = World(1, max_restarts_per_worker=9)
     world.define("good")
@@ -648,11 +658,7 @@ def test_a_definition_at_which_two_workers_died_as_they_started_is_set_aside():
 
 
 def test_a_definition_at_which_workers_were_killed_is_set_aside_after_the_third():
-    world = World(1, max_restarts_per_worker=9)
-    world.stop()
-    world.run()
-    world.define("bad")
-    world.start(1)
+    world = accepted_untried("bad")
     for _ in range(2):
         die_at(world, "bad", -9)
         assert world.core.state.registry.records["bad"].broken is None, "somebody may have killed both"
@@ -661,11 +667,7 @@ def test_a_definition_at_which_workers_were_killed_is_set_aside_after_the_third(
 
 
 def test_deaths_at_a_definition_that_worked_in_between_are_not_added_up():
-    world = World(1, max_restarts_per_worker=9)
-    world.stop()
-    world.run()
-    world.define("fine")
-    world.start(1)
+    world = accepted_untried("fine")
     for _ in range(3):
         die_at(world, "fine")
         world.run()
@@ -676,11 +678,7 @@ def test_deaths_at_a_definition_that_worked_in_between_are_not_added_up():
 
 
 def test_a_worker_that_takes_too_long_at_a_definition_was_not_killed_by_somebody():
-    world = World(1, max_restarts_per_worker=9, start_timeout_ms=1000)
-    world.stop()
-    world.run()
-    world.define("endless")
-    world.start(1)
+    world = accepted_untried("endless", start_timeout_ms=1000)
     for _ in range(2):
         world.spawn()
         world.at_definition[world.workers[1].life] = "endless"

@@ -10,7 +10,7 @@ from ..mind.calls import Call
 from ..mind.core import Core
 from ..mind.events import ErrorInfo
 from ..wire import protocol
-from ..wire.channel import BadFrame, Frame
+from ..wire.channel import BadFrame, Channel, Frame
 from ..wire.page import ANSWERED
 from ..wire.placed import Placed
 from ..wire.protocol import ERROR, VALUE
@@ -50,15 +50,22 @@ class Inbox:
 
     def read_call(self, link: Link) -> bool:
         """Read once from a call channel, and take what has come; return whether there was anything."""
-        over = link.dead or link.call.eof
+        return self._read(link, link.call, self._take_frames)
+
+    def read_control(self, link: Link) -> bool:
+        """Read once from a control channel, and take what has come; return whether there was anything."""
+        return self._read(link, link.control, self._take_signs)
+
+    def _read(self, link: Link, channel: Channel, take: Callable[[Link, list[Frame]], None]) -> bool:
+        over = link.dead or channel.eof
         if over:
             return False
         try:
-            frames = link.call.read()
-            if link.call.eof:
+            frames = channel.read()
+            if channel.eof:
                 self.lose(link)
                 return False
-            self._take_frames(link, frames)
+            take(link, frames)
         except BlockingIOError:
             return False
         except (BadFrame, BadMessage) as error:
@@ -98,28 +105,14 @@ class Inbox:
             else:
                 self._unknown(link, f"a frame of kind {kind}")
 
-    def read_control(self, link: Link) -> bool:
-        """Read once from a control channel, and take what has come; return whether there was anything."""
-        over = link.dead or link.control.eof
-        if over:
-            return False
-        try:
-            frames = link.control.read()
-            if link.control.eof:
-                self.lose(link)
-                return False
-            now = time.monotonic()
-            self._core.supervisor.heard(link.slot, now)
-            for one in frames:
-                if one[0] != protocol.MESSAGE:
-                    raise BadMessage(f"a frame of kind {one[0]} on the control channel")
-                self._take(link, one[4], now)
-        except BlockingIOError:
-            return False
-        except (BadFrame, BadMessage) as error:
-            self._malformed(link, str(error))
-            return False
-        return True
+    def _take_signs(self, link: Link, frames: list[Frame]) -> None:
+        """Take what came on a control channel: whatever it is, it is a sign of life."""
+        now = time.monotonic()
+        self._core.supervisor.heard(link.slot, now)
+        for one in frames:
+            if one[0] != protocol.MESSAGE:
+                raise BadMessage(f"a frame of kind {one[0]} on the control channel")
+            self._take(link, one[4], now)
 
     def read_pipe(self, link: Link, stream: str) -> bool:
         """Read once what a worker has written to a descriptor itself; return whether there was anything."""
@@ -176,15 +169,7 @@ class Inbox:
             case protocol.StackTaken(token, stacks):
                 self._stacks(token, stacks)
             case protocol.Stained(seq, what):
-                call = slot.sent.get(seq)
-                core.state.emit(
-                    slot.id,
-                    "call_ended_by_force",
-                    "warn",
-                    correlation_id=call.correlation_id if call is not None else None,
-                    details={"function": call.name if call is not None else None, "reason": what},
-                )
-                core.supervisor.replace(slot, what)
+                core.dispatch.stained(slot, seq, what)
             case protocol.Pong():
                 pass  # reading it was the sign of life
             case _:

@@ -42,6 +42,8 @@ class Dispatch:
         Calls that no worker has been given.
     in_flight : int
         Calls that a worker has been given and has not answered.
+    stained : callable
+        See `Stopping.stained`.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Dispatch:
         self._wake = wake
         self._admission = Admission(state, lambda: self.queued + self.in_flight)
         self._stopping = Stopping(state, self._weigh, replace)
+        self.stained = self._stopping.stained
         self._limits = Limits(state, self._stopping.stop, self._give_up)
         self._stuck = Stuck(state, lambda slot: self._is_open(slot) and not slot.plain, self._weigh)
         self._retries = Retries(state, self._queue_retried)

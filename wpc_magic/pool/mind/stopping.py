@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from .calls import Call
 from .effects import SendInterrupt
@@ -56,6 +57,17 @@ class Stopping:
         state.effects.append(SendInterrupt(slot.id, slot.life, call.seq))
         self._force_later(slot, slot.life, call, now)
 
+    def stained(self, slot: Slot, seq: int, what: str) -> None:
+        """Replace a worker that may not be trusted any more, since ending this call has torn something."""
+        self._end_by_force(slot, slot.sent.get(seq), what, {"reason": what})
+
+    def _end_by_force(self, slot: Slot, call: Call | None, why: str, details: Mapping[str, Any]) -> None:
+        """End a call with its worker, and tell; None: a call that the pool knows nothing of."""
+        name, number = (None, None) if call is None else (call.name, call.correlation_id)
+        details = {"function": name, **details}
+        self._state.emit(slot.id, "call_ended_by_force", "warn", correlation_id=number, details=details)
+        self._replace(slot, why)
+
     def _is_held_up(self, slot: Slot, call: Call) -> bool:
         """Whether a coroutine cannot end, since a call that was not stopped has the worker's main thread."""
         return _is_async(call) and any(
@@ -70,15 +82,7 @@ class Stopping:
             if slot.life == life and slot.sent.get(call.seq) is call:
                 if self._state.has_begun(slot, call) and not self._is_held_up(slot, call):
                     why = f"{call} was to end, and did not within interrupt_grace_ms={grace_ms}"
-                    details = {"function": call.name, "interrupt_grace_ms": grace_ms}
-                    self._state.emit(
-                        slot.id,
-                        "call_ended_by_force",
-                        "warn",
-                        correlation_id=call.correlation_id,
-                        details=details,
-                    )
-                    self._replace(slot, why)
+                    self._end_by_force(slot, call, why, {"interrupt_grace_ms": grace_ms})
                 else:  # the worker has not come to giving it up, or to its end; that is another call's doing
                     self._force_later(slot, life, call, now)
 
