@@ -9,12 +9,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+POSTGRESQL = $(shell command -v initdb || ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | tail -1)
 CHROMIUM = $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .NOTPARALLEL:
-.PHONY: help demo lab test lint soak bench clean chromium
+.PHONY: help demo lab test kernels lint soak bench clean chromium postgresql
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,8 +27,13 @@ demo: $(VENV)/installed-demo  ## run the quick start and show what came out
 lab: $(VENV)/installed-demo  ## open the quick start in JupyterLab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01-quickstart.ipynb
 
-test: $(VENV)/installed-dev chromium  ## run every test, doctest, and notebook
+test: $(VENV)/installed-dev chromium postgresql  ## run every test, doctest, and notebook
 	$(PY) -m pytest --nbval --nbval-cell-timeout=120 $(if $(CHROMIUM),,-m "not browser") tests wpc_magic $(NOTEBOOKS) $(ARGS)
+
+kernels:  ## run the tests of kernels on ipykernel 6, in an environment of its own
+	@$(MAKE) --no-print-directory VENV=.venv-6 .venv-6/installed-dev
+	@.venv-6/bin/python -m pip install --quiet 'ipykernel==6.31.*'
+	.venv-6/bin/python -m pytest tests/kernel tests/notebook $(ARGS)
 
 lint: $(VENV)/installed-dev  ## check style, format, and types
 	$(BIN)/ruff check .
@@ -52,6 +58,14 @@ chromium:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	elif [ -n "$$CI" ]; then echo "CI leaves nothing out, and there is no Chromium for the browser tests"; exit 1; \
 	else echo "Chromium is not installed, so the browser tests are left out. To run them: sudo apt-get install chromium"; fi
+
+# The tests of databases start a PostgreSQL of their own.
+postgresql:
+	@if [ -n "$(POSTGRESQL)" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null; \
+	elif [ -n "$$CI" ]; then echo "CI leaves nothing out, and there is no PostgreSQL for the tests of databases"; exit 1; \
+	else echo "PostgreSQL is not installed, so its tests are skipped. To run them: sudo apt-get install postgresql"; fi
 
 # One stamp for each extra of pyproject.toml that has been installed.
 $(VENV)/installed-%: pyproject.toml $(PY)

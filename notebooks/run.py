@@ -1,9 +1,9 @@
-"""Run a notebook from the command line, save what came out, and print its results.
+"""Run a notebook from the command line, save it with its outputs, and print its results.
 
     python notebooks/run.py INPUT.ipynb OUTPUT.ipynb
 
-The results are the outputs of the cells tagged ``results``. A web page of the same is saved beside OUTPUT,
-unless that is INPUT itself: then a notebook is run afresh, to be committed.
+The results are the outputs of the cells tagged ``results``. An HTML page of the notebook is saved beside
+OUTPUT, unless OUTPUT is INPUT: then the notebook is updated in place, to be committed.
 """
 
 import sys
@@ -16,12 +16,12 @@ from nbclient.exceptions import CellControlSignal, DeadKernelError
 from nbconvert import HTMLExporter
 
 CELL_TIMEOUT_S = 120
-# A kernel warns that it talks over a port without encryption; this one is for this machine alone.
+# A kernel warns that its port is not encrypted; this one is used on this machine only.
 QUIET = ["--IPKernelApp.log_level=40"]
 
 
-def texts(cell: nbformat.NotebookNode) -> Iterator[str]:
-    """Yield what a person would read of a cell's outputs."""
+def plain_outputs(cell: nbformat.NotebookNode) -> Iterator[str]:
+    """Yield the outputs of a cell as plain text."""
     for output in cell.get("outputs", []):
         if output.output_type == "stream":
             yield output.text.rstrip()
@@ -29,13 +29,13 @@ def texts(cell: nbformat.NotebookNode) -> Iterator[str]:
             yield output.data["text/plain"].rstrip()
 
 
-def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Leave out what differs from one machine to the next."""
+def remove_machine_metadata(notebook: nbformat.NotebookNode) -> None:
+    """Remove metadata that depends on the machine."""
     notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
 
 
 def save_page(notebook: nbformat.NotebookNode, target: Path) -> Path:
-    """Save a web page beside the notebook; return where it is."""
+    """Save an HTML page beside the notebook; return its path."""
     page = target.with_suffix(".html")
     page.write_text(HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
     return page
@@ -55,15 +55,15 @@ def main(source: Path, target: Path) -> int:
     failure = None
     try:
         client.execute()
-    except (CellControlSignal, DeadKernelError) as error:  # what came out is saved all the same
+    except (CellControlSignal, DeadKernelError) as error:  # the outputs so far are saved nevertheless
         failure = error
-    tidy(notebook)
+    remove_machine_metadata(notebook)
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
 
     for cell in notebook.cells:
         if "results" in cell.metadata.get("tags", []):
-            print(*texts(cell), sep="\n")
+            print(*plain_outputs(cell), sep="\n")
     if failure is not None:
         print(f"{source} failed:\n{failure}", file=sys.stderr)
     print(f"\nThe notebook with all its outputs: {target}")

@@ -1,7 +1,8 @@
-"""A pytest plugin that fails every test and doctest which leaves something behind.
+"""A pytest plugin that fails every test and doctest that leaks a resource.
 
-It compares a picture of this process before the test's own fixtures are set up with one after they are torn
-down. What a fixture of a wider scope opened earlier is in the first picture, so it is not the test's.
+It compares a snapshot of this process from before the setup of the test's own fixtures with one from after
+their teardown. Resources that a fixture of a wider scope opened earlier are in the first snapshot, so they do
+not count.
 """
 
 import contextlib
@@ -20,16 +21,16 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-PATIENCE_S = 2.0  # what ends by itself a moment later was not left behind
+PATIENCE_S = 2.0  # a resource that is released within this time is not a leak
 POLL_S = 0.02
-EXIT_S = 30.0  # how long the run may take to end after its last test
+EXIT_S = 30.0  # how long the run may take to exit after its last test
 
-# Descendants carry this in their environment, so that one whose parent has died is still found.
+# Descendants inherit this environment variable, so that orphans are found too.
 MARK = "WPC_TESTS_RUN"
 
 
-class Picture(NamedTuple):
-    """What a process holds that a test could forget to give back."""
+class Snapshot(NamedTuple):
+    """The resources of a process that a test could leak."""
 
     processes: frozenset[psutil.Process]
     threads: frozenset[threading.Thread]
@@ -38,17 +39,17 @@ class Picture(NamedTuple):
     files: frozenset[str]
 
 
-def take() -> Picture:
-    """Look at what there is now."""
-    return Picture(_processes(), _threads(), _descriptors(), _memory(), _files())
+def take() -> Snapshot:
+    """Return the current resources."""
+    return Snapshot(_processes(), _threads(), _descriptors(), _memory(), _files())
 
 
 def _processes() -> frozenset[psutil.Process]:
     me = psutil.Process()
-    found = set(me.children(recursive=True))  # with zombies: a process nobody waited for is left behind
+    found = set(me.children(recursive=True))  # with zombies: a process that was not waited for is a leak
     mark = f"{MARK}={os.environ.get(MARK)}".encode()
     for environ in Path("/proc").glob("[0-9]*/environ"):
-        # The process may be gone by now, or somebody else's.
+        # The process may have exited, or belong to another user.
         with contextlib.suppress(OSError, psutil.NoSuchProcess):
             if mark in environ.read_bytes().split(b"\0"):
                 found.add(psutil.Process(int(environ.parent.name)))
@@ -56,16 +57,16 @@ def _processes() -> frozenset[psutil.Process]:
 
 
 def _threads() -> frozenset[threading.Thread]:
-    # A daemon thread of somebody else's library may live as long as it likes; ours end with their pool.
+    # Daemon threads of other libraries may outlive a test; ours end with their pool.
     return frozenset(t for t in threading.enumerate() if not t.daemon or t.name.startswith("wpc-"))
 
 
 def _descriptors() -> Counter[str]:
-    # By what they lead to: numbers are reused, and sockets, pipes and files have names of their own.
+    # By link target: numbers are reused, while the names of sockets, pipes and files are unique.
     found: Counter[str] = Counter()
     with contextlib.suppress(FileNotFoundError):  # no /proc: not Linux
         for number in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):  # the listing's own
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself
                 found[os.readlink(f"/proc/self/fd/{number}")] += 1
     return found
 
@@ -82,18 +83,18 @@ def _files() -> frozenset[str]:
     return frozenset(str(path) for path in Path(tempfile.gettempdir()).glob("wpc*"))
 
 
-def left_behind(before: Picture, *, descriptors: bool = True, patience_s: float | None = None) -> list[str]:
+def left_behind(before: Snapshot, *, descriptors: bool = True, patience_s: float | None = None) -> list[str]:
     """
-    Say in words what there is now and was not before.
+    Describe the resources that exist now and did not exist before.
 
     Parameters
     ----------
     before
-        The picture to compare with.
+        The snapshot to compare with.
     descriptors
         Whether open file descriptors count.
     patience_s
-        How long to wait, in seconds, for things to go by themselves; `PATIENCE_S` by default.
+        How long to wait for resources to be released, in seconds; `PATIENCE_S` by default.
     """
     deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
     while found := _difference(before, take(), descriptors):
@@ -104,9 +105,9 @@ def left_behind(before: Picture, *, descriptors: bool = True, patience_s: float 
     return found
 
 
-def _difference(before: Picture, after: Picture, descriptors: bool) -> list[str]:
+def _difference(before: Snapshot, after: Snapshot, descriptors: bool) -> list[str]:
     return [
-        *(f"process {_describe(p)}" for p in strangers(before, after)),
+        *(f"process {_describe(p)}" for p in new_processes(before, after)),
         *(f"thread {t.name!r}" for t in after.threads - before.threads),
         *(f"file descriptor of {name}" for name in (after.descriptors - before.descriptors) if descriptors),
         *(f"mapped memory {name}" for name in after.memory - before.memory),
@@ -114,8 +115,8 @@ def _difference(before: Picture, after: Picture, descriptors: bool) -> list[str]
     ]
 
 
-def strangers(before: Picture, after: Picture) -> list[psutil.Process]:
-    """Return the new processes, but not those that an older one started: a browser answers for its own."""
+def new_processes(before: Snapshot, after: Snapshot) -> list[psutil.Process]:
+    """Return the new processes, without children of older ones: a browser manages its own."""
     found = []
     for process in after.processes - before.processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -150,25 +151,25 @@ def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     before = take()
     yield
     found = left_behind(before, descriptors=not may_keep)
-    for process in strangers(before, take()) if found else []:
+    for process in new_processes(before, take()) if found else []:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()  # so that it does not disturb the tests that follow
+            process.kill()  # so that it does not disturb later tests
     if found:
         pytest.fail("the test left behind:\n  " + "\n  ".join(found), pytrace=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give this run a folder for temporary files and a mark of its own: other runs leave theirs alone."""
+    """Give this run its own temporary folder and mark, so that concurrent runs do not interfere."""
     os.environ[MARK] = f"{os.getpid()}-{time.time_ns()}"
     shared = tempfile.gettempdir()
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", shared)  # tmp_path stays where one looks for it
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", shared)  # tmp_path stays in its usual place
     own = tempfile.mkdtemp(prefix="tests-of-wpc-")
     os.environ["TMPDIR"] = tempfile.tempdir = own
 
-    def give_back() -> None:
-        # Python waits for threads at its end: for one that was left behind, perhaps for ever.
+    def clean_up() -> None:
+        # Python joins threads at exit: a leaked one perhaps for ever.
         faulthandler.dump_traceback_later(EXIT_S, exit=True)
         os.environ["TMPDIR"] = tempfile.tempdir = shared
         shutil.rmtree(own, ignore_errors=True)
 
-    config.add_cleanup(give_back)
+    config.add_cleanup(clean_up)

@@ -15,14 +15,14 @@ PACKAGE = Path(__file__).parent.parent / "wpc_magic"
 NOTEBOOK = {"IPython", "ipywidgets", "anywidget", "ipykernel"}
 # Whoever imports one of these can ask the clock, throw dice, wait, or touch the world.
 # fmt: off
-HANDS = {
+IO = {
     "_thread", "asyncio", "concurrent", "ctypes", "fcntl", "mmap", "multiprocessing", "os", "pathlib", "pty",
     "queue", "random", "resource", "sched", "secrets", "select", "selectors", "shutil", "signal", "socket",
     "ssl", "subprocess", "tempfile", "threading", "time", "uuid",
 }
 # fmt: on
 STANDARD = set(sys.stdlib_module_names)
-WORKER_SEES = {"wpc_magic.pool.worker", "wpc_magic.pool.wire", "wpc_magic.pool.errors"}
+WORKER_SEES = {f"wpc_magic.pool.{each}" for each in ("worker", "shared", "wire", "errors")}
 
 
 class Rule(NamedTuple):
@@ -34,30 +34,169 @@ class Rule(NamedTuple):
     lazily: Collection[str] = ()  # inside a function, also if it is not in `only`
 
 
+IO_FREE = STANDARD - IO
+# `wire.limits` holds numbers only, of what both ends keep.
+CORE_SEES = {f"wpc_magic.pool.{each}" for each in ("core", "checks", "errors", "options", "wire.limits")}
+
 RULES = [
-    Rule(
-        "wpc_magic.pool.mind",
-        only=(STANDARD - HANDS)
-        | {f"wpc_magic.pool.{each}" for each in ("mind", "checks", "errors", "options")},
+    Rule("wpc_magic.pool.core", only=IO_FREE | CORE_SEES),
+    *(
+        # Reading a function's text decides nothing by the world around it, either.
+        Rule(
+            f"wpc_magic.pool.source.{module}",
+            only=IO_FREE | {f"wpc_magic.pool.{each}" for each in ("source", "checks", "errors", "options")},
+        )
+        for module in ("bindings", "cell", "missing", "names", "syntax")
     ),
     Rule(
-        "wpc_magic.pool.hands",
+        "wpc_magic.pool.driver",
         never={
             f"wpc_magic.pool.{each}"
-            for each in ("api", "definitions", "driver", "local", "mapping", "procedures", "workers")
+            for each in (
+                "anonymous",
+                "api",
+                "cached_calls",
+                "cached_maps",
+                "capture",
+                "constants",
+                "database_urls",
+                "databases",
+                "definitions",
+                "doctests",
+                "event_log",
+                "dependencies",
+                "executor",
+                "function_calls",
+                "dependent_calls",
+                "functions",
+                "local",
+                "kept_arrays",
+                "map_arrivals",
+                "map_chunks",
+                "map_failures",
+                "map_items",
+                "map_request",
+                "map_retries",
+                "map_sizes",
+                "map_values",
+                "mapping",
+                "maps",
+                "procedures",
+                "resources",
+                "seeds",
+                "setups",
+                "shared_objects",
+                "source",
+                "statistics",
+                "streams",
+                "submission",
+                "workers",
+            )
         },
     ),
-    Rule("wpc_magic.pool.worker", only=STANDARD | WORKER_SEES, lazily={"cloudpickle", "tblib"}),
+    Rule("wpc_magic.pool.interrupts", only=STANDARD | {"wpc_magic.pool.interrupts"}),
+    # NumPy: only for a function that asks for `context.rng`. OpenTelemetry: only in a module that is imported
+    # for the first call that comes with the context of a trace. SQLAlchemy: only for a database.
+    Rule(
+        "wpc_magic.pool.worker",
+        only=STANDARD | WORKER_SEES | {"opentelemetry"},
+        lazily={"cloudpickle", "tblib", "numpy", "sqlalchemy"},
+    ),
+    # NumPy: for an array, where code names it.
+    Rule(
+        "wpc_magic.pool.shared",
+        only=STANDARD | {f"wpc_magic.pool.{each}" for each in ("shared", "wire", "errors")},
+        lazily={"numpy"},
+    ),
     Rule(
         "wpc_magic.pool.wire",
         only=STANDARD | {"wpc_magic.pool.wire", "wpc_magic.pool.errors"},
         lazily={"cloudpickle", "tblib"},
     ),
-    Rule("wpc_magic.pool", only=STANDARD | {"wpc_magic.pool", "cloudpickle", "tblib", "psutil"}),
+    Rule(
+        "wpc_magic.pool",
+        only=STANDARD | {"wpc_magic.pool", "cloudpickle", "tblib", "psutil", "opentelemetry"},
+        lazily={"numpy", "joblib", "sqlalchemy"},
+    ),
     Rule("wpc_magic.dashboard.view", never=NOTEBOOK),
-    Rule("wpc_magic.dashboard.text", never=NOTEBOOK),
+    Rule("wpc_magic.dashboard.static_view", never=NOTEBOOK),
     Rule("wpc_magic.magics.session", never=NOTEBOOK),
+    Rule("wpc_magic.magics.worker_commands", never=NOTEBOOK),
+    Rule("wpc_magic.magics.messages", never=NOTEBOOK),
     Rule("wpc_magic.magics.parsing", never=NOTEBOOK),
+]
+
+# From the top down: what a layer imports, also for the type checker, is of its own or of a lower one. The two
+# `__init__` that only pass names on when they are asked for stand at the top of what they show.
+LAYERS = [
+    {"magics", "server"},
+    {"joblib", "metrics", "traces"},
+    {"dashboard", "notebook"},
+    {"pool.__init__"},
+    {"pool.executor"},
+    {"pool.api"},
+    {"pool.submission"},
+    {"pool.function_calls"},
+    {"pool.dependent_calls"},
+    {"pool.cached_calls", "pool.maps"},
+    {"pool.unsendable"},
+    {"pool.procedures"},
+    {"pool.mapping", "pool.streams"},
+    {"pool.cached_maps"},
+    {"pool.map_chunks"},
+    {"pool.map_arrivals", "pool.kept_arrays", "pool.map_sizes", "pool.map_values"},
+    {"pool.map_request"},
+    {"pool.results_cache"},
+    {"pool.map_failures", "pool.map_items", "pool.map_retries"},
+    {"pool.databases"},
+    {"pool.event_log", "pool.insights", "pool.replay", "pool.resources", "pool.statistics"},
+    {
+        "pool.broadcast",
+        "pool.capture",
+        "pool.doctests",
+        "pool.functions",
+        "pool.seeds",
+        "pool.setups",
+        "pool.shared_objects",
+        "pool.dependencies",
+        "pool.constants",
+        "pool.workers",
+        "pool.export",
+        "pool.run_here",
+    },
+    {"pool.definitions", "pool.function_hashes", "pool.result_store"},
+    {"pool.anonymous", "pool.local"},
+    {"pool.source", "pool.driver"},
+    {"pool.executor_future", "pool.executor_values", "pool.stream_futures"},
+    {"pool.futures", "pool.kept_futures"},
+    {
+        "pool.future_arguments",
+        "pool.future_driver",
+        "pool.loop_waiters",
+        "pool.outcomes",
+        "pool.passed_answers",
+        "pool.wait_events",
+    },
+    {"pool.executor_setup"},
+    {"pool.argument_keys"},
+    {"pool.module_versions"},
+    {"pool.core", "pool.database_urls", "pool.interrupts", "pool.worker"},
+    {"pool.shared"},
+    {"pool.wire"},
+    {"pool.options"},
+    {"pool.machine"},
+    {
+        "pool.cache_checks",
+        "pool.captured",
+        "pool.checks",
+        "pool.control_groups",
+        "pool.drift",
+        "pool.executor_process",
+        "pool.listing",
+        "pool.public",
+        "pool.signatures",
+    },
+    {"pool.errors"},
 ]
 
 
@@ -130,10 +269,14 @@ def violations(sources: Mapping[str, str], rules: Iterable[Rule]) -> list[str]:
     return found
 
 
-def cycle(sources: Mapping[str, str]) -> list[str]:
-    """Return a circle of modules that need each other to be imported, or nothing."""
+def cycle(sources: Mapping[str, str], hints: bool = False) -> list[str]:
+    """Return a cycle of modules that import each other, or nothing; `hints`: also for the type checker."""
     graph = {
-        public(name): {what for what, _, lazy, typing in imports(name, sources) if not (lazy or typing)}
+        public(name): {
+            what
+            for what, _, lazy, typing in imports(name, sources)
+            if not lazy and (hints or not typing) and what != public(name)
+        }
         for name in sources
     }
     try:
@@ -141,6 +284,30 @@ def cycle(sources: Mapping[str, str]) -> list[str]:
     except graphlib.CycleError as error:
         return list(error.args[1])
     return []
+
+
+def upward(sources: Mapping[str, str], layers: list[set[str]], package: str) -> list[str]:
+    """Return each import, also for the type checker, that leads from a layer to a higher one."""
+    height = {f"{package}.{room}": -row for row, rooms in enumerate(layers) for room in rooms}
+
+    def room(name: str) -> str | None:
+        # The longest name wins: `pool.api` is a room of its own, in front of what is under `pool`.
+        inside = [each for each in height if under(name, [each])]
+        return max(inside, key=len, default=None)
+
+    found = []
+    for name in sources:
+        here = room(name)
+        if here is None:
+            if name != f"{package}.__init__":
+                found.append(f"{name} is in no layer")
+            continue
+        for what, line, lazy, _ in imports(name, sources):
+            full = f"{what}.__init__" if f"{what}.__init__" in sources else what
+            there = room(full)
+            if there is not None and height[there] > height[here] and not lazy:
+                found.append(f"{public(name)}:{line} imports {what}, which is above it")
+    return found
 
 
 def loaded_by(module: str, suspects: Iterable[str]) -> list[str]:
@@ -158,20 +325,32 @@ def test_no_modules_import_each_other_in_a_circle():
     assert cycle(read(PACKAGE)) == []
 
 
+def test_no_modules_know_each_other_in_a_circle_not_even_by_type_hints():
+    without_doors = {name: text for name, text in read(PACKAGE).items() if not name.endswith("__init__")}
+    assert cycle(without_doors, hints=True) == []
+
+
+def test_no_import_leads_upwards_not_even_for_type_hints():
+    assert upward(read(PACKAGE), LAYERS, "wpc_magic") == []
+
+
 def test_importing_the_package_loads_nothing_heavy():
     heavy = [*NOTEBOOK, "psutil", "cloudpickle", "tblib", "asyncio", "multiprocessing", "traitlets"]
     assert loaded_by("wpc_magic", heavy) == []
 
 
-def test_a_worker_never_loads_the_mind_or_the_notebook():
+def test_a_worker_never_loads_the_core_or_the_notebook():
     passed = {"wpc_magic", "wpc_magic.pool"}  # Python imports the folders on the way
     above = {public(name) for name in read(PACKAGE) if not under(public(name), WORKER_SEES)} - passed
-    assert loaded_by("wpc_magic.pool.worker.runtime", [*above, *NOTEBOOK, "psutil", "asyncio"]) == []
+    assert (
+        loaded_by("wpc_magic.pool.worker.runtime", [*above, *NOTEBOOK, "psutil", "asyncio", "opentelemetry"])
+        == []
+    )
 
 
 # The rest checks the checker.
 
-A_RULE = [Rule("p.mind", never={"os"}, only={"os", "math", "p.mind", "p.errors"}, lazily={"json"})]
+A_RULE = [Rule("p.core", never={"os"}, only={"os", "math", "p.core", "p.errors"}, lazily={"json"})]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +373,7 @@ A_RULE = [Rule("p.mind", never={"os"}, only={"os", "math", "p.mind", "p.errors"}
     ],
 )
 def test_the_checker_sees_a_forbidden_import(source):
-    sources = {"p.__init__": "", "p.driver": "", "p.errors": "", "p.mind.__init__": "", "p.mind.core": source}
+    sources = {"p.__init__": "", "p.driver": "", "p.errors": "", "p.core.__init__": "", "p.core.core": source}
     assert violations(sources, A_RULE)
 
 
@@ -215,25 +394,25 @@ def test_the_checker_lets_an_allowed_import_pass(source):
     sources = {
         "p.__init__": "",
         "p.errors": "",
-        "p.mind.__init__": "",
-        "p.mind.core": "",
-        "p.mind.rest": source,
+        "p.core.__init__": "",
+        "p.core.core": "",
+        "p.core.rest": source,
     }
     assert violations(sources, A_RULE) == []
 
 
 def test_the_checker_reads_dots_in_a_folder_as_from_that_folder():
-    sources = {"p.__init__": "", "p.driver": "", "p.mind.__init__": "from . import core", "p.mind.core": ""}
+    sources = {"p.__init__": "", "p.driver": "", "p.core.__init__": "from . import core", "p.core.core": ""}
     assert violations(sources, A_RULE) == []
-    assert violations(sources | {"p.mind.__init__": "from .. import driver"}, A_RULE)
+    assert violations(sources | {"p.core.__init__": "from .. import driver"}, A_RULE)
 
 
 def test_the_checker_leaves_other_layers_alone():
-    assert violations({"p.__init__": "", "p.driver": "import os", "p.minder": "import os"}, A_RULE) == []
+    assert violations({"p.__init__": "", "p.driver": "import os", "p.corer": "import os"}, A_RULE) == []
 
 
 def test_the_checker_says_where():
-    assert violations({"p.mind": "import math\n\nimport os"}, A_RULE) == ["p.mind:3 imports os"]
+    assert violations({"p.core": "import math\n\nimport os"}, A_RULE) == ["p.core:3 imports os"]
 
 
 @pytest.mark.parametrize(
@@ -268,3 +447,38 @@ def test_the_checker_takes_no_circle_for_one(b):
 
 def test_the_checker_sees_what_an_import_loads():
     assert loaded_by("json.tool", ["json.decoder", "asyncio"]) == ["json.decoder"]
+
+
+TWO_LAYERS = [{"top"}, {"low"}]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import p.top",
+        "from p.top import b",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import p.top.b",
+    ],
+)
+def test_the_checker_sees_an_import_that_leads_upwards(source):
+    sources = {"p.__init__": "", "p.top.__init__": "", "p.top.b": "", "p.low.__init__": "", "p.low.a": source}
+    assert upward(sources, TWO_LAYERS, "p")
+
+
+def test_the_checker_lets_imports_lead_down_and_sideways():
+    sources = {
+        "p.__init__": "import p.top.b",
+        "p.top.b": "import p.low.a\nimport p.top.c",
+        "p.top.c": "",
+        "p.low.a": "",
+    }
+    assert upward(sources, TWO_LAYERS, "p") == []
+
+
+def test_the_checker_sees_a_module_that_is_in_no_layer():
+    assert upward({"p.__init__": "", "p.other": ""}, TWO_LAYERS, "p") == ["p.other is in no layer"]
+
+
+def test_the_checker_sees_a_circle_of_type_hints():
+    b = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import p.a"
+    assert set(cycle({"p.a": "import p.b", "p.b": b}, hints=True)) == {"p.a", "p.b"}

@@ -1,4 +1,4 @@
-"""The watch over the tests is itself watched: each kind of leak is caught, and nothing else."""
+"""The leak detector itself: each kind of leak is detected, and nothing else."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parent.parent
 
-# Each of them passes, and leaves one thing. `kept` keeps it alive: what is garbage is not left behind.
+# Each of them passes, and leaks one resource. `kept` keeps it alive, since garbage is not a leak.
 LEAKING = """
 import os, mmap, subprocess, sys, tempfile, threading, socket, pytest
 kept = []
@@ -104,7 +104,7 @@ def test_reason():
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
-    """Run tests with this project's configuration in a pytest of their own."""
+    """Run tests with this project's configuration in a separate pytest process."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
     def go(source: str, *words: str) -> pytest.RunResult:
@@ -116,7 +116,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_every_kind_of_leak_fails_the_test_that_left_it_and_the_run_still_ends(run, pytester):
-    # The run would wait at its end for the thread that was left: hence EXIT_S.
+    # At exit, the run would wait for the leaked thread: hence EXIT_S.
     pytester.makeconftest("from tests import leaks\nleaks.PATIENCE_S, leaks.EXIT_S = 0.1, 0.5")
     result = run(LEAKING)
     result.assert_outcomes(passed=9, errors=10)

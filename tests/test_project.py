@@ -1,4 +1,4 @@
-"""The project's own files keep what they promise."""
+"""Consistency of the project's own files."""
 
 import json
 import os
@@ -42,13 +42,20 @@ def test_the_version_is_told_once_and_the_changelog_has_it() -> None:
     assert f"## [{wpc_magic.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_the_extra_all_has_each_that_is_for_users() -> None:
+    extras = PROJECT["optional-dependencies"]
+    (everything,) = extras["all"]
+    for_developers = {"all", "bench", "demo", "dev", "lint", "test"}
+    assert everything == f"wpc_magic[{','.join(sorted(set(extras) - for_developers))}]"
+
+
 def test_no_lock_file_is_tracked() -> None:
     locks = {"uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock", "package-lock.json", "yarn.lock"}
     assert [path for path in tracked() if path.name in locks] == []
 
 
 def test_no_tracked_file_names_a_package_index() -> None:
-    # Also not the one that this machine is set up with: which that is concerns nobody else.
+    # Including the index that this machine is configured with, which is private.
     config = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, encoding="utf-8"
     ).stdout
@@ -84,9 +91,12 @@ def test_the_wheel_has_the_types_the_dashboard_and_the_kernel(tmp_path: Path) ->
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert "wpc_magic/py.typed" in names
-    static = [Path(name).name for name in names if name.startswith("wpc_magic/dashboard/static/")]
-    assert sorted(static) == sorted(path.name for path in (ROOT / "wpc_magic/dashboard/static").iterdir())
+    for folder in ("wpc_magic/dashboard/static", "wpc_magic/notebook/static"):
+        static = [Path(name).name for name in names if name.startswith(f"{folder}/")]
+        assert sorted(static) == sorted(path.name for path in (ROOT / folder).iterdir())
     assert any(name.endswith("data/share/jupyter/kernels/wpc-magic/kernel.json") for name in names)
+    assert any(name.endswith("data/etc/jupyter/jupyter_server_config.d/wpc_magic.json") for name in names)
+    assert "wpc_magic/server/static/pools.html" in names
     assert [name for name in names if name.startswith(("tests/", "notebooks/"))] == []
 
 

@@ -1,4 +1,4 @@
-"""What the README shows runs, prints what it says, and names what there is."""
+"""The examples in the README run and print what it shows, and its names exist."""
 
 import ast
 import dataclasses
@@ -14,20 +14,18 @@ import pytest
 import wpc_magic.pool.errors as errors
 from wpc_magic.magics.magics import WpcMagics
 from wpc_magic.pool import WorkerProcedureCall
-from wpc_magic.pool.mind.lifecycle import SlotState
+from wpc_magic.pool.core.lifecycle import SlotState
 from wpc_magic.pool.options import PoolOptions
 
-TELLS = (
-    "emit",
-    "notice",
-)  # the functions that tell of an event, whose name is among their first two arguments
+# The functions that emit an event, whose name is among their first two arguments.
+EMITTERS = ("emit", "notice")
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 DEADLINE_S = 120
 
 
 class Block(NamedTuple):
-    """A fenced block of the README, and the text block that follows it at once."""
+    """A fenced block of the README, and the text block that directly follows it."""
 
     kind: str
     text: str
@@ -39,17 +37,20 @@ class Block(NamedTuple):
         return bool(re.search(r"^(\w+ = )?%|^\w+ = await ", self.text, re.MULTILINE))
 
 
-def blocks() -> list[Block]:
-    fences = list(re.finditer(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
+def blocks(text: str) -> list[Block]:
+    fences = list(re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
     found = []
     for fence, after in zip(fences, [*fences[1:], None], strict=True):
-        follows = after is not None and after[1] == "text" and not TEXT[fence.end() : after.start()].strip()
+        follows = after is not None and after[1] == "text" and not text[fence.end() : after.start()].strip()
         found.append(Block(fence[1], fence[2], after[2] if after is not None and follows else ""))
     return found
 
 
-CELLS = [block for block in blocks() if block.kind == "python" and block.is_cell]
-SCRIPT = [block for block in blocks() if block.kind == "python" and not block.is_cell]
+# Programs of their own: each of another pool, with the same in ours beside it.
+PAIRS = blocks(TEXT.partition("\n## Coming from elsewhere\n")[2].partition("\n## ")[0])
+BLOCKS = [each for each in blocks(TEXT) if each not in PAIRS]
+CELLS = [block for block in BLOCKS if block.kind == "python" and block.is_cell]
+SCRIPT = [block for block in BLOCKS if block.kind == "python" and not block.is_cell]
 
 _CHECK = """\
 def check(value, shown):
@@ -61,7 +62,7 @@ _CHECKED = re.compile(r"^( *)(\S.*?)  # → (.+)$", re.MULTILINE)
 
 
 def checked(text: str) -> str:
-    """Have each ``expression  # → value`` compared with its value."""
+    """Replace each ``expression  # → value`` by a comparison."""
     return _CHECKED.sub(lambda line: f"{line[1]}check({line[2]}, {line[3]!r})", text)
 
 
@@ -82,8 +83,8 @@ shell.run_cell("%wpc_stop")
 """
 
 
-def run(code: str, folder: Path) -> None:
-    """Run code as a program; its functions have a file to read their source from."""
+def run(code: str, folder: Path) -> str:
+    """Run code as a program from a file, so that functions have a source; return its output."""
     program = folder / "readme.py"
     program.write_text(code, encoding="utf-8")
     answer = subprocess.run(
@@ -100,6 +101,7 @@ def run(code: str, folder: Path) -> None:
         timeout=DEADLINE_S,
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
 
 
 def test_the_python_of_the_readme_runs_in_order_and_its_values_are_right(tmp_path: Path) -> None:
@@ -116,6 +118,17 @@ def test_the_notebook_of_the_readme_runs_and_shows_what_is_said(tmp_path: Path) 
     assert len(CELLS) >= 5
     assert sum(bool(cell.shows) for cell in CELLS) >= 2
     run(_SHELL.format(cells=[(cell.text, cell.shows) for cell in CELLS]), tmp_path)
+
+
+def test_a_program_of_another_pool_and_the_one_beside_it_print_the_same(tmp_path: Path) -> None:
+    assert len(PAIRS) == 6
+    for other, ours in zip(PAIRS[::2], PAIRS[1::2], strict=True):
+        printed = run(ours.text, tmp_path)
+        assert printed.strip()
+        if other.kind == "js":  # nothing of it is installed here: it says what it prints
+            assert printed.splitlines() == re.findall(r"// → (.+)$", other.text, re.MULTILINE)
+        else:
+            assert printed == run(other.text, tmp_path)
 
 
 # -- tables ---------------------------------------------------------------------------------------------
@@ -173,7 +186,7 @@ def test_every_event_is_in_the_table_and_no_other() -> None:
         for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if (
                 isinstance(call, ast.Call)
-                and getattr(call.func, "attr", getattr(call.func, "id", "")) in TELLS
+                and getattr(call.func, "attr", getattr(call.func, "id", "")) in EMITTERS
             ):
                 names = [arg.value for arg in call.args[:2] if isinstance(arg, ast.Constant)]
                 there |= {name for name in names if isinstance(name, str)}

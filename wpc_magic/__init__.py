@@ -8,12 +8,12 @@ or from Python::
 
     from wpc_magic import WorkerProcedureCall
 
-Importing this module loads nothing else: names come on demand, since every worker imports it too.
+Importing this module loads nothing else: names are imported on demand, since every worker imports it too.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as `typing` has it, without the import: each worker would pay for it
+TYPE_CHECKING = False  # as in `typing`, without the import, which each worker would pay for
 if TYPE_CHECKING:
     from typing import Any
 
@@ -23,34 +23,36 @@ __version__ = "0.1.0"
 
 
 def load_ipython_extension(ip: InteractiveShell) -> None:
-    """Give a shell the magics and its pool: ``%load_ext wpc_magic``."""
+    """Register the magics with a shell, and create its pool: ``%load_ext wpc_magic``."""
     from .magics.extension import load
 
     load(ip)
 
 
 def unload_ipython_extension(ip: InteractiveShell) -> None:
-    """Stop the shell's pool, and take back everything that loading gave."""
+    """Stop the shell's pool, and undo everything that loading did."""
     from .magics.extension import unload
 
     unload(ip)
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_"):  # `__path__` and its like are asked for by the import system itself
+    if name.startswith("_"):  # `__path__` and the like are looked up by the import system itself
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    door = _door()
-    if name in door.__all__:
-        return getattr(door, name)
+    pool = _pool_package()
+    if name in pool.__all__:
+        return getattr(pool, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({"load_ipython_extension", "unload_ipython_extension", "__version__", *_door().__all__})
+    return sorted(
+        {"load_ipython_extension", "unload_ipython_extension", "__version__", *_pool_package().__all__}
+    )
 
 
-def _door() -> Any:
-    # Not `from . import pool`: that asks this module for the name first, which comes back here.
+def _pool_package() -> Any:
+    # Not `from . import pool`: that looks the name up in this module first, which would recurse into here.
     from importlib import import_module
 
     return import_module(".pool", __name__)

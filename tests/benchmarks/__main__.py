@@ -18,7 +18,7 @@ from .measures import ALL
 
 
 def main() -> int:
-    """Run what is asked for, and write the results."""
+    """Run the selected measures, and write the results."""
     names = [measure.name for measure in ALL]
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short batches: under two minutes in all")
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def _measured(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the hosts are ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the hosts are stopped
     processes.adopt_orphans()
     settings = QUICK if arguments.quick else FULL
     about = {

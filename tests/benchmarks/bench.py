@@ -1,4 +1,4 @@
-"""The run: who is measured, in which order, and what has come out."""
+"""The run: which contestants are measured, in which order, with which results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .contestants import NAMES, RESTLESS, US
+from .contestants import BUSY_WHEN_IDLE, NAMES, US
 from .hosts import Host
 from .timing import Failed, Outcome, take_turns
 
@@ -24,13 +24,13 @@ class Settings:
     quick : bool
         Whether batches are short.
     rounds : int
-        How many turns each has.
+        How many turns each contestant has.
     least : int
-        How many turns the slow ones have.
+        The minimum for slow contestants.
     budget_s : float
-        How long the turns of one peer in one measure may take; the slow ones have fewer.
+        How long the turns of one peer in one measure may take; slow ones have fewer turns.
     limit_s : float
-        When a turn is given up.
+        The timeout of a turn.
     """
 
     quick: bool
@@ -46,25 +46,25 @@ QUICK = Settings(quick=True, rounds=3, least=1, budget_s=3.0, limit_s=40.0)
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """Something that is measured.
+    """One measure.
 
     Parameters
     ----------
     name : str
-        What ``--only`` takes.
+        Its name for ``--only``.
     run : callable
-        Given the contestant and the options, returns a value for each key; it runs in the host.
+        Takes the contestant and the options, and returns a value for each key; runs in the host.
     keys : sequence of str
-        What it returns; under these the results are kept.
+        The keys of its results.
     who : sequence of str
-        Who takes part.
+        The contestants.
     workers : int or None
-        How many are opened for it; neighbours with the same number share the opened pool. None: it opens
-        pools by itself.
+        How many are started for it; consecutive measures with the same number share the open pool. None: it
+        opens pools by itself.
     full, quick : mapping
         Its options.
     rounds : int or None
-        How many turns, where that is not the run's number.
+        How many turns, if different from the number of the run.
     """
 
     name: str
@@ -83,16 +83,16 @@ class Bench:
     Parameters
     ----------
     settings : Settings
-        How thorough.
+        How thorough it is.
     rounds : int or None
-        How many turns each has, instead of what the settings say.
+        How many turns each contestant has; overrides the settings.
 
     Attributes
     ----------
     results : dict
-        From the key to the contestant to the `Outcome`.
+        `Outcome` by key and contestant.
     versions : dict
-        From the contestant to its version.
+        Version by contestant.
     """
 
     def __init__(self, settings: Settings, rounds: int | None = None) -> None:
@@ -102,10 +102,10 @@ class Bench:
         self.versions: dict[str, str] = {}
         self._hosts: dict[str, Host] = {}
         self._opened: dict[str, int] = {}
-        self._broken: dict[str, str] = {}  # who has not even started, and why
+        self._broken: dict[str, str] = {}  # contestants that could not start, and why
 
     def run(self, measures: Iterable[Measure]) -> None:
-        """Measure one after another."""
+        """Run measures one after another."""
         workers: int | None = None
         for measure in measures:
             if measure.workers != workers:
@@ -137,14 +137,14 @@ class Bench:
             self._drop(name)
             raise
         finally:
-            if name in RESTLESS:
+            if name in BUSY_WHEN_IDLE:
                 self._close_pool(name)
 
     def _host(self, name: str) -> Host:
         if name in self._broken:
             raise Failed(self._broken[name])
         host = self._hosts.get(name)
-        if host is None or not host.is_there:
+        if host is None or not host.is_running:
             self._opened.pop(name, None)
             try:
                 host = self._hosts[name] = Host(name, self.settings.limit_s)
@@ -156,7 +156,7 @@ class Bench:
         return host
 
     def _drop(self, name: str) -> None:
-        """Have a fresh process for whatever comes next."""
+        """Close the host, so that the next measure starts a new process."""
         self._opened.pop(name, None)
         host = self._hosts.pop(name, None)
         if host is not None:
@@ -171,12 +171,12 @@ class Bench:
                 self._drop(name)
 
     def close_pools(self) -> None:
-        """Close what is open; the hosts stay."""
+        """Close all pools; the hosts keep running."""
         for name in list(self._opened):
             self._close_pool(name)
 
     def close(self) -> None:
-        """End all hosts, and what they have started."""
+        """Stop all hosts and their descendants."""
         for name in list(self._hosts):
             self._drop(name)
 

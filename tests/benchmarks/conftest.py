@@ -1,4 +1,4 @@
-"""The benchmark is no test: pytest collects its arithmetic only, and imports neither peers nor measures."""
+"""The benchmark is not a test: pytest only tests its arithmetic, and imports neither peers nor measures."""
 
 from pathlib import Path
 

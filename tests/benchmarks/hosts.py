@@ -1,4 +1,4 @@
-"""One process for each contestant: what it starts, breaks, or prints stays with it."""
+"""One process for each contestant, which isolates what it starts, breaks, or prints."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ ROOT = Path(__file__).parents[2]
 
 
 class Host:
-    """A contestant's process, as seen from the run.
+    """Controls the process of a contestant.
 
     Parameters
     ----------
     name : str
         The contestant's module in `contestants`.
     limit_s : float
-        How long an answer may take. Then the process and all that it has started are ended.
+        The timeout of a reply, after which the process and its descendants are killed.
     """
 
     def __init__(self, name: str, limit_s: float) -> None:
         self._limit_s = limit_s
-        # Closed by `close`. What a contestant prints must not spoil the table.
+        # Closed by `close`. The output of a contestant must not mix with the table.
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._connection, theirs = Pipe()
-        # A session of its own: a Ctrl-C is for the run, which then ends the host.
+        # In its own session: Ctrl-C reaches only the run, which then stops the host.
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, name, str(theirs.fileno())],
             cwd=ROOT,
@@ -49,7 +49,7 @@ class Host:
             start_new_session=True,
         )
         theirs.close()
-        self.is_there = True
+        self.is_running = True
         try:
             self.version = self.ask("version")
         except Failed:
@@ -57,12 +57,12 @@ class Host:
             raise
 
     def ask(self, what: str, *args: Any, limit_s: float | None = None) -> Any:
-        """Have the host do something, and return its answer.
+        """Send a request to the host, and return its reply.
 
         Raises
         ------
         Failed
-            If it could not, or not in time; after the latter it is not there any more.
+            If the request failed or timed out; after a timeout the host is closed.
         """
         limit_s = self._limit_s if limit_s is None else limit_s
         try:
@@ -70,19 +70,19 @@ class Host:
             if not self._connection.poll(limit_s):
                 self.close()
                 raise Failed(f"no answer within {limit_s:.0f} s")
-            good, answer = self._connection.recv()
+            good, reply = self._connection.recv()
         except (OSError, EOFError):
             self.close()
             raise Failed("its process died") from None
         if not good:
-            raise Failed(answer)
-        return answer
+            raise Failed(reply)
+        return reply
 
     def close(self) -> None:
-        """End the host, and every process that it has started."""
-        if not self.is_there:
+        """Kill the host and its descendants."""
+        if not self.is_running:
             return
-        self.is_there = False
+        self.is_running = False
         processes.end([*processes.descendants(self._process.pid), self._process.pid])
         self._process.wait()
         self._connection.close()
@@ -92,7 +92,7 @@ class Host:
 def _serve(name: str, connection: Connection) -> None:
     contestant: Any = None
 
-    def answer(what: str, args: tuple[Any, ...]) -> Any:
+    def handle(what: str, args: tuple[Any, ...]) -> Any:
         nonlocal contestant
         if what == "version":
             module = importlib.import_module(f"{__package__}.contestants.{name}")
@@ -114,17 +114,17 @@ def _serve(name: str, connection: Connection) -> None:
         except EOFError:
             break
         try:
-            reply = True, answer(what, args)
+            reply = True, handle(what, args)
         except BaseException as error:
             traceback.print_exc()
-            reply = False, _told(error)
+            reply = False, _described(error)
         connection.send(reply)
     if contestant is not None:
         with contextlib.suppress(Exception):
             contestant.close()
 
 
-def _told(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     if isinstance(error, Failed):
         return str(error)
     if isinstance(error, ImportError):
@@ -134,7 +134,8 @@ def _told(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    # Its own name would be `__main__` in what is pickled by reference: only `Failed` is, from elsewhere.
+    # Classes of this module would be pickled as those of `__main__`; only `Failed` is pickled, from
+    # elsewhere.
     _serve(sys.argv[1], Connection(int(sys.argv[2])))
     sys.stdout.flush()
-    os._exit(0)  # whatever threads a contestant has left
+    os._exit(0)  # even if a contestant has left threads

@@ -1,4 +1,4 @@
-"""What the kernel knows of processes: memory, processor time, wake-ups. Linux only."""
+"""Process statistics of the kernel: memory, processor time, wake-ups. Linux only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["adopt_orphans", "cpu_s", "descendants", "end", "pin", "pss", "uss", 
 
 
 def descendants(pid: int | None = None) -> list[int]:
-    """Return the processes under one, without itself."""
+    """Return the descendants of a process."""
     try:
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -23,12 +23,12 @@ def descendants(pid: int | None = None) -> list[int]:
 
 
 def pss(pids: Iterable[int]) -> int:
-    """Return the memory of processes in bytes; what several of them share counts once in all."""
+    """Return the memory of processes in bytes; memory that they share counts once."""
     return sum(_rollup(pid, "Pss") for pid in pids)
 
 
 def uss(pid: int) -> int:
-    """Return what would be free without the process, in bytes."""
+    """Return the memory that would be released if the process exited, in bytes."""
     return _rollup(pid, "Private_Clean") + _rollup(pid, "Private_Dirty")
 
 
@@ -38,12 +38,12 @@ def _rollup(pid: int, field: str) -> int:
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """Return the processor time of processes, all threads, in seconds: exact, not in ticks of 10 ms."""
+    """Return the processor time of all threads of processes, in seconds; exact, not in ticks of 10 ms."""
     return sum(int(text.split()[0]) for text in _of_threads(pids, "schedstat")) / 1e9
 
 
 def wakeups(pids: Iterable[int]) -> int:
-    """Return how many times threads of the processes have gone to sleep by themselves."""
+    """Return the number of voluntary context switches of all threads of processes."""
     found = (
         re.search(r"^voluntary_ctxt_switches:\s+(\d+)", t, re.MULTILINE) for t in _of_threads(pids, "status")
     )
@@ -54,7 +54,7 @@ def _of_threads(pids: Iterable[int], file: str) -> list[str]:
     texts = []
     for pid in pids:
         for task in _threads(pid):
-            with contextlib.suppress(OSError):  # it has ended
+            with contextlib.suppress(OSError):  # it has exited
                 texts.append((task / file).read_text())
     return texts
 
@@ -62,26 +62,26 @@ def _of_threads(pids: Iterable[int], file: str) -> list[str]:
 def _threads(pid: int) -> list[Path]:
     try:
         return list(Path(f"/proc/{pid}/task").iterdir())
-    except OSError:  # the process has ended
+    except OSError:  # the process has exited
         return []
 
 
 def pin(pids: Iterable[int], cores: Collection[int]) -> None:
-    """Have all threads of processes run on some cores only."""
+    """Pin all threads of processes to some cores."""
     for pid in pids:
         for task in _threads(pid):
-            with contextlib.suppress(OSError):  # it has ended
+            with contextlib.suppress(OSError):  # it has exited
                 os.sched_setaffinity(int(task.name), cores)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of descendants that lose theirs, so that they can be found and ended."""
+    """Become the reaper of orphaned descendants, so that they can be found and killed."""
     with contextlib.suppress(OSError, AttributeError):  # not Linux
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 
 def end(pids: Iterable[int]) -> None:
-    """End processes that this one has started, and collect what is left of its own children."""
+    """Kill processes that this one has started, and reap its own children."""
     processes = []
     for pid in pids:
         with contextlib.suppress(psutil.NoSuchProcess):

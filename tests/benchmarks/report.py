@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .contestants import NAMES, PEERS, TITLES, US
+from .contestants import PEERS, TITLES, US
 from .targets import Judged, Results, Target, best_peer, judge
 from .timing import Failed, Outcome, ratio
 
@@ -16,18 +16,18 @@ __all__ = ["as_json", "from_json", "markdown", "number", "plot"]
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Something that all contestants do.
+    """A measure that all contestants take part in.
 
     Parameters
     ----------
     key : str
-        Of the results.
+        The key of the results.
     title, limit : str
-        What is done, and what the bare limit is there.
+        The descriptions of the measure and of its bare limit.
     scale : float
-        What a value is multiplied by.
+        The factor from seconds to the unit.
     unit : str
-        What it is then.
+        The unit.
     """
 
     key: str
@@ -45,12 +45,22 @@ COMPARISONS = [
     Comparison("map", "A map over 200,000 tiny items, 2 workers", "one process's plain loop", 1e3, "ms"),
     Comparison("array.echo", "64 MB of float64 there and back", "2 warm memcpy", 1e3, "ms"),
     Comparison("array.sample", "64 MB as an argument, read here and there", "1 warm memcpy", 1e3, "ms"),
+    Comparison("executor.call", "A no-op call through an executor, 2 workers", "", 1e6, "µs"),
+    Comparison("executor.burst", "A burst of 20,000 calls through an executor, each", "", 1e6, "µs"),
+    Comparison("lambda.call", "A call of a lambda, 2 workers", "", 1e6, "µs"),
+    Comparison("lambda.burst", "A burst of 20,000 calls of a lambda, each", "", 1e6, "µs"),
+    Comparison("lambda.anew.call", "… made anew for each call, 2 workers", "", 1e6, "µs"),
+    Comparison("lambda.anew.burst", "… made anew for each of 20,000, each", "", 1e6, "µs"),
+    Comparison("joblib.tasks", "20,000 tiny tasks of joblib, 2 workers, each", "", 1e6, "µs"),
+    Comparison("joblib.array", "8 MB as an argument of 100 tasks of joblib, each", "", 1e3, "ms"),
+    Comparison("pipeline", "A call that needs one that needs another, 2 workers", "", 1e6, "µs"),
+    Comparison("pipeline.array", "… of 64 MB, without the last value", "", 1e3, "ms"),
     Comparison("start", "4 workers, start to first answer", "4 × python -c pass", 1e3, "ms"),
 ]
 
 
 def number(value: float) -> str:
-    """Return a number with three digits that count.
+    """Return a number with three significant digits.
 
     Examples
     --------
@@ -67,7 +77,7 @@ def number(value: float) -> str:
 
 
 def as_json(results: Results, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all that was measured, and the verdicts."""
+    """Return all measurements, and the verdicts."""
     return {
         "about": dict(about),
         "results": {
@@ -91,7 +101,7 @@ def as_json(results: Results, about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> dict[str, dict[str, Outcome]]:
-    """Return the results out of what `as_json` has made."""
+    """Return the results from the output of `as_json`."""
     return {
         key: {name: Outcome(**outcome) for name, outcome in of_key.items()}
         for key, of_key in data["results"].items()
@@ -102,7 +112,7 @@ def from_json(data: Mapping[str, Any]) -> dict[str, dict[str, Outcome]]:
 
 
 def markdown(results: Results, about: Mapping[str, Any]) -> str:
-    """Return the tables, and how they came about."""
+    """Return the tables, and a description of the run."""
     parts = [_about(about), "### Targets\n", _targets(judge(results))]
     compared = [each for each in COMPARISONS if each.key in results]
     if compared:
@@ -164,7 +174,7 @@ def _comparison(comparison: Comparison, results: Results) -> str:
     except Failed:
         best = None
     rows = []
-    for name in NAMES:
+    for name in TITLES:
         if name not in of_key:
             continue
         outcome = of_key[name]
@@ -192,11 +202,18 @@ def _comparison(comparison: Comparison, results: Results) -> str:
     return _table([comparison.title, "median", "range", "× the limit", "× the best peer"], rows)
 
 
-_COUNTS = {"burst": ("burst.calls", "calls", 20_000), "map": ("map.items", "items", 200_000)}
+_COUNTS = {
+    "burst": ("burst.calls", "calls", 20_000),
+    "map": ("map.items", "items", 200_000),
+    "executor.burst": ("executor.burst.calls", "calls", 20_000),
+    "lambda.burst": ("lambda.burst.calls", "calls", 20_000),
+    "lambda.anew.burst": ("lambda.anew.burst.calls", "calls", 20_000),
+    "joblib.tasks": ("joblib.tasks.count", "tasks", 20_000),
+}
 
 
 def _scaled(results: Results, key: str, name: str) -> str:
-    """Say of how many calls or items a number is, if the whole would have taken too long."""
+    """Return a note with the number of calls or items, if the full number would have taken too long."""
     count_key, what, wanted = _COUNTS.get(key, ("", "", 0))
     outcome = results.get(count_key, {}).get(name)
     if outcome is None or outcome.spread is None or outcome.spread.median >= wanted:

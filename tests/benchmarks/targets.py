@@ -1,4 +1,4 @@
-"""The issue's table: what must be reached, what is dreamt of, and a verdict on each."""
+"""The table of targets: for each a required and a desired bound, and a verdict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Verdict = Literal["dream", "met", "missed", "below the dream", "not measured", "
 
 
 class NotRun(Failed):
-    """A measure was not asked for."""
+    """A measure was not selected."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Target:
     Parameters
     ----------
     what : str
-        In words.
+        The description.
     value : callable
-        Given the results, returns the spread, and what to say beside it.
+        Takes the results, and returns the spread and a note.
     must, dream : float or None
-        The bounds.
+        The required and the desired bound.
     unit : str
-        What is written after a number.
+        The unit of numbers.
     at_most : bool
         Whether less is better.
     """
@@ -47,7 +47,7 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """A row with what came out."""
+    """A row with its result."""
 
     target: Target
     spread: Spread | None
@@ -56,7 +56,7 @@ class Judged:
 
 
 def verdict(target: Target, value: float) -> Verdict:
-    """Return what is to be said of a value; a value on the bound reaches it."""
+    """Return the verdict on a value; a value equal to a bound reaches it."""
     sign = 1 if target.at_most else -1
     if target.dream is not None and sign * value <= sign * target.dream:
         return "dream"
@@ -66,7 +66,7 @@ def verdict(target: Target, value: float) -> Verdict:
 
 
 def judge(results: Results) -> list[Judged]:
-    """Return the rows with their verdicts; what was not asked for is left out."""
+    """Return the rows with their verdicts; without measures that were not selected."""
     judged = []
     for target in TARGETS:
         try:
@@ -122,7 +122,7 @@ def _peer(key: str, name: str) -> Callable[[Results], tuple[Spread, str]]:
 
 
 def _times(key: str, below: str, name: str = US) -> Callable[[Results], tuple[Spread, str]]:
-    """Ours, divided by something else of ours, or of another contestant; the note tells both."""
+    """The ratio of our result to another one, of ours or of another contestant; the note has both."""
 
     def value(results: Results) -> tuple[Spread, str]:
         above, under = _values(results, key, US), _values(results, below, name)
@@ -192,12 +192,32 @@ TARGETS: list[Target] = [
         "`map` over 200,000 tiny items, 2 workers: faster than the best peer", _best("map"), 1, at_most=False
     ),
     Target("… faster than one process's plain loop", _peer("map", "limit"), None, 1, at_most=False),
+    Target(
+        "call through an executor: faster than the standard library's",
+        _peer("executor.call", "executor"),
+        1,
+        at_most=False,
+    ),
+    Target("call of a lambda: faster than loky", _peer("lambda.call", "loky_pool"), 1, at_most=False),
+    Target("… made anew for each call", _peer("lambda.anew.call", "loky_pool"), 1, at_most=False),
+    Target(
+        "call of a lambda, against a function that can be imported", _times("lambda.call", "executor.call")
+    ),
+    Target(
+        "20,000 tiny tasks of joblib: faster than loky", _peer("joblib.tasks", "loky_pool"), 1, at_most=False
+    ),
+    Target(
+        "8 MB for 100 tasks of joblib: faster than loky", _peer("joblib.array", "loky_pool"), 1, at_most=False
+    ),
+    Target("64 MB through three calls: faster than the best peer", _best("pipeline.array"), 1, at_most=False),
+    Target("a small item of a stream", _plain("stream", 1e6), 10, None, "µs"),
     Target("64 MB array there and back, against 2 × warm memcpy", _limit("array.echo"), 2.5, 1.5),
     Target("… every 4,096th element summed, against warm memcpy", _limit("array.sample"), 2, 1.2),
     Target("… summed in full, against an eager copy and the same work", _limit("array.total"), 1.2, 1),
     Target(_SHARED.format("summed"), _times("array.total", "array.total.shared", "limit")),
     Target("… written in full, against an eager copy and the same work", _limit("array.write"), 1.5, 1),
     Target(_SHARED.format("written"), _times("array.write", "array.write.shared", "limit")),
+    Target("64 MB that workers have in common: written in full", _plain("array.common", 1e3), unit="ms"),
     Target("constant of 256 MB on 4 workers: copies in all (PSS)", _plain("constant.4.copies", 1), 1.05),
     Target("… defined, against one memcpy into untouched memory", _defined(4, "memcpy"), 1.5),
     Target(_HUGE, _defined(4, "huge")),

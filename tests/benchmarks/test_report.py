@@ -37,7 +37,7 @@ def of_nothing(results):
 
 
 def turns(names, rounds, turn, budget_s=1e9, costs=None):
-    """Take turns with a clock on which each turn costs what is said."""
+    """Take turns with a clock on which each turn takes a given time."""
     now = itertools.count()
     if costs is None:
         return take_turns(names, rounds, turn, ["key"], budget_s=budget_s, clock=lambda: next(now))
@@ -199,7 +199,7 @@ def test_the_best_peer_is_neither_we_nor_the_limit_nor_one_that_failed():
         best_peer(results(wpc=1.0), "call")
 
 
-# -- what is written ----------------------------------------------------------------------------------------
+# -- the report ---------------------------------------------------------------------------------------------
 
 
 def test_the_table_names_whoever_failed():
@@ -266,6 +266,7 @@ def test_nothing_is_imported_that_is_only_installed_for_the_benchmark():
         "ipyparallel",
         "distributed",
         "dask",
+        "joblib",
         "numpy",
         "matplotlib",
         "wpc_magic",

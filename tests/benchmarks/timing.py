@@ -1,4 +1,4 @@
-"""Taking turns, and what is said of the numbers: pure but for the clock, which is an argument."""
+"""Interleaved turns, and statistics; pure except for the clock, which is an argument."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Failed", "Outcome", "Spread", "batch", "fitting_count", "ratio", "ta
 
 
 class Failed(Exception):
-    """A contestant could not do it; the message says why."""
+    """A contestant failed; the message is the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Spread:
     Parameters
     ----------
     median, low, high : float
-        In whatever unit the values had.
+        In the unit of the values.
     count : int
         How many values there were.
     """
@@ -39,7 +39,7 @@ class Spread:
 
 @dataclasses.dataclass
 class Outcome:
-    """What one contestant has shown in one measure.
+    """The results of one contestant in one measure.
 
     Parameters
     ----------
@@ -61,8 +61,8 @@ class Outcome:
 def ratio(above: Sequence[float], below: Sequence[float]) -> Spread:
     """Return the spread of the ratios, turn by turn.
 
-    What slows the machine for a while slows neighbours in turn alike, so it leaves their ratio alone. Where
-    one has had fewer turns than the other, the medians are divided, and the range is that of the extremes.
+    A temporary slowdown of the machine affects adjacent turns alike, so that their ratio is unaffected. If
+    the numbers of turns differ, the medians are divided, and the range is that of the extremes.
 
     Examples
     --------
@@ -86,31 +86,31 @@ def take_turns(
     least: int = 1,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, dict[str, Outcome]]:
-    """Let each have its turn, A B C A B C, and return what came out.
+    """Interleave the turns of all, A B C A B C, and return the results.
 
     Parameters
     ----------
     names : iterable of str
-        Who, in order.
+        The contestants, in order.
     rounds : int
-        How many turns each has.
+        How many turns each contestant has.
     turn : callable
-        Given a name, returns a value for each key, or raises `Failed`: then that one has no more turns.
+        Takes a name, and returns a value for each key, or raises `Failed`: then it has no more turns.
     keys : iterable of str
         What a turn measures.
     budget_s : float
-        How long the turns of one may take in all. Who would exceed it has fewer turns.
+        How long the turns of one contestant may take in all. One that would exceed it has fewer turns.
     never_fewer : collection of str
-        For whom that does not hold.
+        Contestants to which the budget does not apply.
     least : int
-        How many turns everybody has, whatever they take; at least one.
+        The minimum number of turns, regardless of the budget; at least one.
     clock : callable
-        Seconds.
+        Returns the time, in seconds.
 
     Returns
     -------
     dict
-        From the key to the name to the `Outcome`.
+        `Outcome` by key and name.
     """
     names = list(names)
     outcomes = {key: {name: Outcome() for name in names} for key in keys}
@@ -144,13 +144,13 @@ def batch(call: Callable[[], object], expected: object, count: int, limit_s: flo
     Parameters
     ----------
     call : callable
-        What is timed, one after another.
+        The timed function, called repeatedly.
     expected : object
-        What it must return each time.
+        Its expected value.
     count : int
         How many times.
     limit_s : float
-        When to stop even so; but not before 10 calls.
+        When to stop early; but not before 10 calls.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def batch(call: Callable[[], object], expected: object, count: int, limit_s: flo
 
 
 def fitting_count(wanted: int, each_s: float, limit_s: float) -> int:
-    """Return how many of those that take `each_s` fit into the limit; as many as are wanted, at most.
+    """Return how many repetitions of `each_s` fit into the limit; `wanted` at most.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """Where the microseconds of a blocking call go: ``python -m tests.benchmarks.where``.
 
-The steps are timed one by one in a loop, so they are warm, and each is the least of several rounds; what a
-call costs in all is taken from real calls, by the processor time of the thread that makes them. The rest is
-what waking up costs: caches that are cold, and the way through the kernel.
+The steps are timed separately in a loop, with warm caches, and each result is the minimum of several rounds.
+The total is measured with real calls, as the processor time of the calling thread. The rest is the cost of
+wake-ups: cold caches, and system calls.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from multiprocessing.connection import Connection
 from statistics import median
 
 from wpc_magic import WorkerProcedureCall
+from wpc_magic.pool.core.calls import Call
 from wpc_magic.pool.futures import CallFuture
-from wpc_magic.pool.interrupts import free, hold
-from wpc_magic.pool.mind.calls import Call
+from wpc_magic.pool.interrupts.hold import hold, restore
 from wpc_magic.pool.wire.channel import Reader, frame
 from wpc_magic.pool.wire.codec import decode, encode
 from wpc_magic.pool.wire.protocol import CALL, VALUE
@@ -28,18 +28,18 @@ ROUNDS, CALLS = 7, 2000
 
 
 def echo(end: Connection) -> None:
-    """Send back what comes, until it is None."""
+    """Send back each message, until one is None."""
     while (value := end.recv()) is not None:
         end.send(value)
 
 
 def each_us(step: Callable[[], object], number: int = 20_000) -> float:
-    """Return what a step takes, in microseconds: the least of some rounds."""
+    """Return the time of a step in microseconds: the minimum of several rounds."""
     return min(timeit.repeat(step, number=number, repeat=5)) / number * 1e6
 
 
 def of_a_call(step: Callable[[], object]) -> tuple[float, float]:
-    """Return the wall time of a call, and the processor time of this thread; in microseconds, medians."""
+    """Return the median wall time of a call, and processor time of this thread, in microseconds."""
     wall, cpu = [], []
     for _ in range(ROUNDS):
         began, used = time.perf_counter(), time.thread_time()
@@ -51,9 +51,9 @@ def of_a_call(step: Callable[[], object]) -> tuple[float, float]:
 
 
 def steps(pool: WorkerProcedureCall) -> dict[str, float]:
-    """Return what each step takes in the caller's thread, in microseconds."""
+    """Return the time of each step in the caller's thread, in microseconds."""
     driver = pool._driver
-    state, dispatch = driver.core.state, driver.core.dispatch
+    state, dispatcher = driver.core.state, driver.core.dispatcher
     slot = state.slots[1]
     body, _ = encode(((5,), {}))
     ours, theirs = socket.socketpair()
@@ -62,9 +62,9 @@ def steps(pool: WorkerProcedureCall) -> dict[str, float]:
 
     def decide() -> None:
         call = Call(1, "f", body)
-        dispatch.submit(call, 1.0)
+        dispatcher.submit(call, 1.0)
         state.sends.clear()
-        dispatch.answered(slot, call.seq, 1000, True, 1.0)
+        dispatcher.answered(slot, call.seq, 1000, True, 1.0)
 
     def settle() -> None:
         CallFuture(Call(1, "f", body), driver).settle((VALUE, answer, (), 1))
@@ -75,10 +75,10 @@ def steps(pool: WorkerProcedureCall) -> dict[str, float]:
 
     found = {
         "encode the arguments": each_us(lambda: encode(((5,), {}))),
-        "decide: submit and settle in the mind": each_us(decide),
+        "decide: submit and settle in the core": each_us(decide),
         "make the frame": each_us(lambda: frame(CALL, 2, 1, 1, body)),
         "make and settle the future": each_us(settle),
-        "hold SIGINT back, twice": 2 * each_us(lambda: free(hold())),
+        "hold signal handlers back, twice": 2 * each_us(lambda: restore(hold())),
         "send and read a frame, without a wake-up": each_us(read),
         "decode the value": each_us(lambda: decode(body)),
     }

@@ -1,4 +1,4 @@
-"""One JupyterLab and one Chromium for the tests of a file; each has a page and a kernel of its own."""
+"""One JupyterLab and one Chromium for the tests of a file; each test has its own page and kernel."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from playwright.sync_api import Browser
 from tests.browser.lab import Lab, Notebook, chromium
 
 
-# For one file only: while Playwright runs, its event loop counts as running in the main thread, and
-# nobody else's `asyncio.run` works.
+# For one file only: while Playwright runs, its event loop counts as running in the main thread, so that
+# `asyncio.run` fails in other tests.
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     folder = Path(tempfile.mkdtemp(prefix="browser-"))
@@ -38,7 +38,7 @@ def browser() -> Iterator[Browser]:
 def open_notebook(
     lab: Lab, browser: Browser, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Notebook]]:
-    """Write a notebook of some cells and open it in a page; afterwards its kernel is ended."""
+    """Write a notebook of some cells and open it in a page; shut its kernel down afterwards."""
     opened: list[Notebook] = []
 
     def open_(*cells: str) -> Notebook:
@@ -49,11 +49,11 @@ def open_notebook(
 
     yield open_
     for notebook in opened:
-        print(notebook.outputs(), *notebook.errors, sep="\n")  # which pytest shows if the test has failed
+        print(notebook.outputs(), *notebook.errors, sep="\n")  # shown by pytest if the test fails
         notebook.close()
 
 
 @pytest.fixture
 def shots(tmp_path: Path) -> Path:
-    """Where photographs go."""
+    """The folder for screenshots."""
     return Path(os.environ.get("WPC_SHOTS") or tmp_path)

@@ -1,4 +1,4 @@
-"""A real JupyterLab and a real Chromium, as jupyter-facts.md says; everything has a time limit."""
+"""A real JupyterLab and a real Chromium; every wait has a timeout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 import nbformat
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-LIMIT_S = 60.0
+TIMEOUT_S = 60.0
 CHROMIUM = "/usr/bin/chromium"
 # fmt: off
 ARGUMENTS = [
@@ -39,12 +39,12 @@ SETTINGS = {
 
 
 class Lab:
-    """A JupyterLab server of its own.
+    """A JupyterLab server.
 
     Parameters
     ----------
     folder : Path
-        Where it works; its settings, its home and its temporary files go to folders in it.
+        Its folder, with subfolders for settings, home and temporary files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -114,29 +114,31 @@ class Lab:
         return name
 
     def close(self) -> None:
-        """End the server, and with it its kernels."""
+        """Stop the server and its kernels."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)  # a session of its own: nobody else is in it
+            os.killpg(self._process.pid, signal.SIGKILL)  # its own session, without other processes
             self._process.wait(20)
 
 
-def until(true: Callable[[], bool], what: str, more: Callable[[], str] = str) -> None:
-    """Wait until something is true, that cannot be waited for in another way."""
-    deadline = time.monotonic() + LIMIT_S
+def until(condition: Callable[[], bool], what: str, details: Callable[[], str] = str) -> None:
+    """Poll until a condition holds that provides no notification."""
+    deadline = time.monotonic() + TIMEOUT_S
     pause = threading.Event()
-    while not true():
-        assert time.monotonic() < deadline, f"never: {what}\n{more()}"
+    while not condition():
+        assert time.monotonic() < deadline, f"never: {what}\n{details()}"
         pause.wait(0.1)
 
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start a browser, and end it."""
+    """Start a browser, and close it."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=LIMIT_S * 1000)
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=TIMEOUT_S * 1000
+        )
         try:
             yield browser
         finally:
@@ -156,17 +158,17 @@ class Notebook:
     lab : Lab
         The server.
     name : str
-        The notebook's.
+        The name of the notebook.
     """
 
     def __init__(self, page: Page, lab: Lab, name: str) -> None:
         self.page, self.lab, self.name = page, lab, name
-        page.set_default_timeout(LIMIT_S * 1000)
+        page.set_default_timeout(TIMEOUT_S * 1000)
         self.errors: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def open(self, kernel: bool = True) -> Notebook:
-        """Open it, and wait until the kernel can be used: the indicator is idle before there is one."""
+        """Open it, and wait until the kernel is usable; the indicator alone is idle even without a kernel."""
         self.page.goto(f"{self.lab.url}/doc/tree/{self.name}?reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         if kernel:
@@ -180,7 +182,7 @@ class Notebook:
         )
 
     def command(self, name: str, **arguments: Any) -> None:
-        """Give a command of Lab's, without waiting for its end: it may come after the kernel's."""
+        """Execute a command of JupyterLab, without waiting for it: the kernel may end first."""
         self.page.evaluate(
             "([name, args]) => { jupyterapp.commands.execute(name, args); }", [name, arguments]
         )
@@ -202,18 +204,18 @@ class Notebook:
         return self.page.locator(".wpc-dashboard").first
 
     def outputs(self) -> str:
-        """All that cells show now, as text."""
+        """The current outputs of all cells, as text."""
         return "\n".join(self.page.locator(".jp-OutputArea").all_inner_texts())
 
     def output(self, text: str) -> None:
         """Wait until a cell has printed a text."""
         self.page.locator(".jp-OutputArea-output", has_text=text).first.wait_for()
 
-    def shoot(self, path: Path) -> None:
-        """Photograph the dashboard."""
+    def screenshot(self, path: Path) -> None:
+        """Take a screenshot of the dashboard."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.dashboard.scroll_into_view_if_needed()
-        # Written here: Playwright would start threads for it that stay as long as it does.
+        # Written here: Playwright would start threads for it that live as long as Playwright.
         path.write_bytes(self.dashboard.screenshot(animations="disabled"))
 
     def worker(self, number: int) -> Locator:
@@ -224,22 +226,22 @@ class Notebook:
         return self.worker(number).locator("td").nth(1).inner_text()
 
     def event(self, name: str) -> Locator:
-        """The lines of the log that tell of an event."""
+        """The log lines of an event."""
         return self.dashboard.locator(".wpc-log li", has=self.page.get_by_text(name, exact=True))
 
     def button(self, help_: str) -> Locator:
         return self.dashboard.get_by_role("button", name=help_, exact=True)
 
     def touch(self, name: str) -> None:
-        """Make a file in the kernel's folder."""
+        """Create a file in the kernel's folder."""
         (self.lab.root / name).touch()
 
     def shutdown(self) -> None:
-        """End the kernel."""
+        """Shut the kernel down."""
         self.page.evaluate(f"async () => {{ await {_SESSION}?.shutdown(); }}")
 
     def close(self) -> None:
-        """End the kernel, close the page, and take away what was made for the test."""
+        """Shut the kernel down, close the page, and delete the files of the test."""
         self.shutdown()
         self.page.close()
         for path in self.lab.root.iterdir():

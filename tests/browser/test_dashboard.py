@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.lab import LIMIT_S, Notebook
+from tests.browser.lab import TIMEOUT_S, Notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-expect.set_options(timeout=LIMIT_S * 1000)
+expect.set_options(timeout=TIMEOUT_S * 1000)
 
 Open = Callable[..., Notebook]
 
-# With it, a cell is busy until a file is there: so that what a test sees happens while it runs.
+# `until` keeps a cell busy until a file exists, so that the test observes what happens while it runs.
 START = """
 import pathlib, time
 def until(name):
@@ -49,7 +49,7 @@ def test_a_killed_worker_goes_and_comes_back_while_a_cell_runs(open_notebook: Op
     expect(worker).to_have_attribute("data-state", "ready")
     assert notebook.pid(1) not in ("", before)
     expect(worker.locator(".wpc-restarts")).to_have_text("1")
-    expect(notebook.page.get_by_text("the cell has ended")).to_have_count(0)  # it runs all the while
+    expect(notebook.page.get_by_text("the cell has ended")).to_have_count(0)  # it still runs
     notebook.touch("end")
     notebook.output("the cell has ended")
     assert notebook.errors == []
@@ -64,13 +64,13 @@ def test_the_restart_button_restarts_a_worker_also_while_a_cell_runs(open_notebo
     expect(notebook.event("worker_recycled")).to_contain_text("worker 2")
     expect(notebook.worker(2)).to_have_attribute("data-state", "ready")
     assert notebook.pid(2) not in ("", before)
-    expect(notebook.button("Restart worker 2")).to_be_focused()  # its node was kept
+    expect(notebook.button("Restart worker 2")).to_be_focused()  # its node was reused
     expect(notebook.dashboard.locator(".wpc-notice")).to_be_hidden()
     notebook.touch("end")
 
 
 def test_a_click_that_the_kernel_does_not_take_says_that_it_is_queued(open_notebook: Open):
-    # As in ipykernel 6.31: what a page says goes to the main thread, which is busy with the cell.
+    # As in ipykernel 6.31: messages of the page go to the main thread, which is busy with the cell.
     notebook = open_notebook(
         START,
         "wpc.dashboard().comm._reply_subshell_for = lambda data, default: None\n"
@@ -112,7 +112,7 @@ EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'
 def test_a_script_tag_in_an_exception_stays_text(open_notebook: Open):
     notebook = open_notebook(
         "%load_ext wpc_magic",
-        # Without workers nobody tries it; the first worker does, and tells why it cannot.
+        # It is not executed until the first worker starts, which reports why it fails.
         f'%%wpc_function\nraise ValueError("""{EVIL}""")\ndef f():\n    return 1',
         START,
     )
@@ -129,15 +129,15 @@ def test_a_notebook_that_is_opened_without_its_kernel_shows_the_last_frame(open_
     notebook = open_notebook(START, "wpc.restart_worker(2)\nwpc.wait_until_ready()\n%wpc_stop")
     notebook.run_all()
     expect(notebook.dashboard.locator(".wpc-pool-state")).to_have_text("stopped")
-    still = notebook.page.locator("[class^=wpc-still-]")
-    expect(still).to_contain_text("wpc stopped")  # the last of all, and not the one at first
-    expect(still).to_be_hidden()
+    fallback = notebook.page.locator("[class^=wpc-fallback-]")
+    expect(fallback).to_contain_text("wpc stopped")  # the last frame, not the first one
+    expect(fallback).to_be_hidden()
     notebook.save()
     notebook.shutdown()
     notebook.open(kernel=False)
     expect(notebook.dashboard).to_have_count(0)
-    expect(still).to_be_visible()
-    expect(still).to_contain_text("worker_recycled")
+    expect(fallback).to_be_visible()
+    expect(fallback).to_contain_text("worker_recycled")
     expect(notebook.page.get_by_text("model not found")).to_be_hidden()
 
 
@@ -160,6 +160,6 @@ def test_it_is_photographed_in_both_themes(open_notebook: Open, shots: Path):
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         notebook.theme(theme)
         path = shots / f"dashboard-{theme.split()[1].lower()}.png"
-        notebook.shoot(path)
+        notebook.screenshot(path)
         assert path.stat().st_size > 10_000
     notebook.touch("end")

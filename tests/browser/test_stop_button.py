@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.lab import LIMIT_S, Notebook
+from tests.browser.lab import TIMEOUT_S, Notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-expect.set_options(timeout=LIMIT_S * 1000)
+expect.set_options(timeout=TIMEOUT_S * 1000)
 
 STUBBORN = """%%wpc_function
 def stubborn():

@@ -1,4 +1,4 @@
-"""A pool that is only a picture: a test paints it, and sees what the dashboard makes of it."""
+"""A fake pool without workers: a test sets its snapshot, and checks how the dashboard shows it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from wpc_magic.pool.mind.events import WorkerEvent
-from wpc_magic.pool.mind.snapshot import PoolSnapshot, WorkerSnapshot
+from wpc_magic.pool.core.events import WorkerEvent
+from wpc_magic.pool.core.snapshot import PoolSnapshot, WorkerSnapshot
 
 
 class FakeClock:
-    """Time that passes when a test says so."""
+    """A clock that a test advances."""
 
     def __init__(self, now: float = 1_000.0) -> None:
         self.now = now
@@ -21,86 +21,86 @@ class FakeClock:
     def __call__(self) -> float:
         return self.now
 
-    def pass_(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.now += seconds
 
 
 class FakePool:
-    """What the dashboard uses of `WorkerProcedureCall`.
+    """The part of `WorkerProcedureCall` that the dashboard uses.
 
     Attributes
     ----------
-    picture : PoolSnapshot
-        What `snapshot` returns; change it with `paint` and `paint_worker`.
-    did : list
-        What it was asked to do.
-    looks : int
-        How often it was looked at.
+    current : PoolSnapshot
+        What `snapshot` returns; change it with `change` and `change_worker`.
+    requested : list
+        The requests that it received.
+    polls : int
+        How often `snapshot` was called.
     error : Exception or None
-        What it raises instead of doing anything.
+        Raised by all requests.
     gate : threading.Event
-        Held closed, it makes the pool wait before it does anything.
+        While it is not set, requests block.
     """
 
     def __init__(self, workers: int = 2, name: str = "wpc") -> None:
         self.name = name
-        self.picture = PoolSnapshot(name, "running" if workers else "stopped")
-        self.did: list[tuple[Any, ...]] = []
-        self.looks = 0
+        self.current = PoolSnapshot(name, "running" if workers else "stopped")
+        self.requested: list[tuple[Any, ...]] = []
+        self.polls = 0
         self.error: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
-        self.looked = threading.Condition()
+        self.polled = threading.Condition()
         self._events: list[WorkerEvent] = []
         self._listeners: dict[int, Callable[[WorkerEvent], None]] = {}
         self._numbers = itertools.count(1)
         self._fill(workers)
 
     def _fill(self, count: int) -> None:
-        fresh = (WorkerSnapshot(n, "ready", 4700 + n) for n in range(1, count + 1))
-        self.paint(workers=tuple(fresh), state="running" if count else "stopped")
+        workers = (WorkerSnapshot(n, "ready", 4700 + n) for n in range(1, count + 1))
+        self.change(workers=tuple(workers), state="running" if count else "stopped")
 
-    # -- what a test does -------------------------------------------------------------------------------
+    # -- for tests --------------------------------------------------------------------------------------
 
-    def paint(self, **fields: Any) -> None:
-        self.picture = dataclasses.replace(self.picture, **fields)
+    def change(self, **fields: Any) -> None:
+        self.current = dataclasses.replace(self.current, **fields)
 
-    def paint_worker(self, worker_id: int, **fields: Any) -> None:
+    def change_worker(self, worker_id: int, **fields: Any) -> None:
         workers = (
             dataclasses.replace(worker, **fields) if worker.worker_id == worker_id else worker
-            for worker in self.picture.workers
+            for worker in self.current.workers
         )
-        self.paint(workers=tuple(workers))
+        self.change(workers=tuple(workers))
 
-    def happen(self, name: str, worker_id: int = 1, severity: Any = "info", **fields: Any) -> WorkerEvent:
+    def emit(self, name: str, worker_id: int = 1, severity: Any = "info", **fields: Any) -> WorkerEvent:
         number = next(self._numbers)
         at = f"2026-01-02T03:04:{number % 60:02d}.000+00:00"
         event = WorkerEvent(f"event-{number:06d}", worker_id, "parent", name, severity, at, **fields)
         self._events.append(event)
-        self.paint(events=number)
+        self.change(events=number)
         for listener in list(self._listeners.values()):
             listener(event)
         return event
 
-    def wait_for_looks(self, count: int) -> None:
-        """Wait until it has been looked at so often, counted from now."""
-        self.wait_for_looks_in_all(self.looks + count)
+    def wait_for_polls(self, count: int) -> None:
+        """Wait until it was polled so often, counted from now."""
+        self.wait_for_total_polls(self.polls + count)
 
-    def wait_for_looks_in_all(self, count: int) -> None:
-        with self.looked:
-            assert self.looked.wait_for(lambda: self.looks >= count, timeout=30)
+    def wait_for_total_polls(self, count: int) -> None:
+        with self.polled:
+            assert self.polled.wait_for(lambda: self.polls >= count, timeout=30)
 
     @property
     def listeners(self) -> int:
         return len(self._listeners)
 
-    # -- what the dashboard does ------------------------------------------------------------------------
+    # -- for the dashboard ------------------------------------------------------------------------------
 
     def snapshot(self) -> PoolSnapshot:
-        with self.looked:
-            self.looks += 1
-            self.looked.notify_all()
-        return self.picture
+        with self.polled:
+            self.polls += 1
+            self.polled.notify_all()
+        return self.current
 
     def events(self) -> list[WorkerEvent]:
         return list(self._events)
@@ -115,26 +115,26 @@ class FakePool:
 
     @property
     def is_running(self) -> bool:
-        return self.picture.state == "running"
+        return self.current.state == "running"
 
-    def _note(self, *what: Any) -> None:
+    def _record(self, *what: Any) -> None:
         assert self.gate.wait(30)
-        self.did.append(what)
+        self.requested.append(what)
         if self.error is not None:
             raise self.error
 
     def restart_worker(self, worker_id: int) -> None:
-        self._note("restart", worker_id)
-        self.paint_worker(worker_id, pid=9000 + worker_id, restarts=1)
+        self._record("restart", worker_id)
+        self.change_worker(worker_id, pid=9000 + worker_id, restarts=1)
 
     def resize(self, count: int) -> None:
-        self._note("resize", count)
+        self._record("resize", count)
         self._fill(count)
 
     def start_workers(self, count: int | None = None) -> None:
-        self._note("start", count)
+        self._record("start", count)
         self._fill(count or 2)
 
     def stop_workers(self) -> None:
-        self._note("stop")
+        self._record("stop")
         self._fill(0)

@@ -17,7 +17,7 @@ from wpc_magic.dashboard.requests import Request
 
 
 class Page:
-    """Takes messages."""
+    """Records messages."""
 
     def __init__(self) -> None:
         self.messages: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -29,13 +29,13 @@ class Page:
         return self.messages.get(timeout=30)
 
     def until(self, key: str) -> dict[str, Any]:
-        """Return the next message that has something to say of that."""
+        """Return the next message with that key."""
         while key not in (message := self.next()):
             pass
         return message
 
     @property
-    def silent(self) -> bool:
+    def is_empty(self) -> bool:
         return self.messages.empty()
 
 
@@ -46,7 +46,7 @@ def page() -> Page:
 
 @pytest.fixture
 def feeds(page: Page, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[FakePool], Feed]]:
-    """Make a feed that looks often, and close it."""
+    """Make a feed that polls often, and close it."""
     monkeypatch.setattr(feed_module, "FRAME_S", 0.001)
     monkeypatch.setattr(feed_module, "IDLE_S", 0.002)
     made: list[Feed] = []
@@ -72,39 +72,39 @@ def wait_until_the_thread_ends() -> None:
         assert not thread.is_alive()
 
 
-# -- step by step ---------------------------------------------------------------------------------------
+# -- without its thread ---------------------------------------------------------------------------------
 
 
 def test_a_step_shows_what_changed_with_its_number_and_the_time(page: Page):
     pool, clock = FakePool(), FakeClock()
     feed = Feed(pool, page, clock=clock)
-    pool.paint(done=1)
-    clock.pass_(0.1)
+    pool.change(done=1)
+    clock.advance(0.1)
     assert feed.step()
     assert page.next() == {"seq": 1, "now": 1000.1, "pool": {"done": 1}}
 
 
 def test_a_step_in_which_nothing_changed_shows_nothing(page: Page):
     pool, clock = FakePool(), FakeClock()
-    pool.paint_worker(1, current_call="f #1", running_s=1.0, memory_bytes=2**26, cpu_percent=0.4)
+    pool.change_worker(1, current_call="f #1", running_s=1.0, memory_bytes=2**26, cpu_percent=0.4)
     feed = Feed(pool, page, clock=clock)
-    clock.pass_(1.0)
-    pool.paint_worker(1, running_s=2.0)
+    clock.advance(1.0)
+    pool.change_worker(1, running_s=2.0)
     feed.step()  # the first reading of the processor
     page.next()
     for second in range(3, 100):
-        clock.pass_(1.0)
-        pool.paint_worker(1, running_s=float(second) + 0.01, memory_bytes=2**26 + 4096 * (second % 3))
+        clock.advance(1.0)
+        pool.change_worker(1, running_s=float(second) + 0.01, memory_bytes=2**26 + 4096 * (second % 3))
         assert not feed.step()
-    assert page.silent
+    assert page.is_empty
 
 
 def test_the_events_are_fetched_only_if_there_are_new_ones(page: Page):
     pool = FakePool()
-    pool.happen("worker_spawned")
+    pool.emit("worker_spawned")
     feed = Feed(pool, page)
     pool.events = lambda: pytest.fail("nothing happened")  # type: ignore[method-assign]
-    pool.paint(done=1)
+    pool.change(done=1)
     feed.step()
     assert page.next()["pool"] == {"done": 1}
 
@@ -115,12 +115,12 @@ def test_a_page_that_missed_something_is_sent_everything(page: Page):
     feed._resend = True
     feed.step()
     message = page.next()
-    assert [row["id"] for row in message["whole"]["workers"]] == [1, 2]
-    assert message["whole"]["notice"] == ""
+    assert [row["id"] for row in message["full"]["workers"]] == [1, 2]
+    assert message["full"]["notice"] == ""
     assert message["seq"] == feed.latest[1] == 1
 
 
-def test_a_pool_that_cannot_be_looked_at_is_told_of_and_looked_at_again(page: Page):
+def test_a_pool_that_cannot_be_polled_is_reported_and_polled_again(page: Page):
     pool = FakePool()
     feed = Feed(pool, page)
     snapshot = pool.snapshot
@@ -129,7 +129,7 @@ def test_a_pool_that_cannot_be_looked_at_is_told_of_and_looked_at_again(page: Pa
     assert page.next()["notice"] == "Could not look at the pool: division by zero"
     assert not feed.step()
     pool.snapshot = snapshot  # type: ignore[method-assign]
-    pool.paint(done=1)
+    pool.change(done=1)
     assert feed.step()
 
 
@@ -139,8 +139,8 @@ def test_a_pool_that_cannot_be_looked_at_is_told_of_and_looked_at_again(page: Pa
 def test_nothing_is_sent_while_nothing_changes(page: Page, feeds: Callable[[FakePool], Feed]):
     pool = FakePool()
     feeds(pool).follow()
-    pool.wait_for_looks(50)
-    assert page.silent
+    pool.wait_for_polls(50)
+    assert page.is_empty
 
 
 def test_an_event_is_shown_as_soon_as_it_happens(
@@ -149,8 +149,8 @@ def test_an_event_is_shown_as_soon_as_it_happens(
     pool = FakePool()
     monkeypatch.setattr(feed_module, "IDLE_S", 3600.0)
     feeds(pool).follow()
-    pool.wait_for_looks_in_all(12)  # it is idle now: it would look again in an hour
-    pool.happen("worker_ready")
+    pool.wait_for_total_polls(12)  # now it is idle: the next poll would be in an hour
+    pool.emit("worker_ready")
     assert page.next()["events"][0]["name"] == "worker_ready"
 
 
@@ -160,7 +160,7 @@ def test_between_two_frames_a_tenth_of_a_second_passes(page: Page):
     class Recorder(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
             waits.append(timeout)
-            pool.paint(done=pool.picture.done + 1)  # something has always changed
+            pool.change(done=pool.current.done + 1)  # every poll finds a change
             return self.is_set()
 
     pool = FakePool()
@@ -178,13 +178,13 @@ def test_a_click_is_acknowledged_and_done(page: Page, feeds: Callable[[FakePool]
     pool = FakePool()
     feed = feeds(pool)
     feed.follow()
-    feed.ask(Request("click-1", "restart", 2))
-    assert page.until("taken")["taken"] == ["click-1"]
+    feed.submit(Request("click-1", "restart", 2))
+    assert page.until("acked")["acked"] == ["click-1"]
     rows = feed.latest[0]["workers"]
     while rows[1]["pid"] != 9002:
         page.next()
         rows = feed.latest[0]["workers"]
-    assert pool.did == [("restart", 2)]
+    assert pool.requested == [("restart", 2)]
 
 
 def test_frames_go_on_while_a_pool_takes_its_time_to_stop(page: Page, feeds: Callable[[FakePool], Feed]):
@@ -192,13 +192,13 @@ def test_frames_go_on_while_a_pool_takes_its_time_to_stop(page: Page, feeds: Cal
     pool.gate.clear()
     feed = feeds(pool)
     feed.follow()
-    feed.ask(Request("click-1", "stop"))
-    assert page.until("taken")["taken"] == ["click-1"]
-    pool.paint(done=7)
+    feed.submit(Request("click-1", "stop"))
+    assert page.until("acked")["acked"] == ["click-1"]
+    pool.change(done=7)
     assert page.until("pool")["pool"] == {"done": 7}
-    assert pool.did == []
+    assert pool.requested == []
     pool.gate.set()
-    assert page.until("gone")["gone"] == [1, 2]
+    assert page.until("removed")["removed"] == [1, 2]
 
 
 def test_a_request_that_fails_says_so_and_the_next_click_clears_it(
@@ -208,11 +208,11 @@ def test_a_request_that_fails_says_so_and_the_next_click_clears_it(
     pool.error = RuntimeError("the pool was stopped")
     feed = feeds(pool)
     feed.follow()
-    feed.ask(Request("click-1", "scale", 3))
+    feed.submit(Request("click-1", "scale", 3))
     assert page.until("notice")["notice"] == "Could not scale to 3: the pool was stopped"
     assert feed.latest[2] == "Could not scale to 3: the pool was stopped"
     pool.error = None
-    feed.ask(Request("click-2", "restart", 1))
+    feed.submit(Request("click-2", "restart", 1))
     assert page.until("notice")["notice"] == ""
 
 
@@ -226,7 +226,7 @@ def test_a_stopped_pool_leaves_no_thread_and_is_seen_when_it_starts_again(
     wait_until_the_thread_ends()
     assert thread_of() is None
     pool.start_workers(3)
-    pool.happen("worker_spawned")
+    pool.emit("worker_spawned")
     assert [row["id"] for row in page.until("workers")["workers"]] == [1, 2, 3]
     assert thread_of() is not None
 
@@ -236,21 +236,23 @@ def test_a_click_on_a_stopped_pool_starts_it(page: Page, feeds: Callable[[FakePo
     feed = feeds(pool)
     feed.follow()
     wait_until_the_thread_ends()
-    feed.ask(Request("click-1", "start"))
+    feed.submit(Request("click-1", "start"))
     assert page.until("workers")["workers"][0]["id"] == 1
 
 
-def test_a_pool_that_is_dropped_is_let_go_and_the_thread_ends(page: Page, feeds: Callable[[FakePool], Feed]):
+def test_a_pool_that_is_dropped_is_released_and_the_thread_ends(
+    page: Page, feeds: Callable[[FakePool], Feed]
+):
     pool = FakePool()
-    pool.happen("worker_ready")
+    pool.emit("worker_ready")
     feed = feeds(pool)
     feed.follow()
-    pool.wait_for_looks(2)
+    pool.wait_for_polls(2)
     del pool
     gc.collect()
     message = page.until("pool")
     assert message["pool"]["state"] == "gone"
-    assert message["gone"] == [1, 2]
+    assert message["removed"] == [1, 2]
     wait_until_the_thread_ends()
     assert feed.latest[0]["events"][0]["name"] == "worker_ready"
 
@@ -266,11 +268,11 @@ def test_a_closed_feed_has_no_thread_no_listener_and_takes_no_clicks(
     feed.close()
     assert pool.listeners == 0
     assert thread_of() is None
-    feed.ask(Request("click-1", "stop"))
-    pool.happen("worker_ready")
+    feed.submit(Request("click-1", "stop"))
+    pool.emit("worker_ready")
     assert thread_of() is None
-    assert thread_of("wpc-dashboard-errands") is None
-    assert pool.did == []
+    assert thread_of("wpc-dashboard-requests") is None
+    assert pool.requested == []
 
 
 def test_what_was_asked_for_and_not_begun_when_it_closes_is_not_done(
@@ -281,14 +283,14 @@ def test_what_was_asked_for_and_not_begun_when_it_closes_is_not_done(
     feed = feeds(pool)
     feed.follow()
     for number in (1, 2):
-        feed.ask(Request(f"click-{number}", "restart", number))
-    page.until("taken")
-    errands = thread_of("wpc-dashboard-errands")
+        feed.submit(Request(f"click-{number}", "restart", number))
+    page.until("acked")
+    thread = thread_of("wpc-dashboard-requests")
     feed.close()
     pool.gate.set()
-    assert errands is not None
-    errands.join(30)
-    assert ("restart", 2) not in pool.did
+    assert thread is not None
+    thread.join(30)
+    assert ("restart", 2) not in pool.requested
 
 
 def test_a_page_that_cannot_be_reached_ends_the_thread(feeds: Callable[[FakePool], Feed]):
@@ -299,6 +301,6 @@ def test_a_page_that_cannot_be_reached_ends_the_thread(feeds: Callable[[FakePool
 
     feed = Feed(pool, show)
     feed.follow()
-    pool.happen("worker_ready")
+    pool.emit("worker_ready")
     wait_until_the_thread_ends()
     feed.close()

@@ -1,4 +1,4 @@
-"""Numbers that are calm to look at."""
+"""Displayed numbers do not flicker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from wpc_magic.dashboard.meter import Meter, Reading, memory_text
-from wpc_magic.pool.mind.snapshot import PoolSnapshot, WorkerSnapshot
+from wpc_magic.pool.core.snapshot import PoolSnapshot, WorkerSnapshot
 
 MB = 2**20
 

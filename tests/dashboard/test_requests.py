@@ -1,4 +1,4 @@
-"""What a page may ask for, and how it is done."""
+"""Which requests a page may send, and how they are performed."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from typing import Any
 import pytest
 
 from tests.dashboard.fakes import FakePool
-from wpc_magic.dashboard.requests import Errands, Request, perform, read_request
+from wpc_magic.dashboard.requests import Request, RequestQueue, perform, read_request
 
 
 @pytest.mark.parametrize(
-    ("content", "did"),
+    ("content", "expected"),
     [
-        ({"do": "restart", "number": 2}, ("restart", 2)),
-        ({"do": "scale", "number": 3}, ("resize", 3)),
-        ({"do": "start", "number": 4}, ("start", 4)),
-        ({"do": "start"}, ("start", None)),
-        ({"do": "stop"}, ("stop",)),
+        ({"action": "restart", "number": 2}, ("restart", 2)),
+        ({"action": "scale", "number": 3}, ("resize", 3)),
+        ({"action": "start", "number": 4}, ("start", 4)),
+        ({"action": "start"}, ("start", None)),
+        ({"action": "stop"}, ("stop",)),
     ],
 )
-def test_each_button_does_one_thing_to_the_pool(content: dict[str, Any], did: tuple[Any, ...]):
+def test_each_button_does_one_thing_to_the_pool(content: dict[str, Any], expected: tuple[Any, ...]):
     pool = FakePool(2)
     request = read_request({"id": "a", **content})
     assert request is not None
     perform(pool, request)
-    assert pool.did == [did]
+    assert pool.requested == [expected]
 
 
 @pytest.mark.parametrize(
     "content",
     [
         {},
-        {"do": "stop"},
-        {"id": 1, "do": "stop"},
+        {"action": "stop"},
+        {"id": 1, "action": "stop"},
         {"id": "a"},
-        {"id": "a", "do": "shutdown"},
-        {"id": "a", "do": ["stop"]},
-        {"id": "a", "do": "restart"},
-        {"id": "a", "do": "restart", "number": "2"},
-        {"id": "a", "do": "restart", "number": True},
-        {"id": "a", "do": "scale", "number": 0},
-        {"id": "a", "do": "scale", "number": 2.5},
-        {"id": "a", "do": "start", "number": -1},
-        {"id": "a", "do": "__class__", "number": 1},
+        {"id": "a", "action": "shutdown"},
+        {"id": "a", "action": ["stop"]},
+        {"id": "a", "action": "restart"},
+        {"id": "a", "action": "restart", "number": "2"},
+        {"id": "a", "action": "restart", "number": True},
+        {"id": "a", "action": "scale", "number": 0},
+        {"id": "a", "action": "scale", "number": 2.5},
+        {"id": "a", "action": "start", "number": -1},
+        {"id": "a", "action": "__class__", "number": 1},
     ],
 )
 def test_what_is_no_request_is_dropped(content: dict[str, Any]):
     assert read_request(content) is None
 
 
-def test_errands_are_done_in_turn_on_a_thread_that_ends_with_the_last():
+def test_requests_are_performed_in_turn_on_a_thread_that_ends_with_the_last():
     done: list[str] = []
     threads: set[threading.Thread] = set()
     gate = threading.Event()
@@ -61,22 +61,22 @@ def test_errands_are_done_in_turn_on_a_thread_that_ends_with_the_last():
         threads.add(threading.current_thread())
         done.append(request.id)
 
-    errands = Errands(do)
+    requests = RequestQueue(do)
     for name in "abc":
-        errands.add(Request(name, "stop"))
-    assert errands.busy
+        requests.add(Request(name, "stop"))
+    assert requests.busy
     gate.set()
     for thread in threading.enumerate():
-        if thread.name == "wpc-dashboard-errands":
+        if thread.name == "wpc-dashboard-requests":
             thread.join(30)
     assert done == ["a", "b", "c"]
     assert len(threads) == 1
-    assert not errands.busy
+    assert not requests.busy
 
 
-def test_an_errand_that_comes_after_the_last_is_done_too():
+def test_a_request_that_comes_after_the_last_is_performed_too():
     done = threading.Semaphore(0)
-    errands = Errands(lambda request: done.release() and None)
+    requests = RequestQueue(lambda request: done.release() and None)
     for _ in range(50):
-        errands.add(Request("a", "stop"))
+        requests.add(Request("a", "stop"))
         assert done.acquire(timeout=30)

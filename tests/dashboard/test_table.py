@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from wpc_magic.dashboard import Table
-from wpc_magic.dashboard.table import WIDEST
+from wpc_magic.dashboard.table import MAX_WIDTH
 
 
 class Reader(html.parser.HTMLParser):
-    """Reads back the cells and the elements of some HTML."""
+    """Extracts the elements and the texts of HTML."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def test_a_cell_never_breaks_a_line_nor_commands_the_terminal():
 
 def test_a_long_cell_is_cut_in_a_terminal_and_whole_in_a_notebook():
     table = Table(["a"], [["x" * 5_000]])
-    assert max(map(len, repr(table).splitlines())) == WIDEST
+    assert max(map(len, repr(table).splitlines())) == MAX_WIDTH
     assert "x" * 5_000 in table._repr_html_()
 
 
@@ -79,6 +79,11 @@ def test_nothing_in_a_cell_a_head_or_a_caption_is_html():
 
 def test_the_caption_of_an_empty_table_is_no_html():
     assert Reader(Table([], [], caption=EVIL)._repr_html_()).texts == [EVIL]
+
+
+def test_numbers_stand_on_the_right_in_html_too():
+    shown = Table(["name", "n"], [["a", 1]])._repr_html_()
+    assert shown.count("text-align: left") == shown.count("text-align: right") == 2  # a head and a cell each
 
 
 def test_the_html_takes_its_colours_from_the_page():

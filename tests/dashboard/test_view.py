@@ -1,4 +1,4 @@
-"""What a frame holds, and what is new in it."""
+"""Frames and patches."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.dashboard.fakes import FakePool
 from wpc_magic.dashboard.meter import Reading
 from wpc_magic.dashboard.view import EMPTY, KEPT_EVENTS, Frame, apply, diff, frame_of
-from wpc_magic.pool.mind.events import ErrorInfo
-from wpc_magic.pool.mind.snapshot import PoolSnapshot, WorkerSnapshot
+from wpc_magic.pool.core.events import ErrorInfo
+from wpc_magic.pool.core.snapshot import PoolSnapshot, WorkerSnapshot
 
 
 def frame(pool: FakePool, now: float = 100.0, last: Frame | None = None) -> Frame:
@@ -23,13 +23,13 @@ def frame(pool: FakePool, now: float = 100.0, last: Frame | None = None) -> Fram
 
 def test_a_frame_is_plain_data():
     pool = FakePool()
-    pool.happen("worker_exited", error=ErrorInfo("ValueError", "no"), details={"exitcode": -9})
+    pool.emit("worker_exited", error=ErrorInfo("ValueError", "no"), details={"exitcode": -9})
     assert json.loads(json.dumps(frame(pool))) == frame(pool)
 
 
 def test_a_frame_holds_the_totals_and_what_the_meter_shows():
     pool = FakePool(1)
-    pool.paint(queued=3, in_flight=2, done=10, failed=1, functions=4)
+    pool.change(queued=3, in_flight=2, done=10, failed=1, functions=4)
     shown = frame_of(pool.snapshot(), [], 0.0, readings={1: Reading("48 MB", 30)})
     assert shown["pool"]["queued"] == 3
     assert shown["pool"]["functions"] == 4
@@ -38,35 +38,35 @@ def test_a_frame_holds_the_totals_and_what_the_meter_shows():
 
 def test_a_call_that_goes_on_changes_nothing():
     pool = FakePool(1)
-    pool.paint_worker(1, current_call="simulate #12", running_s=2.0)
+    pool.change_worker(1, current_call="simulate #12", running_s=2.0)
     first = frame(pool, now=100.0)
     assert first["workers"][0]["since"] == 98.0
-    pool.paint_worker(1, running_s=7.04)  # it cannot be told apart from 7.0
+    pool.change_worker(1, running_s=7.04)  # indistinguishable from 7.0
     assert diff(first, frame(pool, now=105.0, last=first)) is None
 
 
 def test_the_next_call_begins_when_it_begins():
     pool = FakePool(1)
-    pool.paint_worker(1, current_call="simulate #12", running_s=0.05)
+    pool.change_worker(1, current_call="simulate #12", running_s=0.05)
     first = frame(pool, now=100.0)
-    pool.paint_worker(1, current_call="simulate #13", running_s=0.05)
+    pool.change_worker(1, current_call="simulate #13", running_s=0.05)
     second = frame(pool, now=100.1, last=first)
     assert diff(first, second) == {"workers": [{"id": 1, "call": "simulate #13", "since": 100.05}]}
 
 
 def test_the_same_call_in_a_new_process_begins_anew():
     pool = FakePool(1)
-    pool.paint_worker(1, current_call="simulate #12", running_s=0.3)
+    pool.change_worker(1, current_call="simulate #12", running_s=0.3)
     first = frame(pool, now=100.0)
-    pool.paint_worker(1, pid=5000, running_s=0.0)
+    pool.change_worker(1, pid=5000, running_s=0.0)
     assert frame(pool, now=100.1, last=first)["workers"][0]["since"] == 100.1
 
 
 def test_the_time_of_the_next_start_stays_while_it_comes_nearer():
     pool = FakePool(1)
-    pool.paint_worker(1, health_state="restarting", pid=None, restart_in_s=5.0)
+    pool.change_worker(1, health_state="restarting", pid=None, restart_in_s=5.0)
     first = frame(pool, now=100.0)
-    pool.paint_worker(1, restart_in_s=2.02)
+    pool.change_worker(1, restart_in_s=2.02)
     assert diff(first, frame(pool, now=103.0, last=first)) is None
     assert first["workers"][0]["back_at"] == 105.0
 
@@ -74,26 +74,26 @@ def test_the_time_of_the_next_start_stays_while_it_comes_nearer():
 def test_only_the_fields_that_changed_are_in_a_patch():
     pool = FakePool(3)
     first = frame(pool)
-    pool.paint(done=1)
-    pool.paint_worker(2, done=1, waiting=2)
+    pool.change(done=1)
+    pool.change_worker(2, done=1, waiting=2)
     assert diff(first, frame(pool, last=first)) == {
         "pool": {"done": 1},
         "workers": [{"id": 2, "waiting": 2, "done": 1}],
     }
 
 
-def test_a_worker_that_is_gone_is_named():
+def test_a_worker_that_was_removed_is_named():
     pool = FakePool(3)
     first = frame(pool)
     pool.resize(2)
-    assert diff(first, frame(pool, last=first)) == {"gone": [3]}
+    assert diff(first, frame(pool, last=first)) == {"removed": [3]}
 
 
 def test_only_new_events_are_in_a_patch_and_their_numbers_go_on():
     pool = FakePool()
-    pool.happen("worker_spawned")
+    pool.emit("worker_spawned")
     first = frame(pool)
-    pool.happen("worker_ready", 2, "warn", correlation_id="call-3", details={"pid": 7})
+    pool.emit("worker_ready", 2, "warn", correlation_id="call-3", details={"pid": 7})
     patch = diff(first, frame(pool, last=first))
     assert patch is not None
     (row,) = patch["events"]
@@ -103,7 +103,7 @@ def test_only_new_events_are_in_a_patch_and_their_numbers_go_on():
 
 def test_events_that_were_not_asked_for_again_stay():
     pool = FakePool()
-    pool.happen("worker_spawned")
+    pool.emit("worker_spawned")
     first = frame(pool)
     assert frame_of(pool.snapshot(), [], 101.0, last=first)["events"] == first["events"]
 
@@ -111,11 +111,11 @@ def test_events_that_were_not_asked_for_again_stay():
 def test_a_frame_keeps_the_latest_events_only():
     pool = FakePool()
     for _ in range(KEPT_EVENTS + 5):
-        pool.happen("worker_spawned")
+        pool.emit("worker_spawned")
     first = frame(pool)
     assert len(first["events"]) == KEPT_EVENTS
     for _ in range(3):
-        pool.happen("worker_ready")
+        pool.emit("worker_ready")
     second = frame(pool, last=first)
     assert len(second["events"]) == KEPT_EVENTS
     assert [row["name"] for row in second["events"][-4:]] == ["worker_spawned"] + ["worker_ready"] * 3
@@ -124,16 +124,16 @@ def test_a_frame_keeps_the_latest_events_only():
 
 def test_events_of_which_all_are_new_to_the_ring_are_all_shown():
     pool = FakePool()
-    pool.happen("worker_spawned")
+    pool.emit("worker_spawned")
     first = frame(pool)
-    pool._events.clear()  # the ring has moved on while nobody looked
-    pool.happen("worker_ready")
+    pool._events.clear()  # the history was overwritten between two polls
+    pool.emit("worker_ready")
     assert [row["name"] for row in frame(pool, last=first)["events"]] == ["worker_spawned", "worker_ready"]
 
 
 def test_an_event_says_its_error_and_its_details_in_one_line_that_is_not_endless():
     pool = FakePool()
-    pool.happen(
+    pool.emit(
         "moved", error=ErrorInfo("KeyError", "k" * 10_000), details={"from": "ready", "to": "failed", "x": 1}
     )
     text = frame(pool)["events"][0]["text"]
@@ -143,7 +143,7 @@ def test_an_event_says_its_error_and_its_details_in_one_line_that_is_not_endless
 
 def test_details_that_say_nothing_are_left_out():
     pool = FakePool()
-    pool.happen("definition_changed", 0, details={"defined": ["f", "g"], "removed": [], "x": None, "n": 0})
+    pool.emit("definition_changed", 0, details={"defined": ["f", "g"], "removed": [], "x": None, "n": 0})
     assert frame(pool)["events"][0]["text"] == "defined=f, g · n=0"
 
 
@@ -172,9 +172,9 @@ snapshots = st.builds(
 def test_a_page_that_applies_every_patch_shows_what_a_new_page_would(steps: list[Any]):
     pool, page, last = FakePool(), EMPTY, EMPTY
     for at, (snapshot, events) in enumerate(steps):
-        pool.paint(**{field.name: getattr(snapshot, field.name) for field in dataclasses.fields(snapshot)})
+        pool.change(**{field.name: getattr(snapshot, field.name) for field in dataclasses.fields(snapshot)})
         for _ in range(events):
-            pool.happen("something")
+            pool.emit("something")
         now = frame(pool, now=100.0 + at, last=last)
         untouched = copy.deepcopy(page)
         patch = diff(last, now)

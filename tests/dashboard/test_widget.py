@@ -19,21 +19,21 @@ from tests.dashboard.fakes import FakePool
 from tests.dashboard.test_table import EVIL, Reader
 from wpc_magic.dashboard import Dashboard, open_dashboard
 from wpc_magic.dashboard import widget as widget_module
-from wpc_magic.dashboard.afterimage import KEEP_S
+from wpc_magic.dashboard.static_fallback import MAX_AGE_S
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-class Line(BaseComm):
-    """A comm that keeps what is sent."""
+class FakeComm(BaseComm):
+    """A comm that records what is sent."""
 
-    lines: list[Line]
+    opened: list[FakeComm]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.sent: list[tuple[str, dict[str, Any]]] = []
         self.arrived = threading.Condition()
         super().__init__(*args, **kwargs)
-        self.lines.append(self)
+        self.opened.append(self)
 
     def publish_msg(self, msg_type: str, data: Any = None, *args: Any, **keys: Any) -> None:
         with self.arrived:
@@ -47,11 +47,11 @@ class Line(BaseComm):
 
         with self.arrived:
             patch: dict[str, Any] = self.arrived.wait_for(found, timeout=30)
-        assert patch, f"no patch has told of {key}"
+        assert patch, f"no patch has the key {key}"
         return patch
 
 
-class SubshellLine(Line):
+class SubshellComm(FakeComm):
     """A comm of ipykernel 7.4."""
 
     def _reply_subshell_for(self, data: Any, default: Any) -> Any:
@@ -59,7 +59,7 @@ class SubshellLine(Line):
 
 
 class Shell:
-    """A shell in a kernel; it keeps what is displayed, and what is sent."""
+    """A shell in a kernel that records what is displayed, and what is sent."""
 
     def __init__(self) -> None:
         self.shown: list[tuple[Any, ...]] = []
@@ -73,12 +73,12 @@ class Shell:
 
 
 @pytest.fixture(autouse=True)
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Line]]:
-    """Every comm that was opened; in the end none is left."""
-    Line.lines = []
+def comms(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeComm]]:
+    """Every comm that was opened; all are closed at the end."""
+    FakeComm.opened = []
     before = set(_instances)
-    monkeypatch.setattr(comm, "create_comm", Line)
-    yield Line.lines
+    monkeypatch.setattr(comm, "create_comm", FakeComm)
+    yield FakeComm.opened
     for name in set(_instances) - before:
         if isinstance(_instances.get(name), Dashboard):
             _instances[name].close()
@@ -109,69 +109,71 @@ def test_after_it_was_closed_a_new_one_is_opened(shell: Shell):
     assert open_dashboard(pool) is not first
 
 
-def test_a_page_is_given_the_whole_frame_once_and_then_what_changes(lines: list[Line]):
+def test_a_page_is_given_the_whole_frame_once_and_then_what_changes(comms: list[FakeComm]):
     pool = FakePool(2)
     dashboard = Dashboard(pool)
     (state,) = [
-        data["state"] for line in lines for kind, data in line.sent if "_esm" in data.get("state", {})
+        data["state"] for each in comms for kind, data in each.sent if "_esm" in data.get("state", {})
     ]
     assert [row["id"] for row in state["frame"]["workers"]] == [1, 2]
-    pool.paint(done=1)
-    pool.happen("worker_ready")
+    pool.change(done=1)
+    pool.emit("worker_ready")
     patch = dashboard.comm.wait_for_patch("pool")
     assert patch["pool"] == {"done": 1}
     assert all("frame" not in data["state"] for _, data in dashboard.comm.sent[1:])
 
 
-def test_a_page_that_opens_later_is_given_the_frame_of_that_moment(lines: list[Line]):
+def test_a_page_that_opens_later_is_given_the_frame_of_that_moment(comms: list[FakeComm]):
     pool = FakePool(2)
     dashboard = Dashboard(pool)
-    pool.happen("worker_ready")
+    pool.emit("worker_ready")
     patch = dashboard.comm.wait_for_patch("events")
     state = dashboard.get_state()["frame"]
     assert state["events"][-1]["name"] == "worker_ready"
     assert state["seq"] == patch["seq"]
 
 
-def test_a_click_reaches_the_pool(lines: list[Line]):
+def test_a_click_reaches_the_pool(comms: list[FakeComm]):
     pool = FakePool(2)
     dashboard = Dashboard(pool)
-    click(dashboard, {"id": "click-1", "do": "scale", "number": 3})
-    assert dashboard.comm.wait_for_patch("taken")["taken"] == ["click-1"]
+    click(dashboard, {"id": "click-1", "action": "scale", "number": 3})
+    assert dashboard.comm.wait_for_patch("acked")["acked"] == ["click-1"]
     assert dashboard.comm.wait_for_patch("workers")["workers"][0]["id"] == 3
 
 
-@pytest.mark.parametrize("content", [None, "stop", ["stop"], {"do": "exec"}, {"id": "a", "do": "restart"}])
+@pytest.mark.parametrize(
+    "content", [None, "stop", ["stop"], {"action": "exec"}, {"id": "a", "action": "restart"}]
+)
 def test_nonsense_from_a_page_is_dropped(content: Any):
     pool = FakePool()
     click(Dashboard(pool), content)
-    pool.wait_for_looks(2)
-    assert pool.did == []
+    pool.wait_for_polls(2)
+    assert pool.requested == []
 
 
 def test_a_page_that_missed_a_patch_is_sent_everything():
     pool = FakePool(2)
     dashboard = Dashboard(pool)
-    click(dashboard, {"do": "hello", "seq": -1})
-    assert len(dashboard.comm.wait_for_patch("whole")["whole"]["workers"]) == 2
+    click(dashboard, {"action": "sync", "seq": -1})
+    assert len(dashboard.comm.wait_for_patch("full")["full"]["workers"]) == 2
 
 
-def test_a_page_that_is_up_to_date_is_sent_nothing(lines: list[Line]):
+def test_a_page_that_is_up_to_date_is_sent_nothing(comms: list[FakeComm]):
     pool = FakePool()
     dashboard = Dashboard(pool)
-    click(dashboard, {"do": "hello", "seq": 0})
-    pool.wait_for_looks(2)
+    click(dashboard, {"action": "sync", "seq": 0})
+    pool.wait_for_polls(2)
     assert [kind for kind, _ in dashboard.comm.sent] == ["comm_open"]
 
 
 def click(dashboard: Dashboard, content: Any) -> None:
-    """Send what a page sends."""
+    """Send a message as a page does."""
     message = {"content": {"data": {"method": "custom", "content": content}}, "buffers": []}
     dashboard.comm.handle_msg(message)
 
 
 def test_clicks_keep_to_the_thread_that_the_page_chose(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(comm, "create_comm", SubshellLine)
+    monkeypatch.setattr(comm, "create_comm", SubshellComm)
     dashboard = Dashboard(FakePool())
     assert dashboard.comm._reply_subshell_for({}, "the page's") == "the page's"
 
@@ -180,14 +182,14 @@ def test_a_kernel_without_that_choice_is_left_alone():
     assert not hasattr(Dashboard(FakePool()).comm, "_reply_subshell_for")
 
 
-def test_closing_ends_the_thread_the_listener_and_every_comm(lines: list[Line]):
+def test_closing_ends_the_thread_the_listener_and_every_comm(comms: list[FakeComm]):
     pool = FakePool()
     dashboard = Dashboard(pool)
     dashboard.close()
     dashboard.close()
     assert pool.listeners == 0
     assert "wpc-dashboard" not in {thread.name for thread in threading.enumerate()}
-    assert all(line.sent[-1][0] == "comm_close" for line in lines)
+    assert all(each.sent[-1][0] == "comm_close" for each in comms)
 
 
 def test_a_dashboard_does_not_keep_its_pool(shell: Shell):
@@ -202,7 +204,7 @@ def test_a_dashboard_does_not_keep_its_pool(shell: Shell):
     assert gone() is None
 
 
-# -- what stays in the notebook -------------------------------------------------------------------------
+# -- the static fallback --------------------------------------------------------------------------------
 
 
 def test_its_text_is_short_and_the_same_in_every_run():
@@ -211,7 +213,7 @@ def test_its_text_is_short_and_the_same_in_every_run():
 
 def test_its_bundle_has_the_widget_and_the_frame_as_html():
     pool = FakePool(1)
-    pool.happen(EVIL)
+    pool.emit(EVIL)
     bundle = Dashboard(pool)._repr_mimebundle_()
     assert bundle is not None
     assert set(bundle[0]) == {"text/plain", "text/html", VIEW}
@@ -221,39 +223,39 @@ def test_its_bundle_has_the_widget_and_the_frame_as_html():
 def test_it_displays_itself_and_below_what_stays(shell: Shell):
     dashboard = Dashboard(FakePool(1))
     dashboard._ipython_display_()
-    (live, _), (still, keys) = shell.shown
+    (live, _), (fallback, keys) = shell.shown
     assert set(live) == {"text/plain", VIEW}
-    assert still["text/plain"] == "<last frame of wpc>"
-    assert f"wpc-still-{keys['transient']['display_id']}" in still["text/html"]
-    assert dashboard._state()["still"] == keys["transient"]["display_id"]
+    assert fallback["text/plain"] == "<last frame of wpc>"
+    assert f"wpc-fallback-{keys['transient']['display_id']}" in fallback["text/html"]
+    assert dashboard._state()["fallback"] == keys["transient"]["display_id"]
 
 
 def test_what_stays_is_replaced_now_and_then_and_only_if_it_differs(shell: Shell):
     pool = FakePool(1)
     dashboard = Dashboard(pool)
-    still, now = dashboard._afterimage, 1000.0
+    fallback, now = dashboard._fallback, 1000.0
     frame = dashboard._feed.latest[0]
-    still.update(frame, now)
-    assert shell.sent == []  # it was never displayed
-    still.bundle(frame, now)
+    fallback.update(frame, now)
+    assert shell.sent == []  # it was not displayed yet
+    fallback.bundle(frame, now)
     other: Any = {**frame, "pool": {**frame["pool"], "done": 1}}
-    still.update(other, now + KEEP_S - 0.1)
-    still.update(frame, now + KEEP_S)
+    fallback.update(other, now + MAX_AGE_S - 0.1)
+    fallback.update(frame, now + MAX_AGE_S)
     assert shell.sent == []
-    still.update(other, now + KEEP_S)
+    fallback.update(other, now + MAX_AGE_S)
     ((args, keys),) = shell.sent
     assert args[1] == "update_display_data"
     assert "1 done" in args[2]["data"]["text/html"]
-    assert args[2]["transient"] == {"display_id": still.id}
+    assert args[2]["transient"] == {"display_id": fallback.id}
     assert keys["parent"] == {}
 
 
 def test_memory_and_processor_alone_change_no_notebook(shell: Shell):
     dashboard = Dashboard(FakePool(1))
     frame = dashboard._feed.latest[0]
-    dashboard._afterimage.bundle(frame, 0.0)
+    dashboard._fallback.bundle(frame, 0.0)
     warmer: Any = {**frame, "workers": [{**frame["workers"][0], "cpu": 99, "memory": "1 GB"}]}
-    dashboard._afterimage.update(warmer, 1000.0, ending=True)
+    dashboard._fallback.update(warmer, 1000.0, last=True)
     assert shell.sent == []
 
 
@@ -261,7 +263,7 @@ def test_the_last_frame_of_all_stays(shell: Shell):
     pool = FakePool(1)
     dashboard = Dashboard(pool)
     dashboard._ipython_display_()
-    pool.happen("worker_ready")
+    pool.emit("worker_ready")
     dashboard.comm.wait_for_patch("events")
     dashboard.close()
     assert "worker_ready" in shell.sent[-1][0][2]["data"]["text/html"]

@@ -1,4 +1,4 @@
-"""Real kernels: one for the tests of a file that leave it as it was, one of its own for each that ends it."""
+"""Real kernels: one shared by the tests of a file that restore it, and one for each test that ends it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jupyter_core.utils import ensure_event_loop
 
 from tests.kernel.kernels import Gate, Kernel
 
-# One call that waits at a gate, and one that tells where it runs.
+# One call that waits at a gate, and one that returns its process id.
 WAITS = """%%wpc_function
 import os
 
@@ -31,7 +31,7 @@ def where():
 
 @pytest.fixture(scope="package", autouse=True)
 def event_loop_of_jupyter_client() -> Iterator[None]:
-    """Make the loop that jupyter_client would make at its first question, and keep, in some test."""
+    """Create the loop that jupyter_client would otherwise create in some test, and never close."""
     with closing(ensure_event_loop()):
         yield
 
@@ -44,7 +44,7 @@ def one_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 
 @pytest.fixture
 def kernel(one_kernel: Kernel) -> Iterator[Kernel]:
-    """The file's kernel, with the extension newly loaded; afterwards it has no worker and no variable."""
+    """The shared kernel, with the extension newly loaded; afterwards, workers and variables are removed."""
     one_kernel.good("%load_ext wpc_magic")
     yield one_kernel
     one_kernel.run("%unload_ext wpc_magic")
@@ -81,10 +81,10 @@ def pids_of_workers(kernel: Kernel) -> list[int]:
 
 
 def descriptors(pid: int) -> Counter[str]:
-    """Return what a kernel's descriptors lead to, by kind: sockets and pipes have numbers for names.
+    """Return the number of a kernel's descriptors by kind, since the names of sockets and pipes are numbers.
 
-    Without event descriptors: the kernel's own output thread keeps one for each thread that has sent
-    something, and looks for the ended ones every ten seconds.
+    Without event descriptors: the kernel's own output thread keeps one for each thread that has sent a
+    message, and closes those of finished threads only every ten seconds.
     """
     found: Counter[str] = Counter()
     for number in os.listdir(f"/proc/{pid}/fd"):
@@ -92,7 +92,7 @@ def descriptors(pid: int) -> Counter[str]:
             link = os.readlink(f"/proc/{pid}/fd/{number}")
         except OSError:  # closed meanwhile
             continue
-        if not link.startswith("/") or link.startswith("/memfd:"):  # and not the history's files
+        if not link.startswith("/") or link.startswith("/memfd:"):  # without the files of the history
             found[link if link.startswith("anon_inode:") else link.partition(":[")[0]] += 1
     del found["anon_inode:[eventfd]"]
     return found

@@ -1,4 +1,4 @@
-"""A real kernel, asked as a notebook asks it; everything has a deadline."""
+"""A real kernel, driven as a notebook drives it; every wait has a deadline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Cell:
-    """What one cell showed, also after it was done."""
+    """The output of one cell, including what arrives after its end."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, dict[str, Any]]] = []
@@ -38,17 +38,17 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """What was printed."""
+        """The text on stdout."""
         return self.stream("stdout")
 
     @property
     def value(self) -> str:
-        """The value, or what was displayed, as text."""
+        """The value, or the displayed data, as text."""
         return "".join(bundle["text/plain"] for bundle in self.bundles)
 
     @property
     def displayed(self) -> list[str]:
-        """What is displayed, as text, with later changes."""
+        """The displayed data as text, including later updates."""
         shown: dict[str, str] = {}
         for name, content in self.messages:
             if name in ("display_data", "update_display_data"):
@@ -61,7 +61,7 @@ class Cell:
 
     @property
     def error(self) -> str:
-        """The traceback as it is shown, without colours."""
+        """The displayed traceback, without colours."""
         return _COLOUR.sub("", "\n".join(line for each in self._of("error") for line in each["traceback"]))
 
     @property
@@ -70,16 +70,16 @@ class Cell:
 
 
 class Kernel:
-    """A kernel of its own.
+    """A kernel process with its client.
 
     Parameters
     ----------
     folder : Path
-        Where it works; its temporary files and settings go to folders in it.
+        Its working folder; its temporary files and settings are in subfolders.
     name : str
         The name of its kernelspec.
     specs : Path, optional
-        Where that is.
+        The folder of the kernelspec.
     """
 
     def __init__(self, folder: Path, name: str = "python3", specs: Path | None = None) -> None:
@@ -90,7 +90,7 @@ class Kernel:
             "IPYTHONDIR": str(folder / "ipython"),
             "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
             "TMPDIR": str(self.temporary),
-            # A file may be half written when the kernel reads it: its bytecode must not stay.
+            # The kernel may import a file that is being written: its bytecode must not persist.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         self.manager = KernelManager(kernel_name=name, connection_file=str(folder / "connection.json"))
@@ -101,6 +101,7 @@ class Kernel:
         self.client.start_channels()
         self.client.wait_for_ready(timeout=DEADLINE_S)
         self._cells: defaultdict[str, Cell] = defaultdict(Cell)
+        self.received: list[tuple[str, str, dict[str, Any]]] = []  # parent, kind and content, in order
 
     @property
     def pid(self) -> int:
@@ -108,13 +109,13 @@ class Kernel:
 
     @property
     def cells(self) -> list[Cell]:
-        """All that it has shown something for."""
+        """All cells with output."""
         return list(self._cells.values())
 
     # -- cells ------------------------------------------------------------------------------------------
 
     def begin(self, code: str, store_history: bool = True) -> Cell:
-        """Run a cell, and do not wait for it."""
+        """Run a cell without waiting for it."""
         return self._cells[self.client.execute(code, allow_stdin=False, store_history=store_history)]
 
     def run(self, code: str, store_history: bool = True) -> Cell:
@@ -127,14 +128,14 @@ class Kernel:
         return cell
 
     def good(self, code: str) -> Cell:
-        """Run a cell that is to show no error."""
+        """Run a cell that must not fail."""
         cell = self.run(code)
         assert not cell.error, cell.error
         assert "UsageError" not in cell.stream("stderr"), cell.stream("stderr")
         return cell
 
     def until(self, condition: Callable[[], Any]) -> None:
-        """Take what the kernel sends until `condition` holds."""
+        """Receive messages of the kernel until `condition` holds."""
         deadline = time.monotonic() + DEADLINE_S
         while not condition():
             try:
@@ -142,17 +143,47 @@ class Kernel:
             except queue.Empty:
                 shown = [cell.messages for cell in self._cells.values()]
                 raise AssertionError(f"the kernel did not get there; it sent {shown}") from None
-            cell = self._cells[message["parent_header"].get("msg_id", "")]
+            parent = message["parent_header"].get("msg_id", "")
+            cell = self._cells[parent]
+            self.received.append((parent, message["msg_type"], message["content"]))
             if message["msg_type"] == "status":
                 cell.status = message["content"]["execution_state"]
             else:
                 cell.messages.append((message["msg_type"], message["content"]))
 
     def evaluate(self, expression: str) -> Any:
-        """Return the value of an expression of plain data."""
+        """Return the value of an expression, which must be a literal."""
         import ast
 
         return ast.literal_eval(self.good(expression).value)
+
+    # -- widgets ----------------------------------------------------------------------------------------
+
+    def send_to_widget(self, comm_id: str, **data: Any) -> Cell:
+        """Send a message to a widget, without waiting for its callbacks; return what they show."""
+        session = self.client.session
+        message = session.msg("comm_msg", {"comm_id": comm_id, "data": data})
+        cell = self._cells[message["header"]["msg_id"]]
+        self.client.shell_channel.send(message)
+        return cell
+
+    def click(self, comm_id: str) -> Cell:
+        """Click on a button."""
+        return self.send_to_widget(comm_id, method="custom", content={"event": "click"})
+
+    def change(self, comm_id: str, **state: Any) -> Cell:
+        """Change a widget, as its user does."""
+        return self.send_to_widget(comm_id, method="update", state=state, buffer_paths=[])
+
+    def captured(self, comm_id: str) -> str:
+        """Return the text that an Output widget captures: what has the parent that it asks for."""
+        wanted, text = "", ""
+        for parent, kind, content in self.received:
+            if kind == "comm_msg" and content["comm_id"] == comm_id:
+                wanted = content["data"].get("state", {}).get("msg_id", wanted)
+            elif kind == "stream" and wanted and parent == wanted:
+                text += content["text"]
+        return text
 
     # -- other requests ---------------------------------------------------------------------------------
 
@@ -165,24 +196,24 @@ class Kernel:
                 return content
 
     def complete(self, code: str) -> list[str]:
-        """Return the texts that the Tab key offers."""
+        """Return the completions of the Tab key."""
         reply = self._reply(self.client.complete(code, len(code)))
         return [code[: reply["cursor_start"]] + match for match in reply["matches"]]
 
     def inspect(self, code: str) -> str:
-        """Return what Shift-Tab shows."""
+        """Return the help of Shift-Tab."""
         reply = self._reply(self.client.inspect(code, len(code)))
         return _COLOUR.sub("", reply["data"].get("text/plain", ""))
 
     def ask(self, code: str) -> str:
-        """Return what the pager shows for ``name?``."""
+        """Return the pager's text for ``name?``."""
         reply = self._reply(self.client.execute(code))
         return _COLOUR.sub("", "".join(page["data"]["text/plain"] for page in reply["payload"]))
 
     # -- the end ----------------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """Press the stop button."""
+        """Interrupt, as the stop button does."""
         self.manager.interrupt_kernel()
 
     def restart(self) -> None:
@@ -191,7 +222,7 @@ class Kernel:
         self.client.wait_for_ready(timeout=DEADLINE_S)
 
     def kill(self) -> None:
-        """Kill the kernel itself, and not its group: as the out-of-memory killer does."""
+        """Kill the kernel itself but not its group, as the out-of-memory killer does."""
         os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
@@ -202,7 +233,7 @@ class Kernel:
 
 
 class Processes:
-    """Processes that are watched until they end; a number that is used again is not taken for one of them."""
+    """Processes that a test waits for, by pidfd, so that a reused pid is not mistaken for one of them."""
 
     def __init__(self, pids: Iterable[int]) -> None:
         self.pids = sorted(pids)
@@ -223,11 +254,11 @@ class Processes:
 
     @property
     def sessions(self) -> set[int]:
-        """The sessions that they are in; one whose leader is gone keeps its number while it has members."""
+        """Their sessions; a session whose leader has exited keeps its id while it has members."""
         return {os.getsid(pid) for pid in self.pids}
 
     def wait_until_ended(self) -> None:
-        """Wait until all have ended."""
+        """Wait until all have exited."""
         deadline = time.monotonic() + DEADLINE_S
         for pid, handle in zip(self.pids, self._handles, strict=True):
             poll = select.poll()
@@ -246,26 +277,26 @@ class Processes:
 
 
 def members(sessions: Iterable[int]) -> list[str]:
-    """Return the processes that are in one of the sessions; zombies, whose parent is dead, are init's."""
-    wanted, found = set(sessions), []
+    """Return the processes in one of the sessions; without zombies, which init has to reap."""
+    session_ids, found = set(sessions), []
     for process in psutil.process_iter(["cmdline", "status"]):
-        about = process.info
+        info = process.info
         try:
-            member = os.getsid(process.pid) in wanted
+            member = os.getsid(process.pid) in session_ids
         except ProcessLookupError:
             continue
-        if member and about["status"] != psutil.STATUS_ZOMBIE:
-            found.append(f"{process.pid} {about['status']} {about['cmdline']}")
+        if member and info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(f"{process.pid} {info['status']} {info['cmdline']}")
     return found
 
 
 class Gate:
-    """Holds a worker's function until it is opened: the function opens a named pipe for reading.
+    """Blocks a function in a worker until the test opens it: the function opens a named pipe for reading.
 
     Parameters
     ----------
     path : Path
-        Where the pipe is made.
+        The path of the pipe.
     """
 
     def __init__(self, path: Path) -> None:
@@ -278,17 +309,17 @@ class Gate:
         return f"open({str(self.path)!r}).read()"
 
     def open(self) -> None:
-        """Wait until somebody waits at the gate, and let them through."""
+        """Wait until a function waits at the gate, and release it."""
         deadline = time.monotonic() + DEADLINE_S
         while not self.open_if_needed():
-            assert time.monotonic() < deadline, "nobody has come to the gate"
+            assert time.monotonic() < deadline, "no function has reached the gate"
 
     def open_if_needed(self) -> bool:
-        """Let those through who wait at the gate; return whether there is anybody."""
+        """Release the functions that wait at the gate; return whether there are any."""
         try:
             os.close(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK))
         except OSError as error:
-            if error.errno != errno.ENXIO:  # nobody reads
+            if error.errno != errno.ENXIO:  # no reader
                 raise
             return False
         return True

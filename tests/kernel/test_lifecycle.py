@@ -1,4 +1,4 @@
-"""The pool belongs to its kernel: whatever ends that ends the pool, and the stop button does not."""
+"""The pool ends with its kernel, however that exits; the stop button does not end the pool."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ calls += [wpc.call.takes(array) for _ in range(20)]
 
 
 def make_busy(kernel: Kernel) -> tuple[Processes, Processes]:
-    """Have three workers work, calls wait, and a cell wait for them.
+    """Make three workers busy, with calls in the queue, and a cell that waits for them.
 
     Returns
     -------
     Processes, Processes
-        The workers; and what a function has started.
+        The workers; and the processes that a function has started.
     """
     kernel.good("%wpc_start -n 3")
     kernel.good(BUSY)
@@ -98,10 +98,10 @@ def sigkill_of_the_kernel_alone(kernel: Kernel) -> None:
 
 
 def sigterm_to_the_kernel_alone(kernel: Kernel) -> None:
-    """End it as a supervisor does: who does not go is asked again.
+    """Terminate the kernel as a supervisor does, which repeats the signal if the process does not exit.
 
-    A signal that comes in the microseconds before the main thread begins to wait for a lock is seen by Python
-    only when that wait is over, or by the next signal.
+    If a signal arrives in the microseconds before the main thread begins to wait for a lock, Python handles
+    it only after that wait, or at the next signal.
     """
     handle = os.pidfd_open(kernel.pid)
     try:
@@ -137,7 +137,7 @@ def test_no_worker_of_a_busy_pool_is_left_after_a(own_kernel: Kernel, end: Calla
         sessions = workers.sessions
         end(own_kernel)
         workers.wait_until_ended()
-        # Nobody is left who could end what a function has started: that is the test's to end.
+        # No process is left to end those that a function has started, so the test kills them.
         for pid in started.alive:
             os.kill(pid, signal.SIGKILL)
         started.wait_until_ended()
@@ -167,7 +167,7 @@ def test_a_kernel_that_is_killed_while_it_starts_workers_leaves_none(own_kernel:
         own_kernel.kill()
         processes.wait_until_ended()
     left = [process for process in leaks.take().processes - marked if process.pid != own_kernel.pid]
-    for process in left:  # those that were started between the two lines above
+    for process in left:  # started between `Processes.under` and `kill`
         process.wait(timeout=30)
 
 
@@ -212,7 +212,7 @@ def test_the_stop_button_ends_the_cell_and_no_worker(started: Kernel, gate: Gate
     assert cell.error_name in ("KeyboardInterrupt", "CancelledError")
     assert pids_of_workers(started) == before
     assert started.evaluate("%wpc_call where()") in before
-    gate.open_if_needed()  # a call that somebody else may hold goes on; the others are ended with their cell
+    gate.open_if_needed()  # a call continues if other code may hold its future; others end with their cell
     each = "[future.result() for future in wpc.broadcast('where').values()]"
     assert started.evaluate(each) == before
 

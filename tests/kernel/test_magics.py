@@ -1,4 +1,4 @@
-"""The magics as somebody in a notebook sees them."""
+"""The magics as the user of a notebook sees them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_first_notebook_cell_by_cell(kernel: Kernel) -> None:
     assert kernel.evaluate("wpc.call.simulate(10).result()") == value
     assert kernel.evaluate("%wpc_map simulate([10, 10])") == [value, value]
     assert kernel.evaluate("wpc.call.simulate.local(10)") == value
-    assert "simulate" not in kernel.evaluate("dir()")  # the cell has not run here
+    assert "simulate" not in kernel.evaluate("dir()")  # the cell was not run in the kernel
 
 
 def test_the_example_of_the_original_line_by_line(kernel: Kernel) -> None:
@@ -85,8 +85,8 @@ def test_an_unknown_name_in_a_function_cell_is_told_with_the_line_to_type(kernel
     kernel.good("limit = 3")
     shown = kernel.run("%%wpc_function\ndef f(n):\n    return np.clip(n, 0, limit)\n")
     assert shown.stream("stderr") == (
-        "UsageError: f uses 'limit' (line 2), which the workers don't have. Type: %wpc_const limit\n"
-        "f uses 'np' (line 2), which the workers don't have. Type: %wpc_dep numpy as np\n"
+        "UsageError: f uses 'limit' (line 3), which the workers don't have. Type: %wpc_const limit\n"
+        "f uses 'np' (line 3), which the workers don't have. Type: %wpc_dep numpy as np\n"
     )
 
 
@@ -97,8 +97,8 @@ def test_a_traceback_shows_the_failing_line_of_the_cell(started: Kernel, line: s
     started.good("%%wpc_function\ndef f(n):\n    half = n / 2\n    return 1 / half\n")
     shown = started.run(line)
     assert shown.error_name == "ZeroDivisionError"
-    assert "----> 3     return 1 / half" in shown.error
-    assert re.search(r"in (f #\d+ on worker \d|item 1 of the map over f)", shown.error)
+    assert "----> 4     return 1 / half" in shown.error
+    assert re.search(r"in (f\(0\) #\d+ on worker \d|item 1: f\(0\) #\d+)", shown.error)
     for ours in ("session.py", "magics.py", "boundary.py", "worker/"):
         assert ours not in shown.error
 
@@ -142,7 +142,7 @@ def test_help_is_there_for_every_magic(kernel: Kernel) -> None:
     magics = kernel.evaluate(
         "[name for name in get_ipython().magics_manager.magics['line'] if name.startswith('wpc_')]"
     )
-    assert len(magics) == 14
+    assert len(magics) >= 20
     for name in magics:
         assert f"\n%{name}" in kernel.ask(f"%{name}?").replace("    ", "")
     assert "--here" in kernel.ask("%%wpc_function?")
@@ -235,7 +235,7 @@ def test_loading_twice_reloading_and_unloading_leave_nothing(one_kernel: Kernel)
         " [k for k in vars(shell) if 'wpc' in k], 'wpc' in dir())"
     )
     use = "%wpc_start -n 2\n%wpc_call f()\nwpc.call.f()"
-    kernel.good("%load_ext wpc_magic")  # what is imported stays
+    kernel.good("%load_ext wpc_magic")  # imported modules stay loaded
     kernel.good("%%wpc_function\ndef f():\n    print('text')\n")
     kernel.good(use)
     kernel.good("%unload_ext wpc_magic")
@@ -257,3 +257,43 @@ def test_the_dashboard_is_a_widget(started: Kernel) -> None:
     bundles = started.good("%wpc_dashboard").bundles
     assert any("application/vnd.jupyter.widget-view+json" in bundle for bundle in bundles)
     assert bundles[0]["text/plain"] == "<dashboard of wpc>"
+
+
+def test_the_end_of_the_interpreter_in_a_function_is_an_error_and_no_advice_to_leave(started: Kernel) -> None:
+    started.good(
+        "%%wpc_function\nimport sys\ndef leaves(code):\n    sys.exit(code)\ndef asks():\n    breakpoint()"
+    )
+    for line in ("%wpc_call leaves(3)", "wpc.call.leaves(3).result()", "await wpc.call.leaves(3)"):
+        cell = started.run(line)
+        assert "RemoteError: SystemExit: 3" in cell.error
+        assert "To exit" not in cell.stream("stderr") + cell.error
+    assert "call wpc.call.asks.local(...)" in started.run("%wpc_call asks()").error
+
+
+def test_wrong_arguments_are_one_line_without_frames_of_ours(started: Kernel) -> None:
+    started.good("%%wpc_function\ndef simulate(n):\n    return n")
+    text = "simulate() missing 1 required argument: 'n'"
+    assert text in started.run("%wpc_call simulate()").stream("stderr")
+    for line in ("wpc.call.simulate()", "wpc.call.simulate.local()", "wpc.map('simulate', [1], [2])"):
+        error = started.run(line).error
+        assert "TypeError: simulate() " in error
+        assert "wpc_magic/" not in error
+
+
+def test_a_function_is_asked_for_by_its_name_and_completed_in_a_text(kernel: Kernel) -> None:
+    kernel.good("%%wpc_function\ndef simulate(n: int) -> float:\n    'Its doc.'\n    return 1.0  # so")
+    for name in ("simulate", "wpc.call.simulate"):
+        text = kernel.ask(f"{name}?")
+        assert "wpc.call.simulate(n: int) -> float" in text
+        assert "Its doc." in text
+        assert "Cell In[" in text
+        assert "return 1.0  # so" in kernel.ask(f"{name}??")
+    assert kernel.inspect("wpc.call.simulate").startswith("Signature:")
+    assert "wpc.map('simulate" in kernel.complete("wpc.map('si")
+    assert "%wpc_dep os.path" in kernel.complete("%wpc_dep os.pa")
+
+
+def test_a_call_of_an_unknown_function_says_only_that(kernel: Kernel) -> None:
+    cell = kernel.run("wpc.call.simulat(3)")
+    assert cell.error_name == "FunctionNotDefinedError"
+    assert "During handling" not in cell.error

@@ -1,4 +1,4 @@
-"""The stop button ends what its cell has left in the workers, and nothing else."""
+"""The stop button cancels the calls of its cell, and no others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SETTLED = "import time\nwhile wpc.snapshot().in_flight or wpc.snapshot().queued:
 
 
 def interrupted(kernel: Kernel, code: str) -> list[str]:
-    """Run a cell whose call comes to the gate, press the stop button, and return what it was told."""
+    """Run a cell whose call waits at the gate, interrupt it, and return what it displays."""
     cell = kernel.begin(code)
     kernel.until(lambda: "at the gate" in cell.text)
     kernel.interrupt()
@@ -40,8 +40,8 @@ def test_every_call_that_the_cell_made_is_stopped_and_the_workers_stay(
 ) -> None:
     started.good(WAITS)
     before = pids_of_workers(started)
-    told = interrupted(started, code.format(gate=str(gate.path)))
-    assert told == [f"interrupted: {count} cancelled"]
+    displayed = interrupted(started, code.format(gate=str(gate.path)))
+    assert displayed == [f"interrupted: {count} cancelled"]
     started.good(SETTLED)
     assert not gate.open_if_needed(), "nobody waits in a worker any more"
     assert pids_of_workers(started) == before
@@ -65,8 +65,8 @@ def test_a_cell_that_catches_the_interrupt_goes_on_and_its_calls_do_not(started:
 
 def test_a_map_is_stopped_with_its_cell(started: Kernel, gate: Gate) -> None:
     started.good(WAITS)
-    (told,) = interrupted(started, f"%wpc_map waits([{str(gate.path)!r}] * 10)")
-    assert "cancelled" in told
+    (displayed,) = interrupted(started, f"%wpc_map waits([{str(gate.path)!r}] * 10)")
+    assert "cancelled" in displayed
     started.good(SETTLED)
     assert not gate.open_if_needed()
 

@@ -1,4 +1,4 @@
-"""IPython in a terminal: the extension works there, and Ctrl-C means what the stop button means."""
+"""IPython in a terminal: the extension works there, and Ctrl-C does what the stop button does."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.kernel.kernels import DEADLINE_S, Gate, Processes, members
 
 pytestmark = pytest.mark.kernel
 
-# Takes the terminal that it is given as its own, as a shell's child has it: so Ctrl-C reaches it. It would be
-# ignored where these tests themselves run in the background of a script.
-_OF_ITS_OWN = """
+# Makes the given terminal its controlling terminal, so that Ctrl-C reaches it. SIGINT would be ignored if
+# these tests themselves run in the background of a script.
+_WITH_TERMINAL = """
 import fcntl, os, signal, sys, termios
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -37,7 +37,7 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         options = ["--simple-prompt", "--no-banner", "--colors=NoColor", "--HistoryManager.enabled=False"]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _OF_ITS_OWN, "-m", "IPython", *options],
+            [sys.executable, "-c", _WITH_TERMINAL, "-m", "IPython", *options],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -50,7 +50,7 @@ class Terminal:
         self.until("In [1]: ")
 
     def until(self, text: str) -> str:
-        """Return what is shown up to a text, and wait for that."""
+        """Wait for a text, and return the output up to it."""
         deadline = time.monotonic() + DEADLINE_S
         while text not in self._shown:
             ready, _, _ = select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))
@@ -64,14 +64,14 @@ class Terminal:
         os.write(self._ours, text.encode())
 
     def cell(self, line: str) -> str:
-        """Run a line, and return what it shows."""
+        """Run a line, and return its output."""
         self.type(line + "\n")
         shown = self.until("In [")
         self.until("]: ")
         return shown
 
     def exit(self) -> None:
-        """Leave IPython, as a person does."""
+        """Exit IPython, as a user does."""
         self.type("exit()\n")
         self.process.wait(DEADLINE_S)
 
@@ -115,10 +115,103 @@ def test_ctrl_c_ends_the_wait_and_the_call_and_no_worker(terminal: Terminal, gat
         shown = terminal.until("In [")
         assert "interrupted: 1 call cancelled" in shown
         assert "KeyboardInterrupt" in shown
-        if "await" not in code:  # there, IPython shows asyncio's frames, which it hits anywhere
-            assert not re.search(r"(driver|waiters|interrupts)\.py", shown), "it is short"
+        assert not re.search(r"(driver|waiters|interrupts|base_events|selectors)\.py", shown), "it is short"
+        assert shown.count("\n") < 12
         terminal.until("]: ")
         assert str(workers.pids[0]) in terminal.cell("wpc.call.where().result()")
         terminal.exit()
         workers.wait_until_ended()
         assert members(sessions) == []
+
+
+def test_a_failed_call_is_debugged_here_with_its_variables(terminal: Terminal) -> None:
+    terminal.cell("%load_ext wpc_magic")
+    terminal.cell(
+        "wpc.define_worker_functions('def bad(rows):\\n    n = len(rows)\\n    return n / int(rows[0])\\n')"
+    )
+    assert "in bad(['0', 'x']) #1 on worker" in terminal.cell("wpc.call.bad(['0', 'x']).result()")
+    terminal.type("%debug\n")
+    shown = terminal.until("ipdb> ")
+    assert "variables stay in the worker. Type: %wpc_debug" in shown
+    terminal.type("q\n")
+    terminal.until("]: ")
+    for line in ("%wpc_debug", "%wpc_debug #1"):
+        terminal.type(line + "\n")
+        shown = terminal.until("ipdb> ")
+        assert "bad(['0', 'x']) #1, run again here:\nZeroDivisionError: division by zero" in shown
+        assert "return n / int(rows[0])" in shown
+        terminal.type("p rows, n\n")
+        assert "(['0', 'x'], 2)" in terminal.until("ipdb> ")
+        terminal.type("q\n")
+        terminal.until("]: ")
+    terminal.cell(
+        "wpc.define_worker_functions('async def waits(rows):\\n    n = len(rows)\\n    return 1 / n\\n')"
+    )
+    assert "in waits([]) #" in terminal.cell("wpc.call.waits([]).result()")
+    terminal.type("%wpc_debug\n")
+    assert "return 1 / n" in terminal.until("ipdb> ")
+    terminal.type("p rows, n\n")
+    assert "([], 0)" in terminal.until("ipdb> ")
+    terminal.type("q\n")
+    terminal.until("]: ")
+    assert "none of the last that failed" in terminal.cell("%wpc_debug #7")
+    assert "is given by its number" in terminal.cell("%wpc_debug bad")
+    terminal.exit()
+
+
+@pytest.mark.parametrize("code", ["wpc.call.waits({gate!r}).result()", "await wpc.call.waits({gate!r})"])
+def test_a_long_wait_is_one_line_that_rewrites_itself(terminal: Terminal, gate: Gate, code: str) -> None:
+    terminal.cell("%load_ext wpc_magic")
+    terminal.cell("%wpc_start -n 1")
+    terminal.cell("%config WpcMagics.progress = 0.001")
+    terminal.cell(WAITS)
+    terminal.type(code.format(gate=str(gate.path)) + "\n")
+    terminal.until("at the gate\n")
+    terminal.until("\rwaits('/")
+    terminal.until("\rwaits('/")
+    gate.open()
+    shown = terminal.until("In [")
+    assert " took " in shown.rpartition("\r")[2]
+    assert "wpc_magic" not in shown
+    terminal.until("]: ")
+    terminal.exit()
+
+
+def test_a_map_is_one_line_and_its_end_stays(terminal: Terminal, gate: Gate) -> None:
+    terminal.cell("%load_ext wpc_magic")
+    terminal.cell("%wpc_start -n 1")
+    terminal.cell("%config WpcMagics.progress = 0.001")
+    terminal.cell(WAITS)
+    terminal.type(f"x = list(wpc.map('waits', ['/dev/null', {str(gate.path)!r}], chunk_size=1))\n")
+    terminal.until("\r██████████░░░░░░░░░░ item 1/2 · ")
+    gate.open()
+    shown = terminal.until("In [")
+    assert re.search(r"\r2 items in [^\r]* · workers \d+ % busy\n", shown)
+    terminal.until("]: ")
+    terminal.exit()
+
+
+def test_a_background_cell_tells_its_end_and_its_value(terminal: Terminal) -> None:
+    terminal.cell("%load_ext wpc_magic")
+    terminal.cell("K = 3")
+    # Its end may be told at once, or while it is waited for.
+    shown = terminal.cell(r"get_ipython().run_cell('%%wpc_cell -o y\ny = K * 2\ny + 1');")
+    terminal.type("%wpc_wait y\n")
+    shown += terminal.until("In [") + terminal.until("]: ")
+    shown += terminal.cell("y")
+    assert re.search(r"Cell In\[\d+\] finished( in .+)? → y\n7\n", shown)
+    assert ": 6\n" in shown
+
+
+def test_what_goes_on_says_what_to_type_to_stop_it(terminal: Terminal, gate: Gate) -> None:
+    terminal.cell("%load_ext wpc_magic")
+    terminal.cell("%wpc_start -n 1")
+    terminal.cell(WAITS)
+    shown = terminal.cell(f"wpc.call.waits({str(gate.path)!r})")
+    (typed,) = re.findall(r"waits #1: [^\n]* · (Out\[\d+\]\.cancel\(\)) stops it\n", shown)
+    assert "True\n" in terminal.cell(typed)
+    background = f"%%wpc_cell\\nopen({str(gate.path)!r}).read()"
+    shown = terminal.cell(f'get_ipython().run_cell("{background}").result')
+    assert re.search(r"Cell In\[\d+\] [^\n]* · Out\[\d+\]\.cancel\(\) stops it\n", shown)
+    assert "True\n" in terminal.cell("_.cancel()")
+    terminal.exit()

@@ -33,13 +33,13 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> list[FakePool]:
 
 @pytest.fixture(scope="package")
 def one_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InteractiveShell]:
-    """One shell for all tests of this folder, since a shell is slow to make and hard to be rid of."""
+    """One shell for all tests of this folder, since a shell is slow to create and hard to dispose of."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
-        # Without history, whose thread and file would stay.
+        # Without history, whose thread and file would leak.
         config = Config({"HistoryManager": {"enabled": False}})
         shell = InteractiveShell.instance(config=config)
-    # The loop that IPython would make for the first cell that awaits, and keep.
+    # The loop that IPython would otherwise create for the first cell that awaits, and never close.
     with contextlib.closing(get_asyncio_loop()):
         yield shell
     shell.atexit_operations()
@@ -49,7 +49,7 @@ def one_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InteractiveS
 
 @pytest.fixture
 def make_shell(one_shell: InteractiveShell) -> Iterator[Callable[..., InteractiveShell]]:
-    """Make the shell like new, with a configuration."""
+    """Reset the shell, and configure it."""
 
     def make(**settings: Any) -> InteractiveShell:
         one_shell.config = Config({"WpcMagics": settings})
@@ -59,7 +59,7 @@ def make_shell(one_shell: InteractiveShell) -> Iterator[Callable[..., Interactiv
     yield make
     extension.unload(one_shell)
     one_shell.extension_manager.loaded.discard("wpc_magic")
-    one_shell.events.trigger("post_run_cell", None)  # which ends what an unload keeps
+    one_shell.events.trigger("post_run_cell", None)  # drops the pool that an unload keeps
     one_shell.config = Config()
     for name in set(one_shell.user_ns) - names:
         del one_shell.user_ns[name]
@@ -86,7 +86,7 @@ class Loaded:
         return self._pools[-1]
 
     def run(self, cell: str) -> str:
-        """Run a cell, and return all that it showed, without colours."""
+        """Run a cell, and return its output, without colours."""
         shown = io.StringIO()
         with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
             self.shell.run_cell(cell)

@@ -1,4 +1,4 @@
-"""What the Tab key offers."""
+"""Completions of the Tab key."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tests.magics.conftest import Loaded
 FUNCTIONS = "%%wpc_function\ndef simulate(n): ...\ndef sum_up(n): ...\n"
 
 
-def offered(loaded: Loaded, text: str) -> set[str]:
-    """Return the texts that would stand in the line."""
+def completions(loaded: Loaded, text: str) -> set[str]:
+    """Return the completed lines."""
     with provisionalcompleter():
         found = loaded.shell.Completer.completions(text, len(text))
         return {text[: each.start] + each.text for each in found}
 
 
 @pytest.fixture
-def busy(loaded: Loaded) -> Loaded:
+def registered(loaded: Loaded) -> Loaded:
     loaded.run(FUNCTIONS)
     loaded.run("%wpc_dep numpy as np\n%wpc_const SEED 42\n%wpc_start -n 3")
     return loaded
@@ -41,6 +41,18 @@ def busy(loaded: Loaded) -> Loaded:
         ("%wpc_dep -d ", {"%wpc_dep -d np"}),
         ("%wpc_dep jso", {"%wpc_dep json"}),
         ("%wpc_dep from json import JSONEnc", {"%wpc_dep from json import JSONEncoder"}),
+        ("%wpc_dep os.pa", {"%wpc_dep os.path"}),
+        ("%wpc_dep xml.dom.mini", {"%wpc_dep xml.dom.minidom"}),
+        ("%wpc_dep import xml.dom.mini", {"%wpc_dep import xml.dom.minidom"}),
+        ("%wpc_dep from xml.dom.mini", {"%wpc_dep from xml.dom.minidom"}),
+        ("%wpc_dep path os.pa", {"%wpc_dep path os.path"}),
+        ("wpc.map('si", {"wpc.map('simulate"}),
+        ('x = list(wpc.map( "s', {'x = list(wpc.map( "simulate', 'x = list(wpc.map( "sum_up'}),
+        ("wpc.submit('su", {"wpc.submit('sum_up"}),
+        ("wpc.broadcast('si", {"wpc.broadcast('simulate"}),
+        ("wpc.call['si", {"wpc.call['simulate"}),
+        ("wpc.undefine_worker_constant(name='S", {"wpc.undefine_worker_constant(name='SEED"}),
+        ("wpc.undefine_worker_dependency(alias='n", {"wpc.undefine_worker_dependency(alias='np"}),
         ("%wpc_const -d S", {"%wpc_const -d SEED"}),
         ("%wpc_undef si", {"%wpc_undef simulate"}),
         ("%wpc_functions su", {"%wpc_functions sum_up"}),
@@ -51,30 +63,32 @@ def busy(loaded: Loaded) -> Loaded:
         ("print(wpc.call.su", {"print(wpc.call.sum_up"}),
     ],
 )
-def test_the_tab_key_offers(busy: Loaded, text: str, expected: set[str]) -> None:
-    assert expected <= offered(busy, text)
+def test_the_tab_key_offers(registered: Loaded, text: str, expected: set[str]) -> None:
+    assert expected <= completions(registered, text)
 
 
-def test_an_option_that_is_there_is_not_offered_again(busy: Loaded) -> None:
-    assert "%wpc_start --count 2 --count" not in offered(busy, "%wpc_start --count 2 --co")
+def test_an_option_that_is_there_is_not_offered_again(registered: Loaded) -> None:
+    assert "%wpc_start --count 2 --count" not in completions(registered, "%wpc_start --count 2 --co")
 
 
-def test_code_on_a_line_is_completed_as_code(busy: Loaded) -> None:
-    busy.run("simmering = 1")
-    assert "%wpc_call simulate(simmering" in offered(busy, "%wpc_call simulate(sim")
-    assert "%wpc_const SEED = simmering" in offered(busy, "%wpc_const SEED = sim")
+def test_code_on_a_line_is_completed_as_code(registered: Loaded) -> None:
+    registered.run("simmering = 1")
+    assert "%wpc_call simulate(simmering" in completions(registered, "%wpc_call simulate(sim")
+    assert "%wpc_const SEED = simmering" in completions(registered, "%wpc_const SEED = sim")
 
 
-def test_other_lines_are_left_alone(busy: Loaded) -> None:
-    matcher: Any = busy.shell.Completer.custom_matchers[-1]
-    for text in ("import wpc_x ", "%time sim", "wpc_nothing sim", "", "other.call.sim"):
+def test_other_lines_are_left_alone(registered: Loaded) -> None:
+    matcher: Any = registered.shell.Completer.custom_matchers[-1]
+    for text in ("import wpc_x ", "%time sim", "wpc_nothing sim", "", "other.call.sim", "other.map('si"):
         context = type("Context", (), {"text_until_cursor": text})
         assert matcher(context)["completions"] == []
 
 
-def test_a_pool_that_fails_does_not_break_the_tab_key(busy: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_that_fails_does_not_break_the_tab_key(
+    registered: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail() -> None:
         raise RuntimeError("stopped at this moment")
 
-    monkeypatch.setattr(busy.pool, "get_remote_functions", fail)
-    assert "wpc.call.simulate" not in offered(busy, "%wpc_call sim")
+    monkeypatch.setattr(registered.pool, "get_remote_functions", fail)
+    assert "wpc.call.simulate" not in completions(registered, "%wpc_call sim")

@@ -18,8 +18,8 @@ from tests.magics.fakes import FakePool
 CELL = "%%wpc_function\ndef f(n): ...\n"
 
 
-def picture(shell: Any) -> dict[str, Any]:
-    """Everything that an extension could leave in a shell."""
+def snapshot(shell: Any) -> dict[str, Any]:
+    """Return everything that an extension could leave in a shell."""
     return {
         "line": set(shell.magics_manager.magics["line"]),
         "cell": set(shell.magics_manager.magics["cell"]),
@@ -42,24 +42,25 @@ def test_loading_puts_the_pool_into_the_namespace(loaded: Loaded) -> None:
 
 
 def test_loading_twice_is_loading_once(loaded: Loaded, pools: list[FakePool]) -> None:
-    before = picture(loaded.shell)
+    before = snapshot(loaded.shell)
     assert "already loaded" in loaded.run("%load_ext wpc_magic")
     wpc_magic.load_ipython_extension(loaded.shell)
-    assert picture(loaded.shell) == before
+    assert snapshot(loaded.shell) == before
     assert len(pools) == 1
 
 
 def test_unloading_stops_the_pool_and_leaves_nothing(shell: InteractiveShell, pools: list[FakePool]) -> None:
     loaded = Loaded(shell, pools)
     loaded.run("1 + 1")
-    before = picture(shell)
+    before = snapshot(shell)
     loaded.run("%load_ext wpc_magic")
     loaded.run("%wpc_start")
     pool, sink = loaded.pool, loaded.pool.output_sink
     loaded.run("%unload_ext wpc_magic")
-    assert picture(shell) == before
+    assert snapshot(shell) == before
     assert not pool.is_running
-    assert (sink is None, pool.output_sink, pool.origin, pool.describe_fix) == (False, None, None, str)
+    assert (sink is None, pool.output_sink, pool.find_origin, pool.describe_fix) == (False, None, None, str)
+    assert (pool.keep_partial, pool.wait_observer) == (None, None)
     loaded.run("%load_ext wpc_magic")
     assert loaded.pool is not pool
 
@@ -73,14 +74,14 @@ def test_unloading_leaves_a_name_that_is_no_longer_ours(loaded: Loaded) -> None:
 def test_reloading_keeps_the_definitions_and_the_workers(loaded: Loaded, pools: list[FakePool]) -> None:
     loaded.run(CELL)
     loaded.run("%wpc_start -n 3")
-    before = picture(loaded.shell)
+    before = snapshot(loaded.shell)
     pool = loaded.pool
     loaded.run("%reload_ext wpc_magic")
     assert pools == [pool]
     assert pool.workers == 3
     assert loaded.shell.user_ns["wpc"] is pool
     assert "f" in pool.infos
-    assert picture(loaded.shell) == before
+    assert snapshot(loaded.shell) == before
     assert pool.output_sink is not None
 
 
@@ -108,7 +109,7 @@ def test_the_name_can_change_while_loaded(loaded: Loaded) -> None:
     loaded.run("%config WpcMagics.pool_name = 'crew'")
     assert loaded.shell.user_ns["crew"] is loaded.pool
     assert "wpc" not in loaded.shell.user_ns
-    assert loaded.pool.name == "crew"  # by which analysis knows it in a function's source
+    assert loaded.pool.name == "crew"  # by which the analysis recognises it in a function's source
 
 
 def test_settings_reach_the_pool(make_shell: Callable[..., InteractiveShell], pools: list[FakePool]) -> None:

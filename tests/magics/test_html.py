@@ -1,4 +1,4 @@
-"""Nothing that comes from a function, a value or an error of a real pool is HTML in a notebook."""
+"""Text from a function, a value or an error of a real pool is never HTML in a notebook."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.dashboard.test_table import Reader
-from wpc_magic.dashboard.text import take_still
+from wpc_magic.dashboard.static_view import take_static_view
 from wpc_magic.magics.tables import (
     constant_table,
     dependency_table,
@@ -22,7 +22,7 @@ SCRIPT = "<script>alert(1)</script>"
 IMAGE = "<img src=x onerror=alert(1)>"
 EVIL = SCRIPT + IMAGE
 
-# What tables are made of; all else came from a text.
+# The elements of our tables; any other came from a text.
 TAGS = {"table", "caption", "thead", "tbody", "tr", "th", "td", "p"}
 
 FUNCTIONS = f'''
@@ -50,7 +50,7 @@ def pool() -> Any:
     pool = WorkerProcedureCall(restart_base_delay_ms=1, restart_jitter_ms=0)
     pool.output_sink = lambda text: None
     pool.define_worker_functions(FUNCTIONS)
-    # A class of this name cannot be imported: its value goes as it is.
+    # A class of this name cannot be imported: it is pickled by value.
     pool.define_worker_constant(name="CONSTANT", value=type(IMAGE, (), {})())
     pool.define_worker_dependency(alias="fs", module_specifier="os.path", export_name="join")
     pool.start_workers(1)
@@ -59,7 +59,7 @@ def pool() -> Any:
 
 
 def check(shown: Any) -> list[str]:
-    """Check that HTML has no element of somebody else's; return its texts."""
+    """Check that HTML has only elements of our tables; return its texts."""
     read = Reader(shown._repr_html_())
     assert set(read.tags) <= TAGS
     return read.texts
@@ -78,7 +78,7 @@ def test_what_a_pool_knows_and_what_happened_is_text(pool: WorkerProcedureCall) 
     events = pool.events()
     assert any("exited" in text for text in check(event_table(events, len(events))))
     check(status_table(pool.snapshot()))
-    check(take_still(pool))
+    check(take_static_view(pool))
 
 
 def test_a_worker_that_says_something_else_of_itself_is_text(pool: WorkerProcedureCall) -> None:
@@ -89,11 +89,11 @@ def test_a_worker_that_says_something_else_of_itself_is_text(pool: WorkerProcedu
         "    thread = threading.Thread(target=run)\n    thread.start()\n    thread.join()"
     )
     pool.call.later().result()
-    pool.call.shows().result()  # what the thread had to say has come before this
+    pool.call.shows().result()  # the thread's event precedes this
     events = [event for event in pool.events() if event.error is not None]
     assert any(EVIL in event.error.message for event in events if event.error is not None)
     assert any(EVIL in text for text in check(event_table(events, len(events))))
-    assert any(EVIL in text for text in check(take_still(pool)))
+    assert any(EVIL in text for text in check(take_static_view(pool)))
 
 
 def test_a_pool_cannot_be_called_by_html() -> None:

@@ -1,4 +1,4 @@
-"""Whatever a function prints, raises, documents or is told: a notebook shows it as text."""
+"""Whatever a function prints, raises, documents or receives: a notebook shows it as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from wpc_magic.dashboard.text import take_still
+from wpc_magic.dashboard.static_view import take_static_view
 from wpc_magic.magics import extension
 from wpc_magic.magics.tables import event_table, function_table, status_table
 
@@ -38,7 +38,7 @@ def thrown():
 
 
 class Tags(html.parser.HTMLParser):
-    """The tags of a page, and its text."""
+    """Extracts the tags and the text of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -55,10 +55,10 @@ class Tags(html.parser.HTMLParser):
 
 @pytest.fixture
 def run(shell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Run a cell, and return the bundle that its value is shown by."""
+    """Run a cell, and return the MIME bundle of its value."""
     monkeypatch.chdir(tmp_path)
     shell.run_line_magic("load_ext", "wpc_magic")
-    # A shell in a terminal makes plain text only; what a kernel would send is asked for here.
+    # A shell in a terminal formats plain text only; here, all types that a kernel would send are requested.
     monkeypatch.setattr(shell.display_formatter, "active_types", shell.display_formatter.format_types)
 
     def run(cell: str) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def test_what_a_pool_was_told_is_shown_as_text_everywhere(
     pool.call.ends().exception()
     pool.wait_until_ready()
     tables = [function_table(pool.get_remote_functions()), event_table(pool.events(), 100)]
-    for page in [table._repr_html_() for table in tables] + [take_still(pool)._repr_html_()]:
+    for page in [table._repr_html_() for table in tables] + [take_static_view(pool)._repr_html_()]:
         read = Tags(page)
         assert read.tags <= {"table", "caption", "thead", "tbody", "tr", "th", "td"}
         assert EVIL in read.text

@@ -1,4 +1,4 @@
-"""Options of a line: read, refused and explained."""
+"""Options of a line: parsing, errors and help."""
 
 import dataclasses
 
@@ -25,6 +25,44 @@ def test_a_long_flag_may_come_last_and_a_short_one_there_is_arithmetic() -> None
 
 
 @pytest.mark.parametrize(
+    ("line", "worker", "code"),
+    [
+        ("f(1) --worker 2", 2, "f(1)"),
+        ("f(1) --worker=2", 2, "f(1)"),
+        ("f(1) -w 2 --quiet", 2, "f(1)"),
+        ("--worker 2 f(1) --quiet", 2, "f(1)"),
+        ("a -w", None, "a -w"),
+        ("a --w 2", None, "a --w 2"),
+        ("f('a -w 2')", None, "f('a -w 2')"),
+        ("f(a -w)", None, "f(a -w)"),
+    ],
+)
+def test_options_that_are_no_python_may_stand_behind_the_code(
+    line: str, worker: int | None, code: str
+) -> None:
+    options = LineOptions("%x", [Option("-w --worker", "", "number"), QUIET], Positional("code", "", "code"))
+    answer = options.parse(line)
+    assert (answer.worker, answer.code) == (worker, code)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "quiet"),
+    [
+        ("f(1)  # don't", "f(1)", False),
+        ("f('# no', 2)  # a 'comment'", "f('# no', 2)", False),
+        ("f('it\\'s # no')", "f('it\\'s # no')", False),
+        ("-q f(1) # all", "f(1)", True),
+        ("f(1) --quiet  # --worker", "f(1)", True),
+        ("# nothing else", "", False),
+        ("COLOUR='a'#b", "COLOUR='a'#b", False),
+    ],
+)
+def test_a_comment_at_the_end_is_ignored(line: str, code: str, quiet: bool) -> None:
+    answer = CODE.parse(line)
+    assert (answer.code, answer.quiet) == (code, quiet)
+
+
+@pytest.mark.parametrize(
     ("line", "says"),
     [
         ("--wroker 2 f()", "unknown option --wroker. Did you mean '--worker'? %x? shows the options."),
@@ -35,10 +73,10 @@ def test_a_long_flag_may_come_last_and_a_short_one_there_is_arithmetic() -> None
     ],
 )
 def test_a_wrong_option_is_told_in_one_line(line: str, says: str) -> None:
-    with pytest.raises(UsageMistake) as told:
+    with pytest.raises(UsageMistake) as raised:
         CODE.parse(line)
-    assert says in str(told.value)
-    assert "\n" not in str(told.value)
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_too_many_words_missing_words_and_open_quotes_are_told() -> None:
@@ -55,6 +93,12 @@ def test_every_option_of_the_pool_is_an_option_with_help() -> None:
         option = options["--" + field.name.replace("_", "-")]
         assert option.help.endswith(f"Default: {field.default}.")
         assert len(option.help) > len(f"Default: {field.default}.")
+
+
+def test_a_comment_behind_options_is_ignored() -> None:
+    start = LineOptions("%wpc_start", pool_options())
+    assert vars(start.parse("--call-timeout-ms 500  # that's enough")) == {"call_timeout_ms": 500}
+    assert vars(start.parse("# the defaults")) == {}
 
 
 def test_an_option_that_is_not_on_the_line_is_not_in_the_answer() -> None:

@@ -1,41 +1,41 @@
-"""Functions that stay busy until something ends them; they say by a pipe, `Begun`, that they have begun."""
+"""Functions that stay busy until they are interrupted or killed; they report their start by `Begun`."""
 
 SOURCE = """
 import asyncio, ctypes, os, threading, time
 LOG = []
 
-def _tell(begun):
-    way = os.open(begun, os.O_WRONLY)
-    os.write(way, b"1")
-    os.close(way)
+def _report(begun):
+    pipe = os.open(begun, os.O_WRONLY)
+    os.write(pipe, b"1")
+    os.close(pipe)
 
 def spins(begun):
     try:
-        _tell(begun)
+        _report(begun)
         while True: pass
     finally:
         LOG.append("cleaned up")
 
 def sleeps(begun):
     try:
-        _tell(begun)
+        _report(begun)
         time.sleep(3600)
     finally:
         LOG.append("cleaned up")
 
 def reads(begun):
-    theirs, ours = os.pipe()
+    read_end, write_end = os.pipe()
     try:
-        _tell(begun)
-        os.read(theirs, 1)
+        _report(begun)
+        os.read(read_end, 1)
     finally:
-        os.close(theirs), os.close(ours)
+        os.close(read_end), os.close(write_end)
         LOG.append("cleaned up")
 
 def catches_what_it_can(begun):
     while True:
         try:
-            _tell(begun)
+            _report(begun)
             time.sleep(3600)
         except Exception:
             LOG.append("swallowed")
@@ -44,7 +44,7 @@ def catches_what_it_can(begun):
 
 def swallows_one(begun):
     try:
-        _tell(begun)
+        _report(begun)
         time.sleep(3600)
     except BaseException as error:
         LOG.append(type(error).__name__)
@@ -52,7 +52,7 @@ def swallows_one(begun):
 
 def cleans_up_slowly(begun):
     try:
-        _tell(begun)
+        _report(begun)
         time.sleep(3600)
     finally:
         time.sleep(0.2)  # longer than it takes until the next interrupt
@@ -60,14 +60,14 @@ def cleans_up_slowly(begun):
 
 async def awaits(begun):
     try:
-        _tell(begun)
+        _report(begun)
         await asyncio.sleep(3600)
     finally:
         LOG.append("cleaned up")
 
 async def never_awaits(begun):
     try:
-        _tell(begun)
+        _report(begun)
         while True: pass
     finally:
         LOG.append("cleaned up")
@@ -76,12 +76,12 @@ async def has_a_task_that_never_awaits(begun):
     await asyncio.gather(never_awaits(begun))
 
 def swallows_all(begun, sleep=time.sleep):
-    told = False
+    reported = False
     while True:
         try:
-            if not told:
-                told = True
-                _tell(begun)
+            if not reported:
+                reported = True
+                _report(begun)
             sleep(3600)
         except BaseException:
             pass

@@ -1,8 +1,10 @@
-"""What the tests of a running pool share: pools, doors that hold a function, ears for events."""
+"""Fixtures for tests of a running pool: pools, doors that block a function, listeners for events."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import logging.handlers
 import os
 import queue
 import select
@@ -19,48 +21,48 @@ import psutil
 import pytest
 
 from wpc_magic.pool import WorkerProcedureCall
-from wpc_magic.pool.hands import callbacks
-from wpc_magic.pool.mind.events import WorkerEvent
+from wpc_magic.pool.core.events import WorkerEvent
+from wpc_magic.pool.driver import callbacks
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60.0  # a test that waits for so long has failed; nothing here is asserted about time
+PATIENCE_S = 60.0  # a test that waits longer has failed; no test asserts a duration
 
 QUICK_S = 3e-5
 
 HELD = """
 def held(door, value=None):
-    "Say that it has come, wait to be let go, return the value."
+    "Report that it has started, wait to be released, return the value."
     import os, socket
-    with socket.socket(socket.AF_UNIX) as way:
-        way.connect(door)
-        way.sendall(b"%d\\n" % os.getpid())
-        way.recv(1)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(door)
+        connection.sendall(b"%d\\n" % os.getpid())
+        connection.recv(1)
     return value
 """
 
 
 class Visit:
-    """One call that stands at a door."""
+    """One call that is blocked at a door."""
 
-    def __init__(self, way: socket.socket) -> None:
-        self._way = way
-        self.pid = int(way.makefile("rb").readline())
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.pid = int(connection.makefile("rb").readline())
 
     def let_go(self) -> None:
-        with contextlib.suppress(OSError):  # it may have been ended meanwhile
-            self._way.sendall(b"\n")
-        self._way.close()
+        with contextlib.suppress(OSError):  # the process may have been killed meanwhile
+            self._connection.sendall(b"\n")
+        self._connection.close()
 
     def wait_until_gone(self) -> None:
-        """Wait until the process, or at least its function, is not there any more."""
-        self._way.settimeout(PATIENCE_S)
+        """Wait until the process has exited, or at least its function has ended."""
+        self._connection.settimeout(PATIENCE_S)
         with contextlib.suppress(ConnectionResetError):
-            assert self._way.recv(1) == b""
-        self._way.close()
+            assert self._connection.recv(1) == b""
+        self._connection.close()
 
 
 class Door:
-    """A place where `held` waits in a worker: it tells when it has come, and goes when it is let go."""
+    """A socket at which `held` blocks in a worker: it reports its start there, and waits to be released."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -71,14 +73,14 @@ class Door:
         self._visits: list[Visit] = []
 
     def wait(self) -> Visit:
-        """Wait for the next that comes."""
-        way, _ = self._listener.accept()
-        visit = Visit(way)
+        """Wait for the next call to arrive."""
+        connection, _ = self._listener.accept()
+        visit = Visit(connection)
         self._visits.append(visit)
         return visit
 
     def close(self) -> None:
-        """Let everybody go, and turn away who comes later."""
+        """Release all calls, and refuse later ones."""
         for visit in self._visits:
             visit.let_go()
         self._visits.clear()
@@ -86,44 +88,44 @@ class Door:
 
 
 class Begun:
-    """A pipe by which a function says that it has begun."""
+    """A pipe on which a function reports that it has begun."""
 
     def __init__(self, path: Path) -> None:
         os.mkfifo(path)
         self.path = str(path)
-        # Before anybody writes: so the function waits for nobody, and may be stopped at any moment.
-        self._ours = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        # Opened before the function writes, so that it does not block, and may be stopped at any time.
+        self._read_end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
 
     def wait(self) -> None:
         """Wait until the function has begun."""
-        assert select.select([self._ours], [], [], PATIENCE_S)[0], "nothing has begun"
+        assert select.select([self._read_end], [], [], PATIENCE_S)[0], "nothing has begun"
 
     def close(self) -> None:
-        os.close(self._ours)
+        os.close(self._read_end)
 
 
-class Ears:
-    """Hears every event of a pool, in order."""
+class EventListener:
+    """Collects every event of a pool, in order."""
 
     def __init__(self, pool: WorkerProcedureCall) -> None:
-        self._heard: queue.SimpleQueue[WorkerEvent] = queue.SimpleQueue()
-        self.listener_id = pool.on_worker_event(listener=self._heard.put)
+        self._received: queue.SimpleQueue[WorkerEvent] = queue.SimpleQueue()
+        self.listener_id = pool.on_worker_event(listener=self._received.put)
 
     def until(self, name: str, **details: Any) -> list[WorkerEvent]:
-        """Wait for an event, and return all that were heard since the last time, that one included."""
+        """Wait for an event; return all that were received since the last time, including that one."""
         found = []
         while True:
-            event = self._heard.get(timeout=PATIENCE_S)
+            event = self._received.get(timeout=PATIENCE_S)
             found.append(event)
             if event.event_name == name and details.items() <= dict(event.details).items():
                 return found
 
     def next(self) -> WorkerEvent:
-        return self._heard.get(timeout=PATIENCE_S)
+        return self._received.get(timeout=PATIENCE_S)
 
 
 def pids(pool: WorkerProcedureCall) -> dict[int, int | None]:
-    """Return the processes by the numbers of their workers."""
+    """Return the process ids by worker number."""
     return {worker.worker_id: worker.pid for worker in pool.snapshot().workers}
 
 
@@ -132,13 +134,13 @@ def states(pool: WorkerProcedureCall) -> list[str]:
 
 
 def wait_until_dead(pid: int) -> None:
-    """Wait until a process that is not our child, or is no longer, has ended."""
+    """Wait until a process has exited that is not our child, or no longer."""
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait(PATIENCE_S)
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process of its own."""
+    """Run a program in a separate process."""
     return subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
@@ -150,7 +152,7 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
 
 
 def learn(pool: WorkerProcedureCall, *names: str) -> None:
-    """Have functions, given None, known as so quick that dozens of their calls are sent ahead."""
+    """Call functions with None until they are known to be so quick that their calls are prefetched."""
     for name in names:
         while (mean_s := pool.mean_s(name)) is None or mean_s > QUICK_S:
             list(pool.map(name, [None] * 100))
@@ -158,7 +160,7 @@ def learn(pool: WorkerProcedureCall, *names: str) -> None:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder whose path is short enough for the name of a socket."""
+    """A folder whose path is short enough for the address of a Unix socket."""
     path = Path(tempfile.mkdtemp(prefix="t-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -179,19 +181,19 @@ def begun(folder: Path) -> Iterator[Begun]:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[WorkerProcedureCall]:
-    """Two workers that all tests of a module share: none of these may lose one."""
+    """Two workers shared by all tests of a module: none of these may kill one."""
     pool = WorkerProcedureCall()
     pool.define_worker_functions(HELD)
     pool.start_workers(2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks, "_IDLE_S", 0.05)  # each test waits for the end of that thread
+        patch.setattr(callbacks, "_IDLE_S", 0.05)  # each test waits until that thread ends
         yield pool
     pool.stop_workers()
 
 
 @pytest.fixture
 def make_pool() -> Iterator[Callable[..., WorkerProcedureCall]]:
-    """Makes pools of a test's own, started unless `count` is 0; they are stopped at its end."""
+    """Makes pools for one test, started unless `count` is 0; they are stopped at its end."""
     made: list[WorkerProcedureCall] = []
 
     def make(count: int = 1, source: str = "", **options: Any) -> WorkerProcedureCall:
@@ -203,10 +205,23 @@ def make_pool() -> Iterator[Callable[..., WorkerProcedureCall]]:
         return pool
 
     yield make
-    while made:  # pytest holds on to `make`: a pool that is kept alive keeps its constants
+    while made:  # pytest keeps `make`, and a pool that stays alive keeps its constants
         made.pop().stop_workers()
 
 
 @pytest.fixture
-def listen() -> Callable[[WorkerProcedureCall], Ears]:
-    return Ears
+def listen() -> Callable[[WorkerProcedureCall], EventListener]:
+    return EventListener
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[[], logging.LogRecord]]:
+    """Waits for the pool's next log record. The callback thread writes it, maybe after all else has ended."""
+    records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    handler = logging.handlers.QueueHandler(records)  # type: ignore[arg-type]  # only `put_nowait` is used
+    logger = logging.getLogger("wpc_magic")
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    yield lambda: records.get(timeout=PATIENCE_S)
+    logger.propagate = propagate
+    logger.removeHandler(handler)

@@ -1,4 +1,4 @@
-"""What can go wrong, and when: the code that commits each fault, and the table of all of them.
+"""Fault injection: the code of each fault, and the table of all faults and the phases they occur in.
 
 Workers import this module, so it imports nothing of pytest.
 """
@@ -24,7 +24,7 @@ SPARE = 64 << 20  # bytes that a worker may still take when it fills its memory
 
 
 class Wrong(Exception):
-    """What a function raises here."""
+    """The exception of the fault "raises"."""
 
 
 def _raises() -> None:
@@ -57,7 +57,7 @@ def _loops() -> None:
 
 
 def _holds_the_gil() -> None:
-    sum(itertools.repeat(0))  # never comes back to the interpreter: no signal handler, no other thread runs
+    sum(itertools.repeat(0))  # never returns to the interpreter: no signal handler, no other thread runs
 
 
 def _recurses(depth: int = 0) -> int:
@@ -65,7 +65,7 @@ def _recurses(depth: int = 0) -> int:
 
 
 def _overflows_its_stack() -> None:
-    # Since Python 3.12, C code that goes too deep raises in time: so the stack may grow no more.
+    # Since Python 3.12, C code that recurses too deep raises in time, so the stack may not grow.
     resource.setrlimit(resource.RLIMIT_STACK, (4096, resource.getrlimit(resource.RLIMIT_STACK)[1]))
     sys.setrecursionlimit(1 << 30)
     nested: list[Any] = []
@@ -78,7 +78,9 @@ def _fills_its_memory() -> None:
     with open("/proc/self/statm") as file:
         taken = int(file.read().split()[0]) * resource.getpagesize()
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (taken + SPARE, hard))  # it stays: the worker has to live with it
+    resource.setrlimit(
+        resource.RLIMIT_AS, (taken + SPARE, hard)
+    )  # the limit stays: the worker has to cope with it
     held = []
     while True:
         held.append(bytearray(1 << 20))
@@ -94,15 +96,15 @@ def _prints_100_mb() -> None:
         print(line)
 
 
-# -- committed --------------------------------------------------------------------------------------------
+# -- injection --------------------------------------------------------------------------------------------
 
 
 def commit(name: str, begun: str = "") -> str:
-    """Commit a fault in a worker, beside a child of the worker that nobody ends; return if all is well.
+    """Inject a fault in a worker that has a child process of its own; return if the fault does.
 
     Just before, a file of the name `begun` is made.
     """
-    FAULTS[name].child = subprocess.Popen(["sleep", "1000"])  # kept, so that nobody warns of it
+    FAULTS[name].child = subprocess.Popen(["sleep", "1000"])  # kept, to avoid a ResourceWarning
     if begun:
         open(begun, "x").close()
     FAULTS[name].commit()
@@ -110,7 +112,7 @@ def commit(name: str, begun: str = "") -> str:
 
 
 def commit_here(name: str) -> str:
-    """Commit a fault in the process of the tests."""
+    """Inject a fault in the test process."""
     if name == "loops":
         INSIDE.set()
         while not OVER.is_set():
@@ -120,11 +122,11 @@ def commit_here(name: str) -> str:
     return "went on"
 
 
-INSIDE, OVER = threading.Event(), threading.Event()  # of a loop in the process of the tests
+INSIDE, OVER = threading.Event(), threading.Event()  # of a loop in the test process
 
 
 class AtPickling:
-    """Commits a fault when it is pickled."""
+    """Injects a fault when it is pickled."""
 
     def __init__(self, commit: Callable[[str], str], name: str) -> None:
         self.how = commit, name
@@ -135,7 +137,7 @@ class AtPickling:
 
 
 class AtUnpickling(AtPickling):
-    """Commits a fault when it is unpickled."""
+    """Injects a fault when it is unpickled."""
 
     def __reduce__(self) -> Any:
         commit, name = self.how
@@ -143,7 +145,7 @@ class AtUnpickling(AtPickling):
 
 
 class AtTheEnd(AtPickling):
-    """Commits a fault when it is finalized."""
+    """Injects a fault when it is finalized."""
 
     def __del__(self) -> None:
         commit, name = self.how
@@ -151,12 +153,12 @@ class AtTheEnd(AtPickling):
 
 
 def lock() -> Any:
-    """Return what cannot be pickled."""
+    """Return an object that cannot be pickled."""
     return threading.Lock()
 
 
 def stranger() -> Any:
-    """Return what can be pickled, and not be unpickled elsewhere: its module is not there."""
+    """Return an object that can be pickled, but not be unpickled elsewhere: its module exists here only."""
     module = type(sys)("nowhere_else")
     kind = type("Stranger", (), {"__module__": "nowhere_else"})
     module.Stranger = kind  # type: ignore[attr-defined]
@@ -188,12 +190,12 @@ WHEN = (
     STOPPING,
 )
 IN_A_WORKER = (UNPICKLING_ARGUMENT, RUNNING, PICKLING_ANSWER)  # and in a call
-HERE = (PICKLING_ARGUMENT, UNPICKLING_ANSWER)  # in the process that asks
+HERE = (PICKLING_ARGUMENT, UNPICKLING_ANSWER)  # in the parent process
 
-RAISES = "raises"  # an exception comes out of it
-DIES = "dies"  # the process ends
-HANGS = "hangs"  # until something ends it
-GOES_ON = "goes on"  # as if nothing had been
+RAISES = "raises"  # an exception
+DIES = "dies"  # the process exits
+HANGS = "hangs"  # until it is interrupted or killed
+GOES_ON = "goes on"  # with no effect
 
 
 class Fault:
@@ -202,13 +204,13 @@ class Fault:
     Attributes
     ----------
     commit : callable
-        Does it.
+        Injects the fault.
     ends : str
-        How it ends in a worker, where the table says nothing else.
+        Its effect in a worker, unless `OTHERWISE` says something else.
     error : str
-        The class of the exception, for what raises.
+        The class of the exception, if it raises.
     words : str
-        What is said of it: a regular expression.
+        What the error says: a regular expression.
     """
 
     child: Any = None
@@ -232,25 +234,25 @@ FAULTS = {
     "recurses": Fault(_recurses, RAISES, "maximum recursion depth exceeded", "RecursionError"),
     "overflows its stack": Fault(_overflows_its_stack, DIES, "was killed by SIGSEGV"),
     "fills its memory": Fault(_fills_its_memory, RAISES, "", "MemoryError"),
-    # Whichever is noticed first: that it cannot answer, or that its ends of the channels are closed.
+    # Whichever is detected first: that it cannot answer, or that its ends of the channels are closed.
     "closes its descriptors": Fault(
         _closes_its_descriptors, DIES, "exited with code 70|was killed by SIGKILL"
     ),
     "prints 100 MB": Fault(_prints_100_mb, GOES_ON),
-    "cannot be pickled": Fault(lock, RAISES, "cannot pickle", "TypeError"),
+    "cannot be pickled": Fault(lock, RAISES, "cannot pickle|is a _thread.lock", "TypeError"),
     "cannot be unpickled": Fault(stranger, RAISES, "No module named 'nowhere_else'", "ModuleNotFoundError"),
 }
 
 
 class Case(NamedTuple):
-    """One field of the table.
+    """One cell of the table.
 
     Parameters
     ----------
     fault, when : str
         Its row and its column.
     ends : str
-        How it ends.
+        Its effect.
     words : str
         What the error says: a regular expression.
     left_out : str
@@ -268,7 +270,7 @@ class Case(NamedTuple):
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """The classes of the exception, one of which comes out."""
+        """The allowed classes of the exception."""
         if self.fault == "recurses" and self.when == PICKLING_ANSWER:
             return ("PicklingError",)  # cloudpickle's
         if self.fault == "fills its memory":
@@ -276,7 +278,7 @@ class Case(NamedTuple):
         return (FAULTS[self.fault].error,)
 
 
-_ENDS_THE_CALLER = "it would end or stop the process that asks, whose own thread pickles and unpickles"
+_ENDS_THE_CALLER = "it would end or stop the parent process, whose own thread pickles and unpickles"
 _ABOUT_VALUES = "only a value can be so, and only where it is pickled or unpickled"
 
 LEFT_OUT = {
@@ -287,7 +289,7 @@ LEFT_OUT = {
         if row.ends == DIES or fault in ("stops itself", "holds the GIL")
     },
     **{("fills its memory", when): "the limit would be that of the whole test run" for when in HERE},
-    **{("prints 100 MB", when): "the pool has no part in what the process that asks prints" for when in HERE},
+    **{("prints 100 MB", when): "the pool has no part in what the parent process prints" for when in HERE},
     **{
         ("cannot be pickled", when): _ABOUT_VALUES
         for when in WHEN
@@ -300,14 +302,14 @@ LEFT_OUT = {
     },
 }
 
-# Where it ends otherwise than the row says: how, and what is said of it.
+# Cells whose effect differs from that of the row: the effect, and what the error says.
 OTHERWISE = {
-    # Python itself catches what a `sitecustomize` raises, tells of it, and goes on.
+    # Python itself catches and prints what a `sitecustomize` raises, and goes on.
     **{(fault, STARTING): (GOES_ON, "") for fault in ("raises", "recurses", "fills its memory")},
     ("exits", STARTING): (DIES, "exited with code [13]"),
     ("closes its descriptors", STARTING): (DIES, "exited with code 1|was killed by SIGKILL"),
     **{
-        ("recurses", when): (RAISES, "excessively deep recursion")  # as cloudpickle says it
+        ("recurses", when): (RAISES, "excessively deep recursion")  # the message of cloudpickle
         for when in (PICKLING_ARGUMENT, PICKLING_ANSWER)
     },
 }
@@ -324,5 +326,5 @@ TABLE = tuple(_table())
 
 
 def has_words(case: Case, text: str) -> bool:
-    """Whether a text says what it should."""
+    """Whether a text says what the case expects."""
     return re.search(case.words, text) is not None

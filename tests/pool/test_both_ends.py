@@ -1,7 +1,6 @@
-"""Large blocks travel both ways while one of the ends is killed: each call ends, and nothing is left.
+"""Large blocks are sent both ways while a worker or the program is killed: all calls end, nothing leaks.
 
-The programs below run in processes of their own. Every process that comes of one, however it comes about,
-carries a mark in its environment.
+The programs below run in separate processes. Every descendant of one carries a mark in its environment.
 """
 
 from __future__ import annotations
@@ -55,16 +54,17 @@ def down(n, size):
 
 
 def both(x, n):
-    x[0] = n % 251  # the array is the function's own, whatever happens to its block
+    x[0] = n % 251  # the function owns the array, no matter what happens to its block
     return x
 
 
 def blocks():
-    "What this worker's own store has, what is free of it, and what it has mapped still."
+    "The size of this worker's own store, the free part of it, and what is still mapped."
     import gc
-    from wpc_magic.pool.wire.blocks import Receiver, Store
+    from wpc_magic.pool.wire.block_receiver import Receiver
+    from wpc_magic.pool.wire.block_store import BlockStore
     gc.collect()
-    (store,) = (each for each in gc.get_objects() if isinstance(each, Store))
+    (store,) = (each for each in gc.get_objects() if isinstance(each, BlockStore))
     (receiver,) = (each for each in gc.get_objects() if isinstance(each, Receiver))
     return store.total, sum(block.size for block in store._free), receiver.mappings
 ''')
@@ -72,8 +72,8 @@ pool.start_workers(2)
 arrays = [np.full(BYTES, value, np.uint8) for value in (1, 2)]
 
 
-def make(n):
-    "Make a call, one of four kinds; return its future and the check of its value."
+def submit(n):
+    "Submit a call, one of four kinds; return its future and the check of its value."
     array, byte = arrays[n % 2], n % 251
     kind = n % 4
     if kind == 0:
@@ -87,8 +87,8 @@ def make(n):
 WORKERS_DIE = (
     POOL
     + """
-KILLS, dice = int(sys.argv[2]), random.Random(int(sys.argv[3]))
-killed, over = 0, threading.Event()
+KILLS, rng = int(sys.argv[2]), random.Random(int(sys.argv[3]))
+killed, finished = 0, threading.Event()
 
 
 def kill():
@@ -96,25 +96,25 @@ def kill():
     try:
         while killed < KILLS:
             pool.wait_until_ready()
-            over.wait(dice.random() * 0.2)  # the moment: nothing is waited for here
+            finished.wait(rng.random() * 0.2)  # a random time: this waits for nothing
             with pool._driver.lock:
-                links = list(pool._driver._links.values())  # the one killed last may be missing still
+                links = list(pool._driver.parts.links.values())  # the one killed last may not be replaced yet
                 busy = [link for link in links if link.slot.sent]
-                killed += bool(links) and dice.choice(busy or links).process.signal(signal.SIGKILL)
+                killed += bool(links) and rng.choice(busy or links).process.signal(signal.SIGKILL)
     finally:
-        over.set()
+        finished.set()
 
 
 killer = threading.Thread(target=kill)
 killer.start()
 n = 0
 ends = collections.Counter()
-under_way = collections.deque()
-while not over.is_set() or under_way:
-    while len(under_way) < 6 and not over.is_set():
+in_flight = collections.deque()
+while not finished.is_set() or in_flight:
+    while len(in_flight) < 6 and not finished.is_set():
         n += 1
-        under_way.append(make(n))
-    future, is_right = under_way.popleft()
+        in_flight.append(submit(n))
+    future, is_right = in_flight.popleft()
     try:
         ends["right" if is_right(future.result(60)) else "wrong"] += 1
     except WorkerCrashedError as error:
@@ -126,50 +126,50 @@ killer.join()
 pool.wait_until_ready()
 ends = dict(ends)
 
-# News of blocks ride on the messages that follow: a worker's on its next answer, ours on the next call.
+# Releases of blocks are sent with the next message: a worker's with its next answer, ours with the next call.
 for _ in range(2):
     gc.collect()
     workers = [future.result() for future in pool.broadcast("blocks").values()]
 driver, store = pool._driver, pool._driver.memory.store
-books = {
+ledger = {
     "killed": killed,
     "made": n,
     "ends": ends,
     "used_here": store.total - sum(block.size for block in store._free),
     "used_there": [total - free for total, free, _ in workers],
     "mapped_there": [mapped for *_, mapped in workers],
-    "mapped_here": [link.receiver.mappings for link in driver._links.values()],
-    "leases": [len(link.sender._leases) for link in driver._links.values()],
+    "mapped_here": [link.receiver.mappings for link in driver.parts.links.values()],
+    "leases": [len(link.sender._leases) for link in driver.parts.links.values()],
     "queued": pool.snapshot().queued + pool.snapshot().in_flight,
 }
 pool.stop_workers()
-books["kept"] = store.total
+ledger["kept"] = store.total
 pool.undefine_worker_function(name="up")
 pool.undefine_worker_constant(name="TABLE")
 gc.collect()
-books["descriptors"] = [
+ledger["descriptors"] = [
     where for fd in os.listdir("/proc/self/fd")
     if os.path.lexists(f"/proc/self/fd/{fd}") and "(deleted)" in (where := os.readlink(f"/proc/self/fd/{fd}"))
 ]
 with open("/proc/self/maps") as maps:
-    books["maps"] = [line for line in maps if "(deleted)" in line]
-books["threads"] = threading.active_count()
-print(json.dumps(books))
+    ledger["maps"] = [line for line in maps if "(deleted)" in line]
+ledger["threads"] = threading.active_count()
+print(json.dumps(ledger))
 """
 )
 
 PROGRAM_DIES = (
     POOL
     + """
-under_way = collections.deque(make(n) for n in range(6))
-first, _ = under_way.popleft()
+in_flight = collections.deque(submit(n) for n in range(6))
+first, _ = in_flight.popleft()
 first.result()
 print("busy", flush=True)
 n = 6
 while True:
     n += 1
-    under_way.append(make(n))
-    future, is_right = under_way.popleft()
+    in_flight.append(submit(n))
+    future, is_right = in_flight.popleft()
     assert is_right(future.result())
     del future, is_right
 """
@@ -177,10 +177,10 @@ while True:
 
 
 @pytest.fixture
-def around(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of a program: with a mark, and a folder of its own for temporary files."""
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a program, with a mark, and a separate folder for temporary files."""
     mark = uuid.uuid4().hex
-    # Not below another temporary file's folder of this run, which the leak check looks at.
+    # Not below the folder of this run's other temporary files, which the leak check inspects.
     folder = tempfile.mkdtemp(prefix="ends-", dir=tmp_path)
     yield {**os.environ, MARK: mark, "TMPDIR": folder, "PYTHONPATH": str(ROOT)}
     for process in marked(mark):
@@ -189,7 +189,7 @@ def around(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """Return the processes that carry a mark; a zombie carries none."""
+    """Return the processes that carry a mark; zombies carry none."""
     found = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError, psutil.NoSuchProcess):
@@ -199,7 +199,7 @@ def marked(mark: str) -> list[psutil.Process]:
 
 
 def names_in_files(processes: list[psutil.Process], folder: str) -> set[str]:
-    """Return files with a name, of shared memory or temporary ones, that processes have open or mapped."""
+    """Return the named files (shared memory or temporary) that processes have open or mapped."""
     found = set()
     for process in processes:
         with contextlib.suppress(OSError):
@@ -214,7 +214,7 @@ def names_in_files(processes: list[psutil.Process], folder: str) -> set[str]:
 
 
 def wait_until_ended(processes: list[int]) -> list[int]:
-    """Wait for the ends of processes, given by their pidfds; return those that have not come."""
+    """Wait until processes have exited, given their pidfds; return those that have not."""
     left = set(processes)
     poller = select.poll()
     for fd in left:
@@ -229,65 +229,67 @@ def wait_until_ended(processes: list[int]) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("blocks_in", ["memory", "file"])
 def test_workers_that_are_killed_while_blocks_travel_cost_their_calls_and_no_memory(
-    around: dict[str, str], blocks_in: str
+    environment: dict[str, str], blocks_in: str
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WORKERS_DIE, blocks_in, str(KILLS), "20240607"],
         capture_output=True,
         text=True,
         timeout=150,
-        env=around,
+        env=environment,
         cwd=ROOT,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    books: dict[str, Any] = json.loads(done.stdout)
-    assert books["killed"] == KILLS, books
-    # Each call has ended: with its value, or because its worker was killed.
-    ends = books["ends"]
-    assert sum(ends.values()) == books["made"], books
-    assert set(ends) == {"right", "crashed"}, books
+    ledger: dict[str, Any] = json.loads(done.stdout)
+    assert ledger["killed"] == KILLS, ledger
+    # Every call has ended, with its value or because its worker was killed.
+    ends = ledger["ends"]
+    assert sum(ends.values()) == ledger["made"], ledger
+    assert set(ends) == {"right", "crashed"}, ledger
     assert KILLS // 4 < ends["crashed"] <= KILLS, (
-        f"they hit where it matters, and cost one call each: {books}"
+        f"the kills hit running calls, and cost one call each: {ledger}"
     )
-    # Every block has come back, here and in the workers.
-    assert books["queued"] == 0, books
-    assert books["used_here"] == 0, books
-    assert (books["used_there"], books["mapped_there"]) == ([0, 0], [0, 0]), books
-    assert (books["mapped_here"], books["leases"]) == ([0, 0], [0, 0]), books
-    # And nothing of it is left after the stop.
-    assert books["kept"] == 0, books
-    assert (books["descriptors"], books["maps"], books["threads"]) == ([], [], 1), books
-    assert marked(around[MARK]) == []
-    assert os.listdir(around["TMPDIR"]) == []
+    # Every block has been released, here and in the workers.
+    assert ledger["queued"] == 0, ledger
+    assert ledger["used_here"] == 0, ledger
+    assert (ledger["used_there"], ledger["mapped_there"]) == ([0, 0], [0, 0]), ledger
+    assert (ledger["mapped_here"], ledger["leases"]) == ([0, 0], [0, 0]), ledger
+    # Nothing is left after the stop.
+    assert ledger["kept"] == 0, ledger
+    assert (ledger["descriptors"], ledger["maps"], ledger["threads"]) == ([], [], 1), ledger
+    assert marked(environment[MARK]) == []
+    assert os.listdir(environment["TMPDIR"]) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("blocks_in", ["memory", "file"])
 def test_a_program_that_is_killed_while_blocks_travel_leaves_nothing(
-    around: dict[str, str], blocks_in: str
+    environment: dict[str, str], blocks_in: str
 ) -> None:
-    dice = random.Random(20240607)
-    here = set(os.listdir("/dev/shm"))
+    rng = random.Random(20240607)
+    before = set(os.listdir("/dev/shm"))
     for _ in range(ENDS):
         with subprocess.Popen(
             [sys.executable, "-c", PROGRAM_DIES, blocks_in],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=around,
+            env=environment,
             cwd=ROOT,
         ) as program:
             assert program.stdout is not None
             assert program.stderr is not None
             assert program.stdout.readline() == b"busy\n"
-            ours = marked(around[MARK])
+            ours = marked(environment[MARK])
             workers = [process for process in ours if process.pid != program.pid]
-            assert len(workers) == 2, "the workers are there"
+            assert len(workers) == 2, "both workers run"
             assert {os.getsid(worker.pid) for worker in workers} == {worker.pid for worker in workers}
-            assert names_in_files(ours, around["TMPDIR"]) == set(), "what has no name cannot be left behind"
+            assert names_in_files(ours, environment["TMPDIR"]) == set(), (
+                "files without a name cannot be left behind"
+            )
             sentinels = [os.pidfd_open(process.pid) for process in ours]
             try:
-                select.select([], [], [], dice.random() * 0.2)  # the moment: nothing is waited for here
+                select.select([], [], [], rng.random() * 0.2)  # a random time: this waits for nothing
                 program.send_signal(signal.SIGKILL)
                 assert wait_until_ended(sentinels) == []
             finally:
@@ -295,7 +297,7 @@ def test_a_program_that_is_killed_while_blocks_travel_leaves_nothing(
                     os.close(fd)
             assert program.stderr.read() == b""
         assert program.returncode == -signal.SIGKILL
-        assert marked(around[MARK]) == []
-        assert os.listdir(around["TMPDIR"]) == []
-    left = set(os.listdir("/dev/shm")) - here
+        assert marked(environment[MARK]) == []
+        assert os.listdir(environment["TMPDIR"]) == []
+    left = set(os.listdir("/dev/shm")) - before
     assert not {name for name in left if "wpc" in name}

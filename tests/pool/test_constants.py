@@ -1,4 +1,4 @@
-"""Constants: any value, the same in every worker, and it cannot drift."""
+"""Constants: any value, the same in every worker, and immutable there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import contextlib
 import copy
 import json
 import os
+import random
 import threading
+from collections import Counter, OrderedDict, defaultdict, deque
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.pool.conftest import PATIENCE_S
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import DefinitionError, NestedCallError
 
@@ -51,6 +54,10 @@ def functions(pool: WorkerProcedureCall) -> None:
         frozenset({1}),
         bytearray(b"xy"),
         3 + 4j,
+        deque([1, [2]], maxlen=4),
+        Counter("aab"),
+        defaultdict(list, {"a": [1]}),
+        OrderedDict(b=1, a=2),
     ],
 )
 def test_a_value_is_in_every_worker_what_it_is_here(pool: WorkerProcedureCall, value: Any) -> None:
@@ -58,7 +65,7 @@ def test_a_value_is_in_every_worker_what_it_is_here(pool: WorkerProcedureCall, v
     for future in pool.broadcast("get").values():
         found = future.result()
         assert found == value
-        assert type(found) is type(value), "sent back, it is the plain kind again"
+        assert type(found) is type(value), "a returned value has the plain type again"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +84,14 @@ def test_a_value_is_in_every_worker_what_it_is_here(pool: WorkerProcedureCall, v
         (bytearray(b"a"), "K[0] = 1"),
         ({"a": [{"b": 1}]}, "K['a'][0]['b'] = 2"),
         (([1],), "K[0].append(2)"),
+        (deque([1]), "K.append(2)"),
+        (Counter("a"), "K['a'] += 1"),
+        (Counter("a"), "K.update('b')"),
+        (defaultdict(list, a=1), "K['b'] = 2"),
+        (OrderedDict(a=1, b=2), "K.move_to_end('a')"),
+        ({"a": deque([[1]])}, "K['a'][0].append(2)"),
+        ([3, 1, 2], "import heapq; heapq.heappush(K, 0)"),
+        ([3, 1, 2], "from heapq import heapify; heapify(K)"),
         ([{1}], "K[0].clear()"),
     ],
 )
@@ -110,7 +125,7 @@ def copies():
     )
 
 
-def test_a_read_only_container_is_used_as_the_plain_kind(pool: WorkerProcedureCall) -> None:
+def test_a_read_only_container_is_used_like_the_plain_type(pool: WorkerProcedureCall) -> None:
     value = {"a": [3, 1, 2], "b": {"c": None}}
     pool.define_worker_constant(name="K", value=value)
     pool.define_worker_function(
@@ -130,7 +145,7 @@ def uses():
     )
 
 
-def test_what_is_here_changed_later_does_not_reach_the_workers(pool: WorkerProcedureCall) -> None:
+def test_a_later_change_of_the_value_here_does_not_reach_the_workers(pool: WorkerProcedureCall) -> None:
     value = {"a": [1]}
     pool.define_worker_constant(name="K", value=value)
     before = copy.deepcopy(value)
@@ -171,6 +186,72 @@ def test_a_large_array_cannot_be_written_to_by_a_function(make_pool: Any) -> Non
         assert future.result() == "ValueError: assignment destination is read-only"
 
 
+@pytest.mark.parametrize("container", [lambda a: [a], lambda a: {"a": (a,)}, lambda a: deque([a])])
+def test_a_small_array_in_a_container_cannot_be_written_to(make_pool: Any, container: Any) -> None:
+    pool = make_pool(0)
+    pool.define_worker_constant(name="K", value=container(np.zeros(3)))
+    pool.define_worker_functions(FUNCTIONS)
+    pool.start_workers(1)
+    code = """
+value = K
+while not hasattr(value, 'dtype'):
+    value = next(iter(value.values() if hasattr(value, 'values') else value))
+value[0] = 1
+"""
+    assert pool.call.attempt(code).result() == "ValueError: assignment destination is read-only"
+
+
+def test_a_heap_is_guarded_for_functions_that_were_there_before_the_constant(make_pool: Any) -> None:
+    source = """
+from heapq import heappush
+
+def push(item):
+    mine = []
+    heappush(mine, item)
+    heappush(NUMBERS, item)
+"""
+    pool = make_pool(1)
+    pool.define_worker_constant(name="NUMBERS", value=())
+    pool.define_worker_functions(source)
+    pool.define_worker_constant(name="NUMBERS", value=[3])
+    with pytest.raises(TypeError, match="a constant cannot be changed; work on a copy: list"):
+        pool.call.push(1).result()
+
+
+def test_a_missing_key_of_a_defaultdict_is_not_inserted(pool: WorkerProcedureCall) -> None:
+    pool.define_worker_constant(name="K", value=defaultdict(list, a=[1]))
+    pool.define_worker_function(worker_func="def missing(): return K['b'], len(K)")
+    for _ in range(2):
+        assert [future.result() for future in pool.broadcast("missing").values()] == [([], 1)] * 2
+
+
+def test_every_call_finds_a_table_as_it_was_given(make_pool: Any) -> None:
+    pool = make_pool(0)
+    sales = pd.DataFrame({"price": [1.0, 3.0]})
+    pool.define_worker_constant(name="SALES", value=sales)
+    pool.define_worker_constant(name="BOOK", value={"sales": [sales]})
+    pool.define_worker_functions("""
+def double(n):
+    SALES["price"] = SALES["price"] * 2
+    return float(SALES["price"].mean())
+
+def double_inside(n):
+    sales = BOOK["sales"][0]
+    sales.loc[0, "price"] *= 10
+    return float(sales["price"].sum())
+""")
+    pool.start_workers(1)
+    assert list(pool.map("double", range(4))) == [4.0] * 4
+    assert [pool.call.double(n).result() for n in range(3)] == [4.0] * 3
+    assert list(pool.map("double_inside", range(4))) == [13.0] * 4
+
+
+def test_what_calls_share_is_told(pool: WorkerProcedureCall) -> None:
+    info = pool.define_worker_constant(name="K", value={"a": [1], "dice": random.Random(1)})
+    assert info.shared_kinds == ("Random",)
+    assert pool.define_worker_constant(name="K", value={"a": [1]}).shared_kinds == ()
+
+
 def test_a_class_of_this_program_is_a_constant(pool: WorkerProcedureCall) -> None:
     class Settings:
         def __init__(self, depth: int) -> None:
@@ -187,7 +268,7 @@ def test_a_new_value_reaches_every_later_call(pool: WorkerProcedureCall) -> None
         assert [future.result() for future in pool.broadcast("get").values()] == [n, n]
 
 
-def test_a_changed_dict_or_set_defined_again_is_noticed(pool: WorkerProcedureCall) -> None:
+def test_a_changed_dict_or_set_that_is_redefined_is_detected(pool: WorkerProcedureCall) -> None:
     for value in ({"a": 1}, {1, 2}):
         pool.define_worker_constant(name="K", value=value)
         value.update({"b": 2} if isinstance(value, dict) else {3})
@@ -195,7 +276,7 @@ def test_a_changed_dict_or_set_defined_again_is_noticed(pool: WorkerProcedureCal
         assert [future.result() for future in pool.broadcast("get").values()] == [value, value]
 
 
-def test_what_cannot_be_pickled_is_refused_and_the_old_value_stays(pool: WorkerProcedureCall) -> None:
+def test_what_cannot_be_pickled_is_rejected_and_the_old_value_stays(pool: WorkerProcedureCall) -> None:
     pool.define_worker_constant(name="K", value=1)
     with pytest.raises(DefinitionError, match=r"the value of K \(lock\) cannot be sent to workers"):
         pool.define_worker_constant(name="K", value=threading.Lock())
@@ -204,14 +285,14 @@ def test_what_cannot_be_pickled_is_refused_and_the_old_value_stays(pool: WorkerP
     assert pool.call.get().result() == 1
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux lists what a process has open")
-def test_the_memory_of_a_large_constant_goes_with_its_definition(make_pool: Any) -> None:
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux lists the open files of a process")
+def test_the_memory_of_a_large_constant_is_freed_with_its_definition(make_pool: Any) -> None:
     pool = make_pool(1)
 
     def sizes() -> list[int]:
         found = []
         for each in Path("/proc/self/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # the listing's own
+            with contextlib.suppress(FileNotFoundError):  # the descriptor of the listing itself
                 if "wpc-block" in os.readlink(each):
                     found.append(os.stat(each).st_size)
         return found
@@ -221,8 +302,8 @@ def test_the_memory_of_a_large_constant_goes_with_its_definition(make_pool: Any)
     assert sizes() == [1_000_000]
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what a process has mapped")
-def test_there_may_be_more_large_constants_than_descriptors_under_way(make_pool: Any) -> None:
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists the mappings of a process")
+def test_there_may_be_more_large_constants_than_descriptors_in_flight(make_pool: Any) -> None:
     pool = make_pool(0, "def sizes(names): return [len(wpc_constant(name)) for name in names]")
     names = [f"LARGE_{n}" for n in range(400)]
     for n, name in enumerate(names):
@@ -232,7 +313,7 @@ def test_there_may_be_more_large_constants_than_descriptors_under_way(make_pool:
     assert [event.event_name for event in pool.events() if event.severity == "error"] == []
 
 
-def test_a_worker_that_runs_nothing_does_not_keep_every_value_that_a_constant_had(make_pool: Any) -> None:
+def test_an_idle_worker_does_not_keep_every_value_that_a_constant_had(make_pool: Any) -> None:
     pool = make_pool(1)
     (worker,) = pool.snapshot().workers
 
@@ -241,4 +322,13 @@ def test_a_worker_that_runs_nothing_does_not_keep_every_value_that_a_constant_ha
 
     for n in range(10):
         pool.define_worker_constant(name="LARGE", value=np.full(1_000_000, n, np.uint8))
-    assert mapped() <= 2, "the one in force, and the one before it"
+    assert mapped() <= 2, "the current one and the previous one"
+
+
+def test_a_function_without_a_text_finds_constants_that_were_there_before(make_pool: Any) -> None:
+    pool = make_pool()
+    pool.define_worker_constant(name="EARLIER", value=1)
+    pool.define_worker_function(name="first", worker_func=len)
+    assert pool.call.first([1]).result(PATIENCE_S) == 1  # the worker has switched to the constant
+    pool.define_worker_function(name="reads", worker_func=lambda: EARLIER)  # noqa: F821
+    assert pool.call.reads().result(PATIENCE_S) == 1

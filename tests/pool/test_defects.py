@@ -1,4 +1,4 @@
-"""The twenty defects of the original: one test for each, named for what works instead."""
+"""The twenty defects of the original: one test for each, named after what works instead."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def breaks_aside():
 """,
     )
     pool.output_sink = lambda output: None
-    ears = listen(pool)
+    listener = listen(pool)
     pool.call.breaks_aside().result()
-    ears.until("uncaught_exception")
+    listener.until("uncaught_exception")
     assert pool.get_worker_health_states()[0].health_state == "ready"
 
 
@@ -75,19 +75,19 @@ def test_02_a_definition_made_while_workers_start_or_restart_reaches_each(make_p
 
 def test_02_a_definition_made_while_a_worker_is_degraded_reaches_it(make_pool: Any, listen: Any) -> None:
     pool = make_pool(2, heartbeat_interval_ms=20, unresponsive_after_ms=300)
-    ears = listen(pool)
+    listener = listen(pool)
     pid = pool.snapshot().workers[0].pid
     os.kill(pid, signal.SIGSTOP)
     try:
-        ears.until("worker_health_state_changed", to="degraded")
-        pool.configure(unresponsive_after_ms=600_000)  # twice as long, and it would be replaced
+        listener.until("worker_health_state_changed", to="degraded")
+        pool.configure(unresponsive_after_ms=600_000)  # after twice that time it would be replaced
         with concurrent.futures.ThreadPoolExecutor(1) as threads:
             defining = threads.submit(pool.define_worker_function, worker_func=DOUBLE)
             os.kill(pid, signal.SIGCONT)
             defining.result()
     finally:
         os.kill(pid, signal.SIGCONT)
-    ears.until("worker_health_state_changed", to="ready")
+    listener.until("worker_health_state_changed", to="ready")
     assert [future.result() for future in pool.broadcast("double", 2).values()] == [4, 4]
 
 
@@ -116,11 +116,11 @@ def test_04_a_failed_restart_leaves_no_half_installed_worker(
         f"import os\nif os.path.exists({str(fifo)!r}): open({str(fifo)!r}).read()\ndef f(): pass"
     )
     os.mkfifo(fifo)
-    ears = listen(pool)
+    listener = listen(pool)
     pool.configure(start_timeout_ms=300)
     pool.restart_worker(1, drain=False)
-    ears.until("worker_restart_exhausted")
-    ears.until("worker_health_state_changed", to="failed")
+    listener.until("worker_restart_exhausted")
+    listener.until("worker_health_state_changed", to="failed")
     assert psutil.Process().children() == []
     with pytest.raises(StartError):
         pool.wait_until_ready()
@@ -232,14 +232,14 @@ def test_12_a_stop_reports_stopped_once_and_a_time_out_has_its_event(
     make_pool: Any, door: Any, listen: Any
 ) -> None:
     pool = make_pool(1)
-    ears = listen(pool)
+    listener = listen(pool)
     future = pool.call.held.options(timeout_ms=20)(door.path)
-    event = ears.until("call_timed_out")[-1]
+    event = listener.until("call_timed_out")[-1]
     assert event.correlation_id == f"call-{future.call_id}"
     assert dict(event.details) == {"function": "held", "timeout_ms": 20}
     pool.wait_until_ready()
     pool.stop_workers()
-    heard = ears.until("worker_exited")
+    heard = listener.until("worker_exited")
     assert [e.details["to"] for e in heard if e.event_name == "worker_health_state_changed"] == ["stopped"]
 
 
@@ -269,11 +269,11 @@ def test_15_old_deaths_are_forgotten(make_pool: Any, listen: Any, door: Any) -> 
         max_restarts_per_worker=1,
         restart_stable_after_ms=1,
     )
-    ears = listen(pool)
+    listener = listen(pool)
     for _ in range(3):
         pool.call.dies().exception()
-        ears.until("worker_restart_completed", attempt=1)
-        with pytest.raises(TimeoutError):  # the stable time passes
+        listener.until("worker_restart_completed", attempt=1)
+        with pytest.raises(TimeoutError):  # wait for the stable time
             pool.call.held(door.path).result(timeout=0.005)
         door.wait().let_go()
 

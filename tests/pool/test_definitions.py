@@ -34,11 +34,11 @@ TWO = "def version(): return 2"
 
 
 def everywhere(pool: WorkerProcedureCall, name: str, *args: Any) -> list[Any]:
-    """Return what a function gives in each worker, in the order of their numbers."""
+    """Return the value of a function in each worker, in the order of their numbers."""
     return [future.result() for _, future in sorted(pool.broadcast(name, *args).items())]
 
 
-# -- when -----------------------------------------------------------------------------------------------
+# -- when definitions reach workers ---------------------------------------------------------------------
 
 
 def test_what_is_defined_before_the_start_is_there_after_it(make_pool: Any) -> None:
@@ -53,7 +53,7 @@ def test_what_is_defined_before_the_start_is_there_after_it(make_pool: Any) -> N
 
 def test_what_is_defined_while_workers_start_reaches_every_one(make_pool: Any) -> None:
     pool = make_pool(0)
-    pool._begin_start(2, {})  # as `start_workers`, without waiting
+    pool._begin_start(2, {})  # like `start_workers`, without waiting
     pool.define_worker_constant(name="K", value=3)
     pool.define_worker_function(worker_func="def f(): return K")
     assert pool.call.f().result() == 3
@@ -143,8 +143,8 @@ def test_redefinition_is_visible_at_once_to_every_later_call(pool: WorkerProcedu
 def test_a_name_may_be_looked_up_while_another_thread_defines(make_pool: Any) -> None:
     pool = make_pool(0, "def f(): pass\ndef g(): pass")
 
-    class Seen(str):
-        """While it is looked at, the other thread looks up a name."""
+    class InterruptingName(str):
+        """While it is compared, the other thread looks up a name."""
 
         def __ne__(self, other: object) -> bool:
             assert pool.call.g
@@ -154,7 +154,7 @@ def test_a_name_may_be_looked_up_while_another_thread_defines(make_pool: Any) ->
 
     found = pool.call.f
     del vars(pool.call)["f"]
-    vars(pool.call)[Seen("f")] = found
+    vars(pool.call)[InterruptingName("f")] = found
     pool.define_worker_functions("def f(): return 1")
     assert "f" not in vars(pool.call)
 
@@ -162,7 +162,7 @@ def test_a_name_may_be_looked_up_while_another_thread_defines(make_pool: Any) ->
 def test_a_definition_in_one_thread_and_calls_in_others_never_meet_half_a_change(
     pool: WorkerProcedureCall,
 ) -> None:
-    # The two change together: a call sees both old or both new.
+    # Both change together: a call sees both old or both new.
     def define(n: int) -> None:
         pool.define_worker_functions(f"def left(): return {n}\ndef right(): return {n}")
 
@@ -192,7 +192,7 @@ def test_a_definition_in_one_thread_and_calls_in_others_never_meet_half_a_change
 
 @contextmanager
 def defining(pool: WorkerProcedureCall, at_first: str = "") -> Iterator[None]:
-    """Have a thread define `version` again and again, each time as one more."""
+    """Redefine `version` in a thread continuously, incrementing its value."""
     over = threading.Event()
 
     def define() -> None:
@@ -321,7 +321,7 @@ way.recv(1)
 
 def test_calls_run_the_old_function_until_the_new_one_is_installed(make_pool: Any, door: Any) -> None:
     pool = make_pool(2, ONE)
-    # Both are held while they install; the call made meanwhile is not refused, and waits behind that.
+    # Both block while installing; a call that is made meanwhile is not refused, and waits for that.
     source = HOLD.format(door=door.path) + TWO
     thread = threading.Thread(target=pool.define_worker_functions, args=(source,))
     thread.start()
@@ -340,11 +340,11 @@ def test_a_definition_that_was_accepted_while_all_were_busy_and_cannot_be_instal
     pool = make_pool(1, ONE)
     held = pool.call.held(door.path)
     visit = door.wait()
-    ears = listen(pool)
+    listener = listen(pool)
     pool.define_worker_functions("1 / 0\n" + TWO)
     visit.let_go()
     assert held.result() is None
-    assert ears.until("control_command_failed")[-1].error.name == "ZeroDivisionError"
+    assert listener.until("control_command_failed")[-1].error.name == "ZeroDivisionError"
     pool.wait_until_ready()
     with pytest.raises(RequirementMissingError, match="ZeroDivisionError"):
         pool.call.version().result()
@@ -561,7 +561,7 @@ def test_a_module_beside_the_program_is_read_again_where_one_asks_for_it(
     assert everywhere(pool, "f") == ["two", "two"]
 
 
-# -- what a function is given as ------------------------------------------------------------------------
+# -- kinds of functions ---------------------------------------------------------------------------------
 
 
 def test_the_decorator_takes_options_or_none(make_pool: Any) -> None:
@@ -699,13 +699,13 @@ def test_installed_counts_follow_the_workers(make_pool: Any) -> None:
 
 def test_a_change_of_the_definitions_is_an_event(make_pool: Any, listen: Any) -> None:
     pool = make_pool(1)
-    ears = listen(pool)
+    listener = listen(pool)
     pool.define_worker_functions("def a(): pass\ndef b(): pass")
-    event = ears.until("definition_changed")[-1]
+    event = listener.until("definition_changed")[-1]
     assert dict(event.details) == {"defined": ["a", "b"], "removed": [], "epoch": pool.snapshot().epoch}
     assert event.worker_id == 0
     pool.undefine_worker_function(name="a")
-    assert ears.until("definition_changed")[-1].details["removed"] == ["a"]
+    assert listener.until("definition_changed")[-1].details["removed"] == ["a"]
 
 
 def test_workers_do_not_go_on_installing_what_was_interrupted(make_pool: Any, door: Any) -> None:
@@ -717,7 +717,7 @@ def test_workers_do_not_go_on_installing_what_was_interrupted(make_pool: Any, do
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background ignores it
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     try:
         thread.start()
         with pytest.raises(KeyboardInterrupt):
@@ -725,4 +725,4 @@ def test_workers_do_not_go_on_installing_what_was_interrupted(make_pool: Any, do
         thread.join()
     finally:
         signal.signal(signal.SIGINT, handler)
-    assert list(pool.map("double", range(4))) == [0, 2, 4, 6]  # and nobody has let them go
+    assert list(pool.map("double", range(4))) == [0, 2, 4, 6]  # although the door was not opened

@@ -1,4 +1,4 @@
-"""Pools stop and drain, programs end, and nothing is left; the calls are told."""
+"""Pools stop and drain, programs exit, and no process is left; every call gets an outcome."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import os
 import signal
 import sys
 import threading
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from tests.pool.conftest import HELD, Ears, pids, run, states, wait_until_dead
+from tests.pool.conftest import HELD, EventListener, pids, run, states, wait_until_dead
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import (
     NestedCallError,
@@ -35,7 +37,7 @@ def double(x):
 
 
 def blocks_signals(door):
-    "As `held`, but nothing soft ends it."
+    "As `held`, but no interrupt ends it."
     while True:
         try:
             held(door)
@@ -50,22 +52,22 @@ def blocks_signals(door):
 
 def test_stopping_an_idle_pool_ends_every_process(make_pool: Any, listen: Any) -> None:
     pool = make_pool(2, FUNCTIONS)
-    ears = listen(pool)
+    listener = listen(pool)
     before = pids(pool)
     pool.stop_workers()
     for pid in before.values():
         assert not psutil.pid_exists(pid)
     assert states(pool) == ["stopped", "stopped"]
-    heard = ears.until("worker_exited") + ears.until("worker_exited")
-    exited = [event for event in heard if event.event_name == "worker_exited"]
-    assert {event.details["exitcode"] for event in exited} == {0}, "by themselves"
+    events = listener.until("worker_exited") + listener.until("worker_exited")
+    exited = [event for event in events if event.event_name == "worker_exited"]
+    assert {event.details["exitcode"] for event in exited} == {0}, "each has exited by itself"
     assert {event.severity for event in exited} == {"info"}
-    changes = [e.details["to"] for e in heard if e.event_name == "worker_health_state_changed"]
+    changes = [e.details["to"] for e in events if e.event_name == "worker_health_state_changed"]
     assert changes == ["stopped", "stopped"], "once each, and never ready again"
     pool.stop_workers()
 
 
-def test_stopping_a_busy_pool_ends_the_work_softly_and_tells_every_call(
+def test_stopping_a_busy_pool_interrupts_the_work_and_every_call_gets_an_outcome(
     make_pool: Any, door: Any, folder: Path
 ) -> None:
     pool = make_pool(
@@ -91,10 +93,10 @@ def cleans_up(door, path):
             future.result()
     for visit in visits:
         assert not psutil.pid_exists(visit.pid)
-    assert sorted(path.name for path in folder.glob("clean-*")) == ["clean-0", "clean-1"], "softly"
+    assert sorted(path.name for path in folder.glob("clean-*")) == ["clean-0", "clean-1"], "by an interrupt"
 
 
-def test_what_does_not_let_itself_be_stopped_is_ended_by_force(make_pool: Any, door: Any) -> None:
+def test_a_call_that_ignores_interrupts_is_killed(make_pool: Any, door: Any) -> None:
     pool = make_pool(1, FUNCTIONS, stop_timeout_ms=300)
     future = pool.call.blocks_signals(door.path)
     visit = door.wait()
@@ -105,7 +107,7 @@ def test_what_does_not_let_itself_be_stopped_is_ended_by_force(make_pool: Any, d
     assert isinstance(future.exception(), PoolStoppedError)
 
 
-def test_a_worker_that_stands_still_is_stopped_as_well(make_pool: Any) -> None:
+def test_a_worker_that_is_suspended_is_stopped_as_well(make_pool: Any) -> None:
     pool = make_pool(1, FUNCTIONS, stop_timeout_ms=200)
     pid = pids(pool)[1]
     os.kill(pid, signal.SIGSTOP)
@@ -113,7 +115,7 @@ def test_a_worker_that_stands_still_is_stopped_as_well(make_pool: Any) -> None:
     assert not psutil.pid_exists(pid)
 
 
-def test_who_waits_in_a_thread_or_a_loop_is_told_when_the_pool_stops(make_pool: Any, door: Any) -> None:
+def test_waiters_in_threads_and_loops_are_notified_when_the_pool_stops(make_pool: Any, door: Any) -> None:
     pool = make_pool(1, FUNCTIONS)
     future = pool.call.held(door.path)
     door.wait()
@@ -128,7 +130,7 @@ def test_who_waits_in_a_thread_or_a_loop_is_told_when_the_pool_stops(make_pool: 
         assert [type(each.result()) for each in waiting] == [PoolStoppedError] * 3
 
 
-def test_stop_during_start_works_and_the_start_is_told(make_pool: Any, folder: Path) -> None:
+def test_stop_during_start_works_and_the_start_raises(make_pool: Any, folder: Path) -> None:
     pool = make_pool(0)
     os.mkfifo(folder / "never")
     pool.define_worker_functions(f"open({str(folder / 'never')!r}).read()\ndef f(): pass")
@@ -216,7 +218,7 @@ def test_a_drain_in_an_event_loop_does_the_same(make_pool: Any, door: Any, timeo
         assert future.result() == "ended"
 
 
-def test_a_drain_that_is_given_up_leaves_a_pool_that_takes_calls(make_pool: Any, door: Any) -> None:
+def test_a_drain_that_is_cancelled_leaves_a_pool_that_takes_calls(make_pool: Any, door: Any) -> None:
     pool = make_pool(2, FUNCTIONS)
     future = pool.call.held(door.path, "ended")
     visit = door.wait()
@@ -269,7 +271,7 @@ def test_a_pool_is_an_async_context_and_the_loop_goes_on_meanwhile(door: Any) ->
     assert asyncio.run(main()) == "ended"
 
 
-# -- the ends of a program ------------------------------------------------------------------------------
+# -- the end of a program -------------------------------------------------------------------------------
 
 PROGRAM = """
 import os, sys, threading, gc, warnings
@@ -339,13 +341,56 @@ def test_a_pool_that_nobody_can_reach_leaves_nothing() -> None:
         wait_until_dead(pid)
 
 
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What is freed is freed by its reference count."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_pool_ends_as_soon_as_nobody_refers_to_it_without_the_collector() -> None:
+    pool = WorkerProcedureCall()
+    pool.define_worker_functions(HELD + FUNCTIONS)
+    pool.start_workers(2)
+    assert pool.call.double(1).result() == 2
+    assert list(pool.call.double.map([1, 2])) == [2, 4]
+    pool.define_worker_functions("def later(): pass")
+    pool.on_worker_event(listener=print)
+    assert pool.broadcast("double", 1)[1].result() == 2
+    with pytest.raises(TypeError):
+        pool.call.double()
+    left = list(pids(pool).values())
+    gone = weakref.ref(pool)
+    del pool
+    assert gone() is None
+    for pid in left:
+        wait_until_dead(pid)
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_who_holds_a_function_of_a_pool_holds_its_workers() -> None:
+    pool = WorkerProcedureCall()
+    pool.define_worker_functions(HELD + FUNCTIONS)
+    pool.start_workers(1)
+    left = list(pids(pool).values())
+    double = pool.call.double
+    del pool
+    assert double(1).result() == 2
+    assert list(double.map([1, 2])) == [2, 4]
+    del double
+    for pid in left:
+        wait_until_dead(pid)
+
+
+@pytest.mark.usefixtures("no_collector")
 def test_a_pool_that_was_never_started_leaves_nothing() -> None:
     pool = WorkerProcedureCall()
     pool.define_worker_function(worker_func="def f(): return 1")
     finder = pool._local._finder
     assert finder in sys.meta_path
     del pool
-    gc.collect()
     assert finder not in sys.meta_path
 
 
@@ -363,7 +408,7 @@ def test_a_fork_of_the_program_does_not_disturb_the_pool(make_pool: Any, door: A
         finally:
             os._exit(code)
     _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 7, "in the fork the pool says that it is not there"
+    assert os.waitstatus_to_exitcode(status) == 7, "in a fork the pool refuses calls"
     assert pool.call.double(1).result() == 2
     visit.let_go()
     assert future.result() == "ended"
@@ -393,20 +438,20 @@ def test_two_pools_live_side_by_side(make_pool: Any) -> None:
     assert two.call.double(2).result() == 40
 
 
-def test_a_call_that_nobody_waits_for_and_that_ends_its_worker_leaves_nothing(make_pool: Any) -> None:
+def test_a_call_without_a_waiter_that_ends_its_worker_leaves_nothing(make_pool: Any) -> None:
     pool = make_pool(1, "def ends():\n    import os\n    os._exit(3)\ndef one(): return 1\n")
-    ears = Ears(pool)
+    listener = EventListener(pool)
     for _ in range(3):
-        assert pool.call.one().result() == 1  # who has waited for this is expected to wait for the next
+        assert pool.call.one().result() == 1  # whose waiter is expected to wait for the next call
         pool.call.ends()
-        ears.until("worker_restart_completed")
+        listener.until("worker_restart_completed")
 
 
-# -- a fault of our own ---------------------------------------------------------------------------------
+# -- an internal error ----------------------------------------------------------------------------------
 
 
 def test_if_the_pools_own_thread_fails_every_call_ends_and_no_process_is_left(
-    make_pool: Any, door: Any, caplog: pytest.LogCaptureFixture
+    make_pool: Any, door: Any, logged: Any
 ) -> None:
     pool = make_pool(2, FUNCTIONS)
     calls = [pool.call.held(door.path) for _ in range(5)]
@@ -417,8 +462,8 @@ def test_if_the_pools_own_thread_fails_every_call_ends_and_no_process_is_left(
         def fails(now: float) -> None:
             raise ZeroDivisionError("no such luck")
 
-        with pool._driver.deciding() as (core, now):
-            core.state.timers.at(now, fails)
+        with pool._driver.locked_core() as (core, now):
+            core.state.timers.call_at(now, fails)
         for each in [*waiting, *calls[1:4]]:
             error = each.result() if each in waiting else each.exception()
             assert isinstance(error, PoolStoppedError)
@@ -429,5 +474,4 @@ def test_if_the_pools_own_thread_fails_every_call_ends_and_no_process_is_left(
         with pytest.raises(PoolStateError, match="make a new one"):
             use(1)
     pool.stop_workers()
-    assert [record.levelname for record in caplog.records] == ["CRITICAL"]
-    caplog.clear()
+    assert logged().levelname == "CRITICAL"

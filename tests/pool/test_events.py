@@ -1,4 +1,4 @@
-"""What listeners are told, and what is kept for those who come late."""
+"""The events that listeners receive, and those that are kept for late listeners."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from wpc_magic.pool import WorkerProcedureCall
+from wpc_magic.pool.core.events import WorkerEvent
 from wpc_magic.pool.errors import OptionError
-from wpc_magic.pool.mind.events import WorkerEvent
 
 FUNCTIONS = """
 def fails(x):
@@ -55,10 +55,10 @@ def functions(pool: WorkerProcedureCall) -> None:
 
 def test_the_events_of_a_start_and_a_stop(make_pool: Any, listen: Any) -> None:
     pool = make_pool(0)
-    ears = listen(pool)
+    listener = listen(pool)
     pool.start_workers(1)
     pool.stop_workers()
-    told = [(event.event_name, event.source) for event in ears.until("worker_exited")]
+    told = [(event.event_name, event.source) for event in listener.until("worker_exited")]
     assert told == [
         ("worker_health_state_changed", "parent"),
         ("worker_spawned", "parent"),
@@ -70,10 +70,10 @@ def test_the_events_of_a_start_and_a_stop(make_pool: Any, listen: Any) -> None:
 
 
 def test_an_event_has_the_originals_shape(pool: WorkerProcedureCall, listen: Any) -> None:
-    ears = listen(pool)
+    listener = listen(pool)
     future = pool.call.fails.options(worker_id=2)("no")
     future.exception()
-    event = ears.until("call_execution_failed")[-1]
+    event = listener.until("call_execution_failed")[-1]
     assert isinstance(event, WorkerEvent)
     assert event.worker_id == 2
     assert event.source == "worker"
@@ -128,16 +128,16 @@ def test_a_listener_that_was_taken_off_hears_nothing_more(pool: WorkerProcedureC
     pool.call.fails(1).exception()
     two.until("call_execution_failed")
     with pytest.raises(queue.Empty):
-        one._heard.get_nowait()
+        one._received.get_nowait()
 
 
 def test_a_listener_that_raises_harms_no_other_and_no_call(
     pool: WorkerProcedureCall, listen: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     number = pool.on_worker_event(listener=lambda event: 1 / 0)
-    ears = listen(pool)
+    listener = listen(pool)
     pool.call.fails(1).exception()
-    ears.until("call_execution_failed")
+    listener.until("call_execution_failed")
     pool.off_worker_event(listener_id=number)
     assert "a callback of the pool raised" in caplog.text
 
@@ -151,7 +151,7 @@ def test_a_listener_may_use_the_pool(pool: WorkerProcedureCall) -> None:
 
     number = pool.on_worker_event(listener=ask)
     pool.call.fails(1).exception()
-    assert found.get(timeout=60) == ("running", "wpc-callbacks", True)
+    assert found.get(timeout=60) == ("running", "wpc-listeners", True)
     pool.off_worker_event(listener_id=number)
 
 
@@ -192,19 +192,19 @@ def test_the_ring_keeps_the_latest(make_pool: Any) -> None:
 def test_what_nobody_catches_becomes_an_event_and_the_worker_lives(
     pool: WorkerProcedureCall, listen: Any
 ) -> None:
-    ears = listen(pool)
+    listener = listen(pool)
     pids = [worker.pid for worker in pool.snapshot().workers]
     pool.output_sink = lambda output: None
     future = pool.call.fails_in_a_thread()
     future.result()
-    event = ears.until("uncaught_exception")[-1]
+    event = listener.until("uncaught_exception")[-1]
     assert (event.error.name, event.error.message) == ("ValueError", "aside")
     assert event.details["thread"] == "a thread"
     assert event.correlation_id == f"call-{future.call_id}"
     assert pool.call.fails_in_a_finalizer().result() == "fine"
-    assert ears.until("uncaught_exception")[-1].error.name == "KeyError"
+    assert listener.until("uncaught_exception")[-1].error.name == "KeyError"
     assert pool.call.fails_in_a_task().result() == "fine"
-    assert ears.until("unhandled_rejection")[-1].error.name == "OSError"
+    assert listener.until("unhandled_rejection")[-1].error.name == "OSError"
     pool.output_sink = None
     assert [worker.pid for worker in pool.snapshot().workers] == pids
 

@@ -1,8 +1,8 @@
-"""Every public method with values of every wrong kind: it works, or raises one clear error; the pool goes on.
+"""Every public method with invalid values of every kind: works or raises one clear error; the pool survives.
 
-To add a method: a row in `METHODS`, with a right value for each of its parameters; or, for what only our own
-modules call, in `OURS`, with who does. An option of `PoolOptions` or `CallOptions` needs no row. A value of
-a new kind: a row in `KINDS`.
+To add a method: a row in `METHODS`, with a valid value for each of its parameters; or, for one that only our
+own modules call, in `OURS`, with the caller. An option of `PoolOptions` or `CallOptions` needs no row. A
+value of a new kind: a row in `KINDS`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import numpy as np
 import pytest
 
 from tests.pool.conftest import PATIENCE_S
-from wpc_magic.pool import CallFuture, CallOptions, PoolOptions, WorkerProcedureCall
-from wpc_magic.pool.checks import MOST
+from wpc_magic.pool import CallFuture, CallOptions, PoolOptions, ResultStream, WorkerProcedureCall
+from wpc_magic.pool.checks import MAX_WHOLE
 from wpc_magic.pool.errors import InstallError, OptionError, WpcError
 from wpc_magic.pool.mapping import MapResults
 from wpc_magic.pool.procedures import Procedure, Procedures
 
-LONGEST = 5_000  # characters of an error's text
+LONGEST = 5_000  # characters of an error message at most
 
 SOURCE = """
 def echo(x=None):
@@ -35,18 +35,22 @@ def echo(x=None):
 
 def fails(x=None):
     raise ValueError("its own")
+
+
+def yields(x=()):
+    yield from x
 """
 
 
-# -- what is wrong --------------------------------------------------------------------------------------
+# -- invalid values -------------------------------------------------------------------------------------
 
 
 class OwnError(Exception):
-    """Of a value's own code."""
+    """Raised by the code of a value."""
 
 
 class Sly:
-    """Whatever one asks it, it raises."""
+    """Raises from every special method."""
 
     def __refuse(self, *_: Any) -> Any:
         raise OwnError("do not ask me")
@@ -57,7 +61,7 @@ class Sly:
 
 
 class Text(str):
-    """A text that does not show itself."""
+    """A string whose repr raises."""
 
     def __repr__(self) -> str:
         raise OwnError("do not ask me")
@@ -79,7 +83,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "False": lambda: False,
     "zero": lambda: 0,
     "a negative number": lambda: -1,
-    "a number that is right for nothing": lambda: MOST,
+    "a number that is right for nothing": lambda: MAX_WHOLE,
     "a number that no system takes": lambda: 10**30,
     "a number too long to be shown": lambda: 10**5000,
     "not a number": lambda: math.nan,
@@ -133,27 +137,30 @@ async def _later() -> None: ...
 
 
 class Bench:
-    """What the methods are called on."""
+    """The objects that the methods are called on."""
 
     def __init__(self) -> None:
         self.pool = WorkerProcedureCall(restart_base_delay_ms=1, restart_jitter_ms=0, stop_timeout_ms=10_000)
         self.pool.define_worker_functions(SOURCE)
         self.pool.define_worker_constant(name="CONSTANT", value=1)
         self.pool.define_worker_dependency(alias="module", module_specifier="math")
+        self.pool.define_worker_resource("resource", list)
         self.pool.start_workers(1)
         self.options = self.pool.options
 
     def known(self) -> list[str]:
-        """Return what is registered."""
+        """Return the names of the definitions."""
         pool = self.pool
         return [
             *(f"{info.name} {info.revision}" for info in pool.get_remote_functions()),
             *(f"{info.alias} {info.module_specifier}" for info in pool.get_worker_dependencies()),
             *(f"{info.name} {info.type_name}" for info in pool.get_worker_constants()),
+            *(f"{info.name} {info.made_by}" for info in pool.get_worker_resources()),
+            *(f"{info.name} {info.kind}" for info in pool.get_shared_objects()),
         ]
 
     def restore(self) -> None:
-        """Have everything as it was made."""
+        """Restore the initial state."""
         pool = self.pool
         if not pool.is_running:
             pool.start_workers(1)
@@ -161,8 +168,12 @@ class Bench:
             pool.resize(1)
         pool.configure(**dataclasses.asdict(self.options))
         pool.output_sink = None
+        for path, number in pool.event_logs.items():
+            pool.off_worker_event(listener_id=number)
+            if os.path.isfile(path):
+                os.unlink(path)
         for info in pool.get_remote_functions():
-            if info.name not in ("echo", "fails"):
+            if info.name not in ("echo", "fails", "yields"):
                 pool.undefine_worker_function(name=info.name)
         for alias in (info.alias for info in pool.get_worker_dependencies()):
             if alias != "module":
@@ -170,10 +181,18 @@ class Bench:
         for name in (info.name for info in pool.get_worker_constants()):
             if name != "CONSTANT":
                 pool.undefine_worker_constant(name=name)
-        if len(pool.get_remote_functions()) != 2:
+        for name in (info.name for info in pool.get_shared_objects()):
+            pool.undefine_shared(name=name)
+        if pool.get_worker_setup() is not None:
+            pool.undefine_worker_setup()
+        for name in (info.name for info in pool.get_worker_resources()):
+            if name != "resource":
+                pool.undefine_worker_resource(name=name)
+        if len(pool.get_remote_functions()) != 3:
             pool.define_worker_functions(SOURCE)
         pool.define_worker_constant(name="CONSTANT", value=1)
         pool.define_worker_dependency(alias="module", module_specifier="math")
+        pool.define_worker_resource("resource", list)
         pool.wait_until_ready()
 
     def probe(self) -> None:
@@ -185,8 +204,8 @@ class Bench:
 class Row(NamedTuple):
     """How one method is called.
 
-    `args` and `named` have a right value, or a callable of the bench that makes one, for each parameter;
-    `rest` is what the parameters of a ``**`` are: the fields of options.
+    `args` and `named` have a valid value, or a callable of the bench that makes one, for each parameter;
+    `rest` is what ``**`` stands for: the fields of options.
     """
 
     args: tuple[tuple[str, Any], ...] = ()
@@ -194,16 +213,39 @@ class Row(NamedTuple):
     rest: type | None = None
     may_raise: tuple[type[BaseException], ...] = ()
     of: Callable[[Bench], Any] = lambda bench: bench.pool
-    says: tuple[str, ...] = ()  # words that stand for a parameter in an error, beside its name
+    says: tuple[str, ...] = ()  # words that stand for a parameter in an error, besides its name
 
 
-FUNCTION_OPTIONS = (("timeout_ms", 60_000), ("queue_timeout_ms", 60_000), ("retries", 0))
+MAP_OPTIONS = (
+    ("chunk_size", 1_000),
+    ("ordered", True),
+    ("on_error", "raise"),
+    ("kwargs", lambda _: {}),
+)
+FUNCTION_OPTIONS = (
+    ("timeout_ms", 60_000),
+    ("queue_timeout_ms", 60_000),
+    ("retries", 1),
+    ("retry_on", "OSError"),
+    ("at_most", 2),
+    ("cache", False),
+)
 
 
 def _ended(bench: Bench) -> CallFuture:
     future = bench.pool.call.echo(1)
     future.result()
     return future
+
+
+def _failed(bench: Bench) -> BaseException | None:
+    return bench.pool.call.fails().exception()
+
+
+def _stream(bench: Bench) -> ResultStream:
+    stream = bench.pool.call.yields([1])
+    assert isinstance(stream, ResultStream)
+    return stream
 
 
 def _results(bench: Bench) -> MapResults:
@@ -217,7 +259,9 @@ METHODS: dict[type, dict[str, Row]] = {
         "__init__": Row(named=(("name", "wpc"),), rest=PoolOptions, of=lambda _: WorkerProcedureCall),
         "broadcast": Row(args=(("name", "echo"), ("x", 1)), says=("function",)),
         "calls_at_workers": Row(args=(("origin", None),)),
+        "cancelled_count_of": Row(args=(("origin", None),)),
         "cancel_all": Row(args=(("origin", None),)),
+        "clear_cached_results": Row(args=(("names", "echo"),), may_raise=(OptionError,), says=("stored",)),
         "configure": Row(rest=PoolOptions),
         "define_worker_constant": Row(named=(("name", "C"), ("value", 1))),
         "define_worker_dependency": Row(
@@ -234,44 +278,111 @@ METHODS: dict[type, dict[str, Row]] = {
         ),
         "define_worker_functions": Row(
             args=(("source", "def f(): pass"),),
-            named=(("names", ["f"]), ("look", None), *FUNCTION_OPTIONS),
+            named=(("names", ["f"]), ("look", None), ("capture", None), ("test", False), *FUNCTION_OPTIONS),
             may_raise=(OwnError,),
         ),
+        "define_database": Row(
+            args=(("name", "d"), ("url", "sqlite://")),
+            named=(("eager", False), ("timeout_ms", None)),
+            says=("URL",),
+        ),
+        "define_worker_resource": Row(
+            args=(("name", "r"), ("factory", lambda _: list), ("close", None), ("check", None)),
+            named=(("eager", False), ("timeout_ms", None), ("look", None)),
+            says=("function",),
+            may_raise=(OwnError,),
+        ),
+        "define_worker_setup": Row(
+            args=(("source", "LIMIT = 1"),), named=(("look", None),), may_raise=(OwnError,)
+        ),
         "events": Row(),
+        "executor": Row(rest=CallOptions),
         "function": Row(
             args=(("worker_func", lambda _: math.sqrt),), named=FUNCTION_OPTIONS, says=("function", "lambda")
         ),
+        "functions": Row(
+            args=(("worker_funcs", lambda _: math.sqrt),), named=FUNCTION_OPTIONS, says=("function", "lambda")
+        ),
+        "get_cached_results": Row(),
         "get_remote_functions": Row(),
         "get_worker_constants": Row(),
         "get_worker_dependencies": Row(),
         "get_worker_health_states": Row(),
+        "get_worker_resources": Row(),
+        "get_worker_setup": Row(),
+        "insights": Row(),
         "local_function": Row(args=(("name", "echo"),)),
         "local_module": Row(args=(("name", "echo"),)),
+        "import_again": Row(args=(("alias", "module"),)),
+        "log_events": Row(
+            args=(("path", lambda _: os.devnull),), named=(("max_bytes", 0), ("backups", 0)), says=("path",)
+        ),
         "map": Row(
             args=(("name", "echo"), ("items", lambda _: [1, 2])),
-            named=(("chunk_size", 1_000), ("ordered", True)),
+            named=MAP_OPTIONS,
             rest=CallOptions,
             may_raise=(OwnError,),
             says=("function",),
         ),
+        "map_function": Row(
+            args=(("function", lambda _: math.sqrt), ("items", lambda _: [1, 2])),
+            named=(*MAP_OPTIONS, ("label", "roots")),
+            rest=CallOptions,
+            may_raise=(OwnError, TypeError),  # the second from the function
+            says=("function",),
+        ),
         "off_worker_event": Row(named=(("listener_id", 1),)),
+        "export": Row(args=(("module", "pipeline"),)),
         "on_worker_event": Row(named=(("listener", lambda _: print),)),
+        "resource_source": Row(args=(("name", "resource"),)),
+        "refer_again": Row(args=(("name", "echo"),), says=("function",)),
+        "referenced_modules": Row(),
+        "replay": Row(
+            args=(("which", _failed),), may_raise=(OwnError, ValueError), says=("call", "function")
+        ),
         "resize": Row(args=(("count", 1),)),
         "restart_worker": Row(args=(("worker_id", 1), ("drain", True)), says=("worker",)),
         "restart_workers": Row(args=(("drain", True),)),
+        "seed": Row(args=(("seed", 42),)),
+        "get_shared_objects": Row(),
+        "shared": Row(args=(("name", "grid"), ("value", lambda _: np.zeros(3)))),
+        "shared_counter": Row(args=(("name", "done"), ("value", 0))),
+        "shared_queue": Row(args=(("name", "todo"),), named=(("maxsize", 10), ("max_bytes", 1000))),
+        "undefine_shared": Row(named=(("name", "SHARED"),)),
         "snapshot": Row(),
         "stack": Row(args=(("worker_id", 1), ("timeout_ms", 60_000)), says=("worker",)),
         "start_workers": Row(args=(("count", 1),), rest=PoolOptions),
+        "starmap": Row(
+            args=(("name", "echo"), ("items", lambda _: [(1,), (2,)])),
+            named=MAP_OPTIONS,
+            rest=CallOptions,
+            may_raise=(OwnError, TypeError),  # the latter for items that are no tuples
+            says=("function",),
+        ),
+        "statistics": Row(),
         "stop_workers": Row(args=(("drain", True), ("timeout_ms", 60_000))),
         "stop_workers_async": Row(args=(("drain", True), ("timeout_ms", 60_000))),
         "submit": Row(
             args=(("name", "echo"), ("args", ()), ("kwargs", lambda _: {}), ("options", CallOptions())),
+            may_raise=(TypeError, OwnError),  # the first for wrong arguments
             says=("function",),
+        ),
+        "submit_function": Row(
+            args=(
+                ("function", lambda _: math.sqrt),
+                ("args", (4,)),
+                ("kwargs", lambda _: {}),
+                ("options", CallOptions()),
+            ),
+            named=(("label", "root"),),
+            may_raise=(TypeError, OwnError),  # the first from the function
         ),
         "undefine_woker_function": Row(named=(("name", "fails"),)),
         "undefine_worker_constant": Row(named=(("name", "CONSTANT"),)),
         "undefine_worker_dependency": Row(named=(("alias", "module"),)),
         "undefine_worker_function": Row(named=(("name", "fails"),)),
+        "undefine_worker_resource": Row(named=(("name", "resource"),)),
+        "undefine_worker_setup": Row(),
         "wait_until_ready": Row(args=(("timeout_ms", None),), may_raise=(TimeoutError,)),
     },
     Procedures: {
@@ -282,13 +393,22 @@ METHODS: dict[type, dict[str, Row]] = {
         "local": Row(args=(("x", 1),), of=lambda bench: bench.pool.call.echo),
         "map": Row(
             args=(("items", lambda _: [1, 2]),),
-            named=(("chunk_size", 1_000), ("ordered", True)),
+            named=MAP_OPTIONS,
             rest=CallOptions,
             may_raise=(OwnError,),
             of=lambda bench: bench.pool.call.echo,
             says=("function",),
         ),
+        "starmap": Row(
+            args=(("items", lambda _: [(1,), (2,)]),),
+            named=MAP_OPTIONS,
+            rest=CallOptions,
+            may_raise=(OwnError, TypeError),
+            of=lambda bench: bench.pool.call.echo,
+            says=("function",),
+        ),
         "options": Row(rest=CallOptions, of=lambda bench: bench.pool.call.echo),
+        "remote": Row(args=(("x", 1),), of=lambda bench: bench.pool.call.echo),
     },
     CallFuture: {
         "add_done_callback": Row(args=(("fn", lambda _: id),), of=_ended),
@@ -296,6 +416,7 @@ METHODS: dict[type, dict[str, Row]] = {
         "cancelled": Row(of=_ended),
         "done": Row(of=_ended),
         "exception": Row(args=(("timeout", None),), of=_ended, may_raise=(TimeoutError,)),
+        "remove_done_callback": Row(args=(("fn", lambda _: id),), of=_ended),
         "result": Row(args=(("timeout", None),), of=_ended, may_raise=(TimeoutError,)),
         "running": Row(of=_ended),
         "set_exception": FUTURE_REFUSES._replace(args=(("exception", None),)),
@@ -305,6 +426,14 @@ METHODS: dict[type, dict[str, Row]] = {
     MapResults: {
         "__next__": Row(of=_results, may_raise=(StopIteration,)),
         "close": Row(of=_results),
+        "result": Row(of=_results),
+    },
+    ResultStream: {
+        "__next__": Row(of=_stream, may_raise=(StopIteration,)),
+        "aclose": Row(of=_stream),
+        "cancel": Row(of=_stream),
+        "close": Row(of=_stream),
+        "result": Row(args=(("timeout", None),), of=_stream, may_raise=(TimeoutError,)),
     },
     PoolOptions: {
         "__init__": Row(rest=PoolOptions, of=lambda _: PoolOptions),
@@ -318,31 +447,51 @@ METHODS: dict[type, dict[str, Row]] = {
 
 OURS: dict[type, dict[str, str]] = {
     WorkerProcedureCall: {
+        "began_s": "`%wpc_time`",
+        "check_arguments": "`Procedure`, and the magics",
         "dashboard": "takes nothing, and shows itself: tests/dashboard and tests/browser",
+        "failed_item": "`MapResults`",
+        "defined_names": "the magics",
         "describe": "the magics and `Procedure`",
+        "failed_call": "`replay`, and the magics",
+        "differing_constants": "the magics",
         "give_up": "`MapResults`, when it is dropped",
+        "encoding_error": "maps",
+        "cache_of_map": "`MapResults`",
+        "retry_options": "`MapResults`",
+        "runs_alone": "`MapResults`",
         "has_timeout": "`MapResults`",
+        "interleaves": "`MapResults`",
         "mean_s": "`MapResults`",
+        "begin_local_call": "`Procedure`",
+        "seed_of_map": "`MapResults`",
+        "note_map": "`MapResults`, when it ends",
         "submit_chunk": "`MapResults`",
     },
     Procedures: {"forget": "the pool, when a definition has changed"},
     Procedure: {},
     CallFuture: {
         "on_interrupt": "the notebook",
+        "value_body": "the notebook",
+        "peek": "the notebook, which shows futures without waiting",
+        "end_anyhow": "the driver, when it has failed",
         "settle": "the driver",
+        "known_value": "the pickling of arguments",
+        "receive_with": "the driver",
         "wait_in": "`MapResults`",
         "when_ended": "`MapResults`",
-        "wake_by": "those who wait",
-        "wake_not_by": "those who wait",
+        "add_waker": "those who wait",
+        "remove_waker": "those who wait",
     },
     MapResults: {},
+    ResultStream: {},
     PoolOptions: {},
     CallOptions: {},
 }
 
 
 def public(kind: type) -> set[str]:
-    """Return the names of the public methods of a class that are our own."""
+    """Return the names of the public methods that this package adds to a class."""
     return {
         name
         for base in kind.__mro__
@@ -385,14 +534,14 @@ def test_every_parameter_is_in_the_table(kind: type, name: str) -> None:
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    """A bench of the test's own: some methods replace the workers, and would leave theirs to the next."""
+    """One bench per test, because some methods replace the workers, which would affect the next test."""
     bench = Bench()
     yield bench
     bench.pool.stop_workers()
 
 
 def cases() -> Iterator[Any]:
-    """Yield each parameter of each method; and each method that has none."""
+    """Yield each parameter of each method, and each method without parameters."""
     for kind, rows in METHODS.items():
         for name, row in rows.items():
             words = [word for word, _ in (*row.args, *row.named)]
@@ -432,7 +581,7 @@ def _made(right: Any, bench: Bench) -> Any:
 
 
 def one_call(bench: Bench, row: Row, name: str, args: Any, named: Any, words: set[str]) -> None:
-    """Call a method; see what comes of it, and put everything back."""
+    """Call a method, check the outcome, and restore the bench."""
     target = row.of(bench)
     method = target if name == "__init__" else getattr(target, name)
     before, running, options = bench.known(), bench.pool.is_running, bench.pool.options
@@ -452,12 +601,14 @@ def one_call(bench: Bench, row: Row, name: str, args: Any, named: Any, words: se
 
 
 def what_is_unclear(error: BaseException, may_raise: tuple[type[BaseException], ...], words: set[str]) -> str:
-    """Say what is wrong with an error; nothing: it is a clear one."""
+    """Return what is unclear about an error; an empty string if nothing is."""
     text = str(error)
     if isinstance(error, WpcError):
         if not text.strip():
             return f"it says nothing: {error!r}"
-        if len(text) > LONGEST and not isinstance(error, InstallError):  # that one has a worker's own
+        if len(text) > LONGEST and not isinstance(
+            error, InstallError
+        ):  # it includes the traceback of a worker
             return f"it has {len(text)} characters: {text[:200]}"
         if isinstance(error, OptionError) and not any(word in text for word in words):
             return f"it names none of {words}: {text}"
@@ -472,7 +623,7 @@ def _is_about_the_number_of_arguments(error: BaseException) -> bool:
 
 
 def _drain(value: Any) -> None:
-    """Wait for what was begun; that a function fails, or an item of a map, is no error of the pool's."""
+    """Wait for what was started; the failure of a function, or of an item of a map, is not the pool's."""
     if inspect.iscoroutine(value):
         value = asyncio.run(value)
     futures = value.values() if isinstance(value, dict) else [value]
@@ -482,7 +633,7 @@ def _drain(value: Any) -> None:
                 future.exception(PATIENCE_S)
             except CancelledError:
                 pass
-    if isinstance(value, MapResults):
+    if isinstance(value, MapResults | ResultStream):
         try:
             for _ in value:
                 pass

@@ -1,4 +1,4 @@
-"""A fault costs the call that it happens in, and nothing else: the table of `faults`, field by field."""
+"""A fault affects only the call in which it happens: the table of `faults`, cell by cell."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def forks_and_runs(fault):
 """
 
 
-def those(*when: str, ends: str = "") -> pytest.MarkDecorator:
-    """Parametrize over what the table says of some moments."""
+def cases(*when: str, ends: str = "") -> pytest.MarkDecorator:
+    """Parametrize over the cases of some phases."""
     return pytest.mark.parametrize(
         "case",
         [
@@ -107,8 +107,8 @@ def those(*when: str, ends: str = "") -> pytest.MarkDecorator:
     )
 
 
-class Around:
-    """Calls that are made around a fault, the first at once: each is answered once, with its own value."""
+class OtherCalls:
+    """Calls made before and after a fault, the first at once: each is answered once, with its own value."""
 
     def __init__(self, pool: Any, folder: Path) -> None:
         self.pool = pool
@@ -121,7 +121,7 @@ class Around:
             self.futures.append(self.pool.call.counted(str(self.log), len(self.futures)))
 
     def check(self) -> None:
-        """See that all are answered, that the next call works, and that every worker does."""
+        """Check that all are answered, that the next call works, and that every worker works."""
         assert [future.result(PATIENCE_S) for future in self.futures] == [
             n * n for n in range(len(self.futures))
         ]
@@ -138,12 +138,12 @@ def exits(pool: Any) -> int:
 
 
 def sessions(pool: Any) -> set[int]:
-    """Return the workers that there ever were: each leads a session."""
+    """Return the pids of all workers that were ever started: each leads a session."""
     return {event.details["pid"] for event in pool.events() if event.event_name == "worker_spawned"}
 
 
 def left_of(sessions: set[int]) -> list[str]:
-    """Return what is left of some sessions, after a moment for what has been killed to go."""
+    """Return the processes left in some sessions, after giving killed ones time to exit."""
     deadline = time.monotonic() + leaks.PATIENCE_S
     while (found := list(members(sessions))) and time.monotonic() < deadline:
         threading.Event().wait(leaks.POLL_S)
@@ -155,7 +155,7 @@ def members(sessions: set[int]) -> Iterator[str]:
         with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
             if os.getsid(pid) in sessions:
                 process = psutil.Process(pid)
-                if process.status() != psutil.STATUS_ZOMBIE:  # such a one is its new parent's to bury
+                if process.status() != psutil.STATUS_ZOMBIE:  # its new parent reaps it
                     yield str(process)
 
 
@@ -165,7 +165,7 @@ def stop(pool: Any) -> None:
 
 
 class Sink:
-    """Takes what functions print."""
+    """Counts what functions print."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -176,7 +176,7 @@ class Sink:
 
 @pytest.fixture
 def make(make_pool: Any) -> Any:
-    """Makes a pool of two, whose output is counted."""
+    """Makes a pool of two workers whose output is counted."""
 
     def make(**options: Any) -> Any:
         pool = make_pool(0, SOURCE, **options)
@@ -197,7 +197,7 @@ def test_each_field_of_the_table_is_tested_or_says_why_not() -> None:
 
 
 def begin(pool: Any, case: Case) -> Any:
-    """Make the call that meets the fault in its worker."""
+    """Make the call in which the fault happens in the worker."""
     limit = {"timeout_ms": TIMEOUT_MS} if case.ends == HANGS else {}
     call = {
         name: pool.call[name].options(**limit) for name in ("runs", "takes", "gives", "gives_at_pickling")
@@ -230,20 +230,20 @@ def check_outcome(case: Case, future: Any) -> None:
         assert type(error) is {DIES: WorkerCrashedError, HANGS: CallTimeoutError}[case.ends]
 
 
-def ends_softly(case: Case) -> bool:
+def is_interruptible(case: Case) -> bool:
     return case.fault == "loops" and case.when == RUNNING
 
 
-@those(*IN_A_WORKER)
+@cases(*IN_A_WORKER)
 def test_a_fault_in_a_worker_costs_its_own_call(make: Any, folder: Path, case: Case) -> None:
-    pool = make(interrupt_grace_ms=10_000 if ends_softly(case) else 50)
-    pool.configure(control_timeout_ms=TIMEOUT_MS)  # which limits unpickling, too
-    around = Around(pool, folder)
+    pool = make(interrupt_grace_ms=10_000 if is_interruptible(case) else 50)
+    pool.configure(control_timeout_ms=TIMEOUT_MS)  # which also limits unpickling
+    others = OtherCalls(pool, folder)
     future = begin(pool, case)
-    around.call(10)
+    others.call(10)
     check_outcome(case, future)
-    around.check()
-    assert exits(pool) == (case.ends == DIES or (case.ends == HANGS and not ends_softly(case)))
+    others.check()
+    assert exits(pool) == (case.ends == DIES or (case.ends == HANGS and not is_interruptible(case)))
     if case.ends == GOES_ON:
         assert pool.output_sink.size == faults.PRINTED
     stop(pool)
@@ -251,35 +251,35 @@ def test_a_fault_in_a_worker_costs_its_own_call(make: Any, folder: Path, case: C
 
 @pytest.mark.parametrize("case", [c for c in TABLE if c.when == RUNNING and c.ends == HANGS], ids=str)
 def test_a_call_that_hangs_can_be_cancelled(make: Any, folder: Path, case: Case) -> None:
-    pool = make(interrupt_grace_ms=10_000 if ends_softly(case) else 50)
-    around = Around(pool, folder)
+    pool = make(interrupt_grace_ms=10_000 if is_interruptible(case) else 50)
+    others = OtherCalls(pool, folder)
     begun = folder / "begun"
     future = pool.call.runs(case.fault, str(begun))
-    around.call(10)
+    others.call(10)
     while not begun.exists():
         pass
     assert future.cancel()
-    around.check()
-    assert exits(pool) == (not ends_softly(case))
+    others.check()
+    assert exits(pool) == (not is_interruptible(case))
     stop(pool)
 
 
 @pytest.mark.parametrize("case", [c for c in TABLE if c.when == RUNNING and c.ends == DIES], ids=str)
 def test_a_fork_of_a_worker_that_dies_ends_with_it(make: Any, folder: Path, case: Case) -> None:
     pool = make()
-    around = Around(pool, folder)
+    others = OtherCalls(pool, folder)
     future = pool.call.forks_and_runs(case.fault)  # the fork holds every descriptor, the channels too
-    around.call(10)
+    others.call(10)
     check_outcome(case, future)
-    around.check()
+    others.check()
     stop(pool)
 
 
-# -- in the process that asks -----------------------------------------------------------------------------
+# -- in the parent process --------------------------------------------------------------------------------
 
 
 def ask(pool: Any, case: Case) -> Any:
-    """Make a call whose argument or answer is at fault here, and return the answer."""
+    """Make a call whose argument or answer causes the fault in this process, and return the answer."""
     if case.when == PICKLING_ARGUMENT:
         lock = case.fault == "cannot be pickled"
         return pool.call.takes(faults.lock() if lock else AtPickling(commit_here, case.fault)).result()
@@ -288,29 +288,29 @@ def ask(pool: Any, case: Case) -> Any:
     return pool.call.gives_at_unpickling(case.fault).result()
 
 
-@those(*HERE, ends=RAISES)  # the tests that follow are about loops
+@cases(*HERE, ends=RAISES)  # loops have tests of their own below
 def test_a_fault_in_the_process_that_asks_costs_the_call_that_asks(
     make: Any, folder: Path, case: Case
 ) -> None:
     pool = make()
-    around = Around(pool, folder)
-    with pytest.raises(BaseException) as caught:  # noqa: PT011  # of which kind it is, is seen below
+    others = OtherCalls(pool, folder)
+    with pytest.raises(BaseException) as caught:  # noqa: PT011  # its type is checked below
         ask(pool, case)
-    around.call(10)
+    others.call(10)
     error = caught.value
     assert faults.has_words(case, str(error))
     if case.when == PICKLING_ARGUMENT and case.fault != "exits":
         assert type(error) is ArgumentsNotSerializableError
     else:
         assert type(error).__name__ in case.errors
-    around.check()
+    others.check()
     assert exits(pool) == 0
     stop(pool)
 
 
 @pytest.fixture
 def loop() -> Any:
-    """A loop in this process, which ends with the test."""
+    """A loop in this process, which is ended after the test."""
     faults.INSIDE.clear()
     faults.OVER.clear()
     yield faults
@@ -325,15 +325,15 @@ def test_a_loop_in_the_thread_that_asks_holds_up_no_other(
     make: Any, folder: Path, loop: Any, case: Case
 ) -> None:
     pool = make()
-    around = Around(pool, folder)
+    others = OtherCalls(pool, folder)
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(ask, pool, case)
         assert loop.INSIDE.wait(PATIENCE_S)
-        around.call(10)
-        around.check()
+        others.call(10)
+        others.check()
         loop.OVER.set()
         assert asked.result(PATIENCE_S) == "went on"
-    around.check()
+    others.check()
     stop(pool)
 
 
@@ -342,7 +342,7 @@ def test_a_loop_in_the_main_thread_ends_by_an_interrupt(
     make: Any, folder: Path, loop: Any, case: Case
 ) -> None:
     pool = make()
-    around = Around(pool, folder)
+    others = OtherCalls(pool, folder)
 
     def interrupt() -> None:
         assert loop.INSIDE.wait(PATIENCE_S)
@@ -350,23 +350,25 @@ def test_a_loop_in_the_main_thread_ends_by_an_interrupt(
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background ignores it
+    handler = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a background process of a shell script ignores it
     try:
         with pytest.raises(KeyboardInterrupt):
             ask(pool, case)
     finally:
         signal.signal(signal.SIGINT, handler)
     thread.join()
-    around.call(10)
-    around.check()
+    others.call(10)
+    others.check()
     stop(pool)
 
 
-# -- when a definition is made ----------------------------------------------------------------------------
+# -- in a definition --------------------------------------------------------------------------------------
 
 
 def define(pool: Any, case: Case, folder: Path) -> None:
-    """Define what is at fault."""
+    """Make the definition that causes the fault."""
     fault = f"from tests.pool.faults import commit\ncommit({case.fault!r})\n"
     if case.when == INSTALLING:
         pool.define_worker_functions(f"{fault}def version(): return 'new'")
@@ -376,22 +378,22 @@ def define(pool: Any, case: Case, folder: Path) -> None:
 
 
 def check_definitions(pool: Any, case: Case, what: str) -> None:
-    """See what is in force in each worker."""
+    """Check which definitions are active in each worker."""
     found = {future.result(PATIENCE_S) for future in pool.broadcast("version").values()}
     assert found == {what if case.when == INSTALLING else "old"}
     dependencies = [info.alias for info in pool.get_worker_dependencies()]
     assert dependencies == (["at_fault"] if case.when == IMPORTING and what == "new" else [])
 
 
-@those(INSTALLING, IMPORTING)
+@cases(INSTALLING, IMPORTING)
 def test_a_definition_at_fault_is_refused_and_the_old_one_stays(
     make: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, case: Case
 ) -> None:
     monkeypatch.syspath_prepend(str(folder))
     pool = make()
-    around = Around(pool, folder)
+    others = OtherCalls(pool, folder)
     pool.broadcast("version")[1].result(PATIENCE_S)
-    around.check()
+    others.check()
     pool.configure(control_timeout_ms=TIMEOUT_MS if case.ends == HANGS else 60_000)
     if case.ends == GOES_ON:
         define(pool, case, folder)
@@ -405,10 +407,13 @@ def test_a_definition_at_fault_is_refused_and_the_old_one_stays(
         if case.ends == RAISES:
             assert type(caught.value.__cause__).__name__ in case.errors
         else:
-            said = {DIES: "died while it installed it", HANGS: f"longer than control_timeout_ms={TIMEOUT_MS}"}
-            assert said[case.ends] in text
-    around.call(10)
-    around.check()
+            expected = {
+                DIES: "died while it installed it",
+                HANGS: f"longer than control_timeout_ms={TIMEOUT_MS}",
+            }
+            assert expected[case.ends] in text
+    others.call(10)
+    others.check()
     check_definitions(pool, case, "new" if case.ends == GOES_ON else "old")
     stop(pool)
 
@@ -421,17 +426,17 @@ def test_a_worker_that_was_busy_meanwhile_gets_over_a_definition_that_was_refuse
     make: Any, door: Any, folder: Path, case: Case
 ) -> None:
     pool = make()
-    around = Around(pool, folder)
-    around.check()
+    others = OtherCalls(pool, folder)
+    others.check()
     pool.configure(control_timeout_ms=TIMEOUT_MS if case.ends == HANGS else 60_000)
     busy = pool.call.held.options(worker_id=1)(door.path, "its value")
     visit = door.wait()
     with pytest.raises(InstallError, match="worker 2 could not install version"):
         define(pool, case, folder)
-    visit.let_go()  # it comes to the definition now, before it hears that it was withdrawn
+    visit.let_go()  # it installs the definition now, before it receives the abort
     assert busy.result(PATIENCE_S) == "its value"
-    around.call(10)
-    around.check()
+    others.call(10)
+    others.check()
     check_definitions(pool, case, "old")
     stop(pool)
 
@@ -460,7 +465,7 @@ def test_a_definition_at_fault_that_no_worker_was_free_to_try_harms_only_its_own
 # -- when a worker starts ---------------------------------------------------------------------------------
 
 
-@those(STARTING)
+@cases(STARTING)
 def test_a_worker_at_fault_as_it_starts_fails_and_comes_back_when_that_is_mended(
     make: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, case: Case
 ) -> None:
@@ -468,48 +473,48 @@ def test_a_worker_at_fault_as_it_starts_fails_and_comes_back_when_that_is_mended
         f"from tests.pool.faults import commit\ncommit({case.fault!r})\n"
     )
     pool = make(max_restarts_per_worker=0)
-    around = Around(pool, folder)
+    others = OtherCalls(pool, folder)
     with monkeypatch.context() as faulty:
         faulty.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT)]))
         if case.ends == HANGS:
             pool.configure(start_timeout_ms=TIMEOUT_MS)
         pool.restart_worker(1)
-        around.call(10)
+        others.call(10)
         if case.ends != GOES_ON:
             with pytest.raises(StartError, match="worker 1 goes on"):
                 pool.wait_until_ready(timeout_ms=60_000)
-        around.check()  # the old worker stays where no new one comes up
+        others.check()  # the old worker stays if the new one does not start
         pool.restart_worker(1, drain=False)
-        around.call(10)
+        others.call(10)
         pool.wait_until_ready(timeout_ms=60_000)
         assert states(pool) == ["ready" if case.ends == GOES_ON else "failed", "ready"]
         if case.ends != GOES_ON:
             check_failed_start(pool, case)
     pool.configure(start_timeout_ms=60_000)
     pool.restart_worker(1, drain=False)
-    around.check()
+    others.check()
     stop(pool)
 
 
 def check_failed_start(pool: Any, case: Case) -> None:
-    """See that it is said why a worker has failed, now and when all of them do."""
+    """Check that errors and events say why the worker has failed."""
     with pytest.raises(NoWorkerError):
         pool.call.takes.options(worker_id=1)("nothing").result(PATIENCE_S)
-    told = [e for e in pool.events() if e.event_name in ("worker_error", "worker_exited")]
+    events = [e for e in pool.events() if e.event_name in ("worker_error", "worker_exited")]
     words = f"not ready in {TIMEOUT_MS} ms" if case.ends == HANGS else case.words
-    assert faults.has_words(case._replace(words=words), "\n".join(e.details["reason"] for e in told))
+    assert faults.has_words(case._replace(words=words), "\n".join(e.details["reason"] for e in events))
 
 
 # -- when the workers stop --------------------------------------------------------------------------------
 
 
-@those(STOPPING)
+@cases(STOPPING)
 def test_stopping_ends_whatever_a_worker_does_about_it(
     make: Any, door: Any, folder: Path, case: Case
 ) -> None:
     pool = make(stop_timeout_ms=400)
-    around = Around(pool, folder)
-    around.check()
+    others = OtherCalls(pool, folder)
+    others.check()
     pool.resize(3)
     pool.wait_until_ready()
     pool.call.at_exit.options(worker_id=1)(case.fault).result(PATIENCE_S)
@@ -520,5 +525,5 @@ def test_stopping_ends_whatever_a_worker_does_about_it(
     assert isinstance(future.exception(), PoolStoppedError)
     assert "on worker 3 when the pool was stopped" in str(future.exception())
     pool.start_workers(2)
-    around.check()
+    others.check()
     stop(pool)

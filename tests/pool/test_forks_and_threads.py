@@ -150,7 +150,7 @@ before, under_way = pool.call.double(1), pool.call.held(door.path, "under way")
 visit = door.wait()
 child = os.fork()
 if child == 0:
-    visit._way.close()
+    visit._connection.close()
     door._listener.close()
     if sys.argv[1] == "os._exit(0)":
         os._exit(0)
@@ -179,7 +179,7 @@ with started("") as pool:
     visit = door.wait()
     child = os.fork()
     if child == 0:
-        visit._way.close()
+        visit._connection.close()
         door._listener.close()
     else:
         say(os.waitpid(child, 0)[1])
@@ -232,6 +232,54 @@ def test_a_fork_that_asks_for_a_call_of_its_parents_is_told_and_may_have_a_pool_
     assert run(ASKS) == ["2", *["not here"] * 4, "42", "0", "under way", "nothing is left"]
 
 
+REUSES = """
+import atexit, shutil, tempfile
+folder = tempfile.mkdtemp(prefix="t-")
+door = Door(folder + "/door")
+pool = started("")
+calls = [pool.call.held(door.path, n) for n in range(4)]
+visits = [door.wait(), door.wait()]
+heard = []
+pool.on_worker_event(listener=heard.append)
+calls[1].add_done_callback(heard.append)
+waits = threading.Thread(target=calls[0].result)
+waits.start()
+while not calls[0].wakers:
+    pass
+async def awaits(): return await calls[2]
+loop = asyncio.new_event_loop()
+task = loop.create_task(awaits())
+loop.run_until_complete(asyncio.sleep(0))
+child = os.fork()
+if child == 0:
+    # They have the numbers of what the fork has closed.
+    files = [open(folder + f"/{n}", "w+b", buffering=0) for n in range(80)]
+    pool.stop_workers()
+    atexit._run_exitfuncs()
+    del pool, calls, task
+    gc.collect()
+    say([file.read() for file in files if os.fstat(file.fileno()).st_size])
+    say((heard, [thread.name for thread in threading.enumerate() if thread.name.startswith("wpc")]))
+    os._exit(0)
+say(os.waitpid(child, 0)[1])
+for visit in visits + [door.wait() for _ in range(2) if not visits.pop().let_go()]:
+    visit.let_go()
+say(loop.run_until_complete(task))
+say([call.result() for call in calls])
+waits.join()
+loop.close()
+pool.stop_workers()
+door.close()
+shutil.rmtree(folder)
+del pool, calls, task, visits, visit, door
+nothing_is_left()
+"""
+
+
+def test_nothing_of_a_pool_acts_in_a_fork_neither_at_its_exit_nor_in_finalizers() -> None:
+    assert run(REUSES) == ["[]", "([], [])", "0", "2", "[0, 1, 2, 3]", "nothing is left"]
+
+
 LOCKED = """
 import shutil, tempfile
 folder = tempfile.mkdtemp(prefix="t-")
@@ -247,9 +295,9 @@ printing.add_done_callback(lambda future: None)  # so the pool reads and shows b
 shown.wait()
 under_way = pool.call.held.options(worker_id=2)(door.path, bytes(2_000_000))  # in a block
 visit = door.wait()
-links = list(driver._links.values())
+links = list(driver.parts.links.values())
 locks = [driver.memory.store._lock, *(link.process._lock for link in links),
-         *(link.receiver.kept._lock for link in links)]
+         *(link.receiver.cache._lock for link in links)]
 held, over = threading.Event(), threading.Event()
 def hold():
     for lock in locks:
@@ -264,7 +312,7 @@ held.wait()
 child = os.fork()
 if child == 0:
     say("forked")
-    driver.texts.finish()
+    driver.output.finish()
     say("and nothing to show")
     os._exit(0)
 alarm = threading.Timer(20, os.kill, (child, 9))
@@ -284,6 +332,121 @@ nothing_is_left()
 
 def test_a_fork_does_not_wait_for_what_other_threads_had_locked() -> None:
     assert run(LOCKED) == ["forked", "and nothing to show", "0", "2000000", "nothing is left"]
+
+
+# -- arrays of values and arguments, in forks -----------------------------------------------------------
+
+VALUES = """
+import numpy as np
+SIZE = 500_000
+pool = started("def make(n):\\n    import numpy as np\\n    return np.full(500_000, float(n))")
+
+def contents(array):
+    return sorted(set(array.tolist()))
+
+def fork_with(array, meanwhile):
+    "Let a child look at the array, write to half of it, and look again when this process has gone on."
+    wrote, go_on = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            first = contents(array)
+            array[: SIZE // 2] = -1.0
+            os.write(wrote[1], b".")
+            os.read(go_on[0], 1)
+            say((first, contents(array)))
+        finally:
+            os._exit(0)
+    os.read(wrote[0], 1)
+    meanwhile()
+    os.write(go_on[1], b".")
+    os.waitpid(child, 0)
+    for fd in (*wrote, *go_on):
+        os.close(fd)
+
+array = pool.call.make(7).result()
+
+def write():
+    say(contents(array))
+    array[SIZE // 2 :] = 8.0
+
+fork_with(array, write)
+say(contents(array))
+fork_with(array, lambda: array.fill(9.0))
+
+def drop_and_go_on():
+    global array
+    del array  # now its block could be used again
+    for n in range(100, 120):
+        assert (pool.call.make(n).result() == n).all()
+
+array = pool.call.make(5).result()
+fork_with(array, drop_and_go_on)
+say(all((pool.call.make(n).result() == n).all() for n in range(5)))
+pool.stop_workers()
+del pool
+nothing_is_left()
+"""
+
+
+def test_an_array_that_a_call_returned_is_private_to_the_program_and_to_each_fork_of_it() -> None:
+    assert run(VALUES) == [
+        "[7.0]",
+        "([7.0], [-1.0, 7.0])",
+        "[7.0, 8.0]",
+        "([7.0, 8.0], [-1.0, 8.0])",
+        "([5.0], [-1.0, 5.0])",
+        "True",
+        "nothing is left",
+    ]
+
+
+ARGUMENTS = """
+import numpy as np
+pool = started('''
+import os
+children, go_on = [], os.pipe()
+
+def forks(array):
+    "Let a child write to the array, and look at it when this worker has gone on; return what is here."
+    wrote, seen = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            array[:1000] = -1.0
+            os.write(wrote[1], b".")
+            os.read(go_on[0], 1)
+            os.write(seen[1], repr(sorted(set(array.tolist()))).encode())
+        finally:
+            os._exit(0)
+    children.append((child, seen[0]))
+    os.read(wrote[0], 1)
+    return sorted(set(array.tolist()))
+
+def ends():
+    (child, seen) = children.pop()
+    os.write(go_on[1], b".")
+    os.waitpid(child, 0)
+    return os.read(seen, 1000).decode()
+
+def same(array):
+    return array
+''')
+for retries in (0, 1):  # with a retry, the block is mapped privately from the start
+    forks, same, ends = (pool.call[name].options(retries=retries, worker_id=1)
+                         for name in ("forks", "same", "ends"))
+    say(forks(np.full(500_000, 5.0)).result())
+    for n in range(10):
+        assert (same(np.full(500_000, float(n))).result() == n).all()
+    say(ends().result())
+pool.stop_workers()
+del pool, forks, same, ends
+nothing_is_left()
+"""
+
+
+def test_an_argument_is_private_to_its_function_and_to_each_fork_of_its_worker() -> None:
+    assert run(ARGUMENTS) == [*["[5.0]", "[-1.0, 5.0]"] * 2, "nothing is left"]
 
 
 # -- many at once ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a call gives back works wherever a future of the standard library does, and can be awaited."""
+"""The future of a call works like a future of the standard library, and can be awaited."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import concurrent.futures._base as futures_of_python
 import gc
 import pickle
 import queue
+import re
 import threading
 import weakref
 from typing import Any
@@ -129,7 +130,7 @@ def test_as_completed_tells_of_a_cancelled_one(pool: WorkerProcedureCall, door: 
     concurrent.futures.wait(held)
 
 
-# -- asking ---------------------------------------------------------------------------------------------
+# -- state and result -----------------------------------------------------------------------------------
 
 
 def test_result_with_a_time_out_raises_and_the_call_goes_on(pool: WorkerProcedureCall, door: Any) -> None:
@@ -164,7 +165,7 @@ def test_whoever_asks_gets_the_same_object(pool: WorkerProcedureCall) -> None:
 def test_who_asks_while_another_thread_lets_go_of_the_answer_gets_the_same_object(
     pool: WorkerProcedureCall,
 ) -> None:
-    """Just after one thread has seen that there is no outcome yet, the other asks, and has one."""
+    """Just after one thread has seen that there is no outcome yet, the other one asks, and sets it."""
     future = pool.call.double([1])
     concurrent.futures.wait([future])
     looks = 0
@@ -174,7 +175,7 @@ def test_who_asks_while_another_thread_lets_go_of_the_answer_gets_the_same_objec
         def _outcome(self) -> Any:  # type: ignore[override]
             nonlocal looks
             looks += 1
-            seen = self.__dict__["_outcome"]
+            seen = self.__dict__.get("_outcome")
             if looks == 2:
                 with concurrent.futures.ThreadPoolExecutor(1) as threads:
                     threads.submit(self.result).result()
@@ -253,12 +254,97 @@ def test_a_thread_that_waits_learns_that_its_call_was_cancelled(pool: WorkerProc
 
 
 def test_its_text_says_what_it_is_and_how_it_stands(pool: WorkerProcedureCall, door: Any) -> None:
-    future = pool.call.held(door.path)
+    future = pool.call.held(door.path, 0.5)
     visit = door.wait()
-    assert repr(future) == f"<CallFuture held #{future.call_id}: pending>"
+    worker = next(each.worker_id for each in pool.snapshot().workers if each.current_call)
+    name = f"CallFuture held #{future.call_id}"
+    assert re.fullmatch(rf"<{name}: running on worker {worker} for \d+ m?s>", repr(future))
     visit.let_go()
-    future.result()
-    assert repr(future) == f"<CallFuture held #{future.call_id}: finished>"
+    concurrent.futures.wait([future])
+    assert repr(future) == f"<{name}: finished → float>", "also if nobody has asked for the value"
+    assert future.result() == 0.5
+
+
+def test_the_text_of_a_failed_or_cancelled_call_says_so(pool: WorkerProcedureCall, door: Any) -> None:
+    failed = pool.call.fails("no")
+    concurrent.futures.wait([failed])
+    assert failed.state == "raised ValueError"
+    held = pool.call.held(door.path)
+    door.wait()
+    held.cancel()
+    assert repr(held).endswith(": cancelled>")
+
+
+def test_the_text_of_a_queued_call_says_how_many_are_ahead(pool: WorkerProcedureCall, door: Any) -> None:
+    count = pool.worker_count
+    held = [pool.call.held(door.path) for _ in range(count)]
+    visits = [door.wait() for _ in held]
+    queued = [pool.call.held.options(queue_timeout_ms=60_000)(door.path) for _ in range(3)]
+    assert [each.state for each in queued] == ["queued", "queued behind 1 call", "queued behind 2 calls"]
+    for each in queued:
+        each.cancel()
+    for visit in visits:
+        visit.let_go()
+    concurrent.futures.wait(held)
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [
+        lambda pool: pool.call.fails(1).result(),
+        lambda pool: pool.call.double(),
+        lambda pool: pool.call.fails(1).exception().add_note(1),
+    ],
+    ids=["result", "wrong arguments", "exception"],
+)
+def test_what_the_caller_of_a_call_that_fails_had_is_freed_without_the_collector(
+    pool: WorkerProcedureCall, fails: Any
+) -> None:
+    class Large:
+        pass
+
+    def call() -> weakref.ref[Large]:
+        large = Large()
+        try:
+            fails(pool)
+        except Exception:
+            return weakref.ref(large)
+        raise AssertionError
+
+    gc.disable()
+    try:
+        assert call()() is None
+    finally:
+        gc.enable()
+
+
+def test_dir_lists_what_is_for_users(pool: WorkerProcedureCall) -> None:
+    future = pool.call.double(1)
+    assert future.result() == 2
+    assert {"result", "cancel", "call_id"} <= set(dir(future))
+    assert not {"settle", "loops", "wakers", "reserved_at", "_answer"} & set(dir(future))
+    assert all(hasattr(future, name) for name in dir(future))
+    assert {"call", "map", "start_workers", "events"} <= set(dir(pool))
+    assert not {"submit_chunk", "give_up", "mean_s", "__init__"} & set(dir(pool))
+
+
+def test_what_the_getters_return_is_one_line_of_text(pool: WorkerProcedureCall) -> None:
+    assert re.fullmatch(r"<\d+ functions: .+>", repr(pool.get_remote_functions()))
+    assert repr(pool.call) == repr(pool.get_remote_functions())
+    assert repr(pool.get_worker_constants()) == "<no constants>"
+    assert re.fullmatch(r"<\d+ events, the latest: \w+>", repr(pool.events()))
+    assert re.fullmatch(r"<PoolSnapshot \w+: running, .* failed>", repr(pool.snapshot()))
+    assert re.fullmatch(r"<WorkerProcedureCall \w+: running, \d workers?, \d+ functions?>", repr(pool))
+    everywhere = pool.broadcast("double", 2)
+    assert [each.result() for each in everywhere.values()] == [4] * pool.worker_count
+    assert (
+        repr(everywhere)
+        == f"<Broadcast double: {pool.worker_count} of {pool.worker_count} workers have ended it>"
+    )
+    doubled = pool.map("double", [1, 2])
+    assert repr(doubled) == "<MapResults double: 2 items sent, 2 of them in flight>"
+    assert list(doubled) == [2, 4]
+    assert repr(doubled) == "<MapResults double: ended after 2 items>"
 
 
 def test_only_the_pool_ends_it(pool: WorkerProcedureCall) -> None:
@@ -495,7 +581,7 @@ def test_a_loop_that_is_closed_while_a_call_runs_keeps_no_channel_open(make_pool
     asyncio.run(wait_for_nothing())
     visit.let_go()
     assert future.result() == "ended"
-    pool.stop_workers()  # and the test finds that all descriptors are closed
+    pool.stop_workers()  # the fixture checks that all descriptors are closed
 
 
 def test_who_asks_again_and_again_adds_nothing_to_a_future(make_pool: Any, door: Any) -> None:
@@ -506,7 +592,7 @@ def test_who_asks_again_and_again_adds_nothing_to_a_future(make_pool: Any, door:
     for _ in range(10):
         with pytest.raises(TimeoutError):
             future.result(timeout=0)
-    assert list(future.wakes) == []
+    assert list(future.wakers) == []
 
     async def ask() -> None:
         for _ in range(10):
@@ -556,7 +642,7 @@ def test_one_call_may_be_awaited_in_several_loops_and_threads(pool: WorkerProced
 
 
 def test_a_call_that_is_waited_for_at_one_worker_is_answered_by_another(make_pool: Any, door: Any) -> None:
-    # It is sent ahead behind a call that turns out slow, while another worker idles: it is taken back.
+    # It is prefetched behind a call that turns out to be slow, while another worker is idle: it is stolen.
     pool = make_pool(2, "def quick(x): return x\ndef turns(door): return held(door) if door else None")
     learn(pool, "quick", "turns")
     slow = pool.call.turns.options(worker_id=1)(door.path)
@@ -576,7 +662,7 @@ def test_a_waiter_that_an_interrupt_has_left_locked_does_not_hold_up_the_end_of_
     visit = door.wait()
     waiter = futures_of_python._AllCompletedWaiter(1, stop_on_exception=False)
     torn = waiter.event._cond._lock
-    torn.acquire()  # as an interrupt leaves it that comes between the lock and the ``with`` of `Event.wait`
+    torn.acquire()  # the state after an interrupt between the lock and the ``with`` of `Event.wait`
     with futures_of_python._AcquireFutures([future]):
         future._waiters.append(waiter)
     visit.let_go()

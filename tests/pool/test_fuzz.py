@@ -1,7 +1,7 @@
-"""Nonsense on the channels, in both directions: it costs at most the worker that it comes from or goes to.
+"""Invalid data on the channels, in both directions: it costs at most the worker that sends or receives it.
 
 First the codec alone, then real pools. There a function of worker 1 writes to the sockets of its own process,
-or the pool's end is made to send nonsense to it, while worker 2 works on.
+or the parent process sends invalid data to it, while worker 2 continues to work.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tests.pool.conftest import PATIENCE_S
 from wpc_magic import WorkerProcedureCall
 from wpc_magic.pool.errors import WorkerCrashedError
 from wpc_magic.pool.wire import protocol
-from wpc_magic.pool.wire.channel import HEADER, BadFrame, Channel, Reader, frame, placed_frame
+from wpc_magic.pool.wire.block_ref import BlockRef
+from wpc_magic.pool.wire.channel import HEADER, BadFrame, Channel, Reader, block_frame, frame
 from wpc_magic.pool.wire.codec import encode, pack
-from wpc_magic.pool.wire.placed import Placed
-from wpc_magic.pool.wire.received import BadMessage, read_failure, read_message
+from wpc_magic.pool.wire.validation import BadMessage, read_failure, read_message
 
 SOURCE = '''
 def _end(of):
-    """The object that serves a channel of this worker."""
+    """Return the object that serves a channel of this worker."""
     import gc
     from wpc_magic.pool.worker.control import Control
     from wpc_magic.pool.worker.server import Server
@@ -39,19 +39,19 @@ def _end(of):
     return next(thing for thing in gc.get_objects() if type(thing) is kind)
 
 def writes(of, data, value):
-    """Write to a channel of this worker; the number of this call is put in where it says SELF."""
+    """Write to a channel of this worker; the number of this call replaces the placeholder SELF."""
     own = _end("call")._begun.to_bytes(8, "little")
     _end(of)._sock.sendall(data.replace(b"=-SELF-=", own))
     return value
 
 def passes(lease, count, data):
-    """Pass descriptors on as those of a block, and write to the call channel."""
+    """Send descriptors as if they were those of a block, and write to the call channel."""
     import _socket, os
     end = _end("call")
     fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(count)]
     rights = b"".join(fd.to_bytes(4, "little") for fd in fds)
     about = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else []
-    end._exchange._sender._sock.sendmsg([lease], about)
+    end._shared._sender._sock.sendmsg([lease], about)
     for fd in fds:
         os.close(fd)
     end._sock.sendall(data.replace(b"=-SELF-=", end._begun.to_bytes(8, "little")))
@@ -66,8 +66,8 @@ def pid():
     import os
     return os.getpid()
 '''
-SELF = int.from_bytes(b"=-SELF-=", "little")  # stands for the number of the call that writes
-FAILURE = protocol.Failure(None, "Made", "up", "", "")
+SELF = int.from_bytes(b"=-SELF-=", "little")  # a placeholder for the number of the call that writes
+FAILURE = protocol.Failure(None, "Made", "up", "", "", ("Made", "Exception"))
 
 
 def joined(pieces: list[Any]) -> bytes:
@@ -87,7 +87,7 @@ def message(what: object) -> bytes:
 U64 = st.integers(0, 2**64 - 1)
 SIZES = st.integers(0, 200) | st.sampled_from([2**16, 2**31, 2**33, 2**39, 2**40, 2**41, 2**63]) | U64
 HEADS = st.tuples(
-    st.integers(0, 9), st.sampled_from([0, 0, 0, 1, 2]), st.integers(0, 3) | st.just(65535),
+    st.integers(0, 11), st.sampled_from([0, 0, 0, 1, 2]), st.integers(0, 3) | st.just(65535),
     st.just(0), U64, U64, SIZES,
 ).map(lambda head: HEADER.pack(*head))  # fmt: skip
 HONEST = st.tuples(st.integers(1, 7), st.binary(max_size=60), st.lists(st.binary(max_size=50), max_size=3))
@@ -97,12 +97,9 @@ STREAMS = st.lists(
         HEADS,
         HONEST.map(lambda one: joined(frame(one[0], 0, 1, 2, one[1], [memoryview(b) for b in one[2]]))),
         st.builds(
-            lambda lease, size, spans: joined(
-                placed_frame(4, 0, 1, 2, b"body", Placed(lease, size, 1, spans))
-            ),
-            U64,
-            U64,
-            st.lists(st.tuples(U64, U64), max_size=3).map(tuple),
+            lambda parts, spans: joined(block_frame(4, 0, 1, 2, b"body", BlockRef(parts, spans))),
+            st.lists(st.tuples(U64, U64, U64), max_size=3).map(tuple),
+            st.lists(st.tuples(st.integers(0, 3) | U64, U64, U64), max_size=3).map(tuple),
         ),
     ),
     max_size=6,
@@ -118,7 +115,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 @settings(max_examples=400)
 @given(STREAMS, st.lists(st.integers(1, 90), max_size=20))
-def test_whatever_bytes_come_are_frames_or_are_refused(stream: bytes, cuts: list[int]) -> None:
+def test_any_bytes_are_frames_or_are_rejected(stream: bytes, cuts: list[int]) -> None:
     with pair() as (ours, theirs):
         channel = Channel(theirs)
         while stream:
@@ -135,7 +132,7 @@ def test_whatever_bytes_come_are_frames_or_are_refused(stream: bytes, cuts: list
                     return
 
 
-def test_a_frame_that_claims_gigabytes_takes_no_memory_before_they_come() -> None:
+def test_a_frame_that_claims_gigabytes_takes_no_memory_before_they_arrive() -> None:
     process = psutil.Process()
     with pair() as (ours, theirs):
         reader = Reader(theirs)
@@ -174,23 +171,23 @@ GOOD_ITEMS = {int, str, bytes, tuple, dict, type(None), protocol.Failure}
 
 @settings(max_examples=400)
 @given(messages())
-def test_a_message_of_ours_is_whole_or_is_refused(thing: Any) -> None:
+def test_a_protocol_message_is_valid_or_is_rejected(thing: Any) -> None:
     try:
         read = read_message(pack(thing))
     except BadMessage:
         return
     assert read == thing
-    if type(read) in (protocol.Printed, protocol.Noticed, protocol.GivenUp, protocol.Refused):
+    if type(read) in (protocol.Printed, protocol.Event, protocol.Revoked, protocol.Refused):
         assert len(read) == len(type(read)._fields)
         assert {type(item) for item in read} <= GOOD_ITEMS
 
 
 @settings(max_examples=400)
-@given(st.sampled_from([FAILURE, protocol.Printed(1, "stdout", "text"), protocol.GivenUp((1, 2))]), st.data())
-def test_a_torn_message_is_plain_data_or_is_refused(thing: Any, data: Any) -> None:
+@given(st.sampled_from([FAILURE, protocol.Printed(1, "stdout", "text"), protocol.Revoked((1, 2))]), st.data())
+def test_a_corrupted_message_is_plain_data_or_is_rejected(thing: Any, data: Any) -> None:
     body = bytearray(pack(thing))
     for _ in range(data.draw(st.integers(1, 4))):
-        # No byte that makes the unpickler's memo as large as the four bytes after it say: LONG_BINPUT.
+        # Exclude LONG_BINPUT: it makes the unpickler's memo as large as the four bytes after it say.
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(
             st.integers(0, 255).filter(lambda b: b != 114)
         )
@@ -209,11 +206,11 @@ def test_reading_a_message_runs_nothing_and_imports_nothing() -> None:
 
 
 class Case(NamedTuple):
-    """What is written, and what is to come of it."""
+    """The data to write, and its expected effects."""
 
     data: bytes
-    event: str | None = None  # that has to be heard
-    replaced: bool = False  # whether the worker is; then the call that has written ends with it
+    event: str | None = None  # that must be emitted
+    replaced: bool = False  # whether the worker is replaced; then the call that has written fails
     channel: str = "call"
     value: object = "its own"  # of that call
 
@@ -225,7 +222,12 @@ FROM_WORKER = {
     "text": Case(b"Segmentation fault (no, not really)\n" * 2, MALFORMED, True),
     "noise on the control channel": Case(bytes(range(200, 256)), MALFORMED, True, "control"),
     "kind 0": Case(HEADER.pack(0, 0, 0, 0, 0, 0, 0), MALFORMED, True),
-    "kind 8": Case(HEADER.pack(8, 0, 0, 0, 0, 0, 0), MALFORMED, True),
+    "contents that were not asked for": Case(
+        joined(frame(9, 0, 1, SELF, b"", [memoryview(b"forged")])), MALFORMED, True
+    ),
+    "kind 12": Case(HEADER.pack(12, 0, 0, 0, 0, 0, 0), MALFORMED, True),
+    "items of a call that is no stream": Case(joined(frame(11, 0, 1, SELF, pack(1))), MALFORMED, True),
+    "more items than there are": Case(joined(frame(11, 0, 9, SELF, b"1234")), MALFORMED, True),
     "too large": Case(HEADER.pack(4, 0, 0, 0, 0, SELF, 1 << 41), MALFORMED, True),
     "half a header": Case(HEADER.pack(4, 0, 0, 0, 0, SELF, 0)[:10], MALFORMED, True),
     "half a frame": Case(HEADER.pack(4, 0, 0, 0, 0, SELF, 500) + b"x" * 100, MALFORMED, True),
@@ -234,11 +236,13 @@ FROM_WORKER = {
         HEADER.pack(1, 0, 0, 0, 0, 0, 1 << 19) + b"x", MALFORMED, True, "control"
     ),
     "buffers beyond the frame": Case(HEADER.pack(4, 0, 1, 0, 0, SELF, 8) + b"\xff" * 8, MALFORMED, True),
-    "a block that never came": Case(
-        joined(placed_frame(4, 0, 0, SELF, VALUE, Placed(77, 1 << 20, 1, ((0, 9),)))), MALFORMED, True
+    "a block that never arrived": Case(
+        joined(block_frame(4, 0, 0, SELF, VALUE, BlockRef(((77, 1 << 20, 1),), ((0, 0, 9),)))),
+        MALFORMED,
+        True,
     ),
     "buffers beyond their block": Case(
-        joined(placed_frame(4, 0, 0, SELF, VALUE, Placed(1, 8, 1, ((4, 9),)))), MALFORMED, True
+        joined(block_frame(4, 0, 0, SELF, VALUE, BlockRef(((1, 8, 1),), ((0, 4, 9),)))), MALFORMED, True
     ),
     "its value, twice": Case(a_frame(4, VALUE, SELF), UNKNOWN, value="forged"),
     "a value for a call that was never made": Case(a_frame(4, VALUE, 12345), UNKNOWN),
@@ -263,25 +267,25 @@ FROM_WORKER = {
     "an epoch that never was": Case(message(protocol.Installed(999))),
     "an epoch that is none": Case(message(protocol.Installed("x")), MALFORMED, True),  # type: ignore[arg-type]
     "no to an epoch that never was": Case(message(protocol.Refused(999, FAILURE, "double"))),
-    "given up what was never sent": Case(message(protocol.GivenUp((12345,))), None, False, "control"),
-    "given up what runs": Case(b"given up", MALFORMED, True, "control"),
+    "revoked what was never sent": Case(message(protocol.Revoked((12345,))), None, False, "control"),
+    "revoked what runs": Case(b"replaced below", MALFORMED, True, "control"),
     "an event without a name": Case(
-        message(protocol.Noticed(None, "error", 0, None, {})),  # type: ignore[arg-type]
+        message(protocol.Event(None, "error", 0, None, {})),  # type: ignore[arg-type]
         MALFORMED,
         True,
     ),
-    "an event of no severity": Case(message(protocol.Noticed("x", "bad", 0, None, {})), MALFORMED, True),
+    "an event of no severity": Case(message(protocol.Event("x", "bad", 0, None, {})), MALFORMED, True),
 }
 
 
 class Arena:
-    """Two workers: the first has to bear everything, the second must not notice."""
+    """Two workers: the first is under test, the second must not be affected."""
 
-    def __init__(self, pool: WorkerProcedureCall, ears: Any) -> None:
+    def __init__(self, pool: WorkerProcedureCall, listener: Any) -> None:
         self.pool = pool
-        self.ears = ears
+        self.listener = listener
         self.first, self.second = (self.call("pid", n).result(PATIENCE_S) for n in (1, 2))
-        self.calls = 2  # that worker 1 has been sent, and more
+        self.calls = 2  # at least so many have been sent to worker 1
 
     def call(self, name: str, worker: int, *args: object) -> Any:
         return self.pool.call[name].options(worker_id=worker)(*args)
@@ -290,7 +294,7 @@ class Arena:
         return [self.call("double", 2, n) for n in range(20)]
 
     def check(self, bystanders: list[Any]) -> None:
-        """Worker 2 has noticed nothing, and both work."""
+        """Check that worker 2 was not affected, and that both work."""
         assert [each.result(PATIENCE_S) for each in bystanders] == [2 * n for n in range(20)]
         assert self.call("pid", 2).result(PATIENCE_S) == self.second
         assert self.call("double", 1, 21).result(PATIENCE_S) == 42
@@ -319,22 +323,25 @@ def arena(make_pool: Any, listen: Any) -> Arena:
 
 
 @pytest.mark.parametrize("what", FROM_WORKER)
-def test_nonsense_from_a_worker_costs_no_more_than_that_worker(what: str, arena: Arena) -> None:
+def test_invalid_data_from_a_worker_costs_no_more_than_that_worker(what: str, arena: Arena) -> None:
     case = FROM_WORKER[what]
     data = case.data
-    if what == "given up what runs":  # the number is inside of a pickle: it is this worker's second call
-        data = message(protocol.GivenUp((2,)))
+    if what == "revoked what runs":  # the number is inside a pickle: this is the worker's second call
+        data = message(protocol.Revoked((2,)))
     bystanders = arena.bystanders()
     call = arena.call("writes", 1, case.channel, data, "its own")
     error = call.exception(PATIENCE_S)
     if error is not None:
         assert case.replaced
         assert isinstance(error, WorkerCrashedError)
-    else:  # where both channels are ready, the answer may be read before the nonsense
+    else:  # if both channels are readable, the answer may be read before the invalid data
         assert not case.replaced or case.channel == "control"
         assert call.result() == case.value
+        if what == "revoked what runs":  # it had ended, and a call may end while its revocation is on its way
+            arena.check(bystanders)
+            return
     if case.event is not None:
-        arena.ears.until(case.event)
+        arena.listener.until(case.event)
     arena.check(bystanders)
     assert arena.is_replaced() == case.replaced
     names = {event.event_name for event in arena.pool.events()} & {UNKNOWN, MALFORMED}
@@ -356,14 +363,17 @@ def test_a_value_that_is_noise_is_an_error_of_its_call(arena: Arena) -> None:
         (b"12345678", 0, WorkerCrashedError),
         (b"123", 1, WorkerCrashedError),
         (b"123", 2, WorkerCrashedError),
-        ((77).to_bytes(8, "little"), 1, OSError),  # it is that of a device, and no memory
-        ((77).to_bytes(8, "little"), 2, OSError),
-        ((77).to_bytes(8, "little"), 20, OSError),
+        # The descriptor of a device, which is empty.
+        ((77).to_bytes(8, "little"), 1, WorkerCrashedError),
+        ((77).to_bytes(8, "little"), 2, WorkerCrashedError),
+        ((77).to_bytes(8, "little"), 20, WorkerCrashedError),
     ],
 )
-def test_descriptors_that_are_no_blocks_are_closed(lease: bytes, count: int, ends: Any, arena: Arena) -> None:
-    placed = Placed(77, 1 << 19, 1, ((0, 70_000),))
-    data = joined(placed_frame(4, 0, 0, SELF, b"body", placed))
+def test_descriptors_that_are_not_blocks_are_closed(
+    lease: bytes, count: int, ends: Any, arena: Arena
+) -> None:
+    ref = BlockRef(((77, 1 << 19, 1),), ((0, 0, 70_000),))
+    data = joined(block_frame(4, 0, 0, SELF, b"body", ref))
     open_before = len(os.listdir("/proc/self/fd"))
     call = arena.call("passes", 1, lease, count, data)
     with pytest.raises(ends):
@@ -402,33 +412,33 @@ TO_WORKER = {
     "a message that is from workers": Case(message(protocol.Pong(1)), "malformed_parent_message"),
     "an order that is noise": Case(a_frame(1, b"noise"), "malformed_control_request", False, "control"),
     "an order that is a number": Case(message(7), "malformed_control_request", False, "control"),
-    "an order to take back nothing": Case(message(protocol.Revoke((1,))), None, False, "control"),
-    "an order to end nothing": Case(message(protocol.Interrupt(1)), None, False, "control"),
+    "an order to revoke nothing": Case(message(protocol.Revoke((1,))), None, False, "control"),
+    "an order to interrupt nothing": Case(message(protocol.Interrupt(1)), None, False, "control"),
     "a call of no function": Case(a_frame(2, pack(((), {})), 1, 999), UNKNOWN),
     "a call in no epoch": Case(a_frame(2, pack(((), {})), 1, 1, 999), UNKNOWN),
     "a call whose arguments are noise": Case(a_frame(2, b"noise", 1, 1, 1), UNKNOWN),
-    "a call whose block never came": Case(
-        joined(placed_frame(2, 1, 999, 1, VALUE, Placed(77, 1 << 20, 1, ((0, 9),)))), None, True
+    "a call whose block never arrived": Case(
+        joined(block_frame(2, 1, 999, 1, VALUE, BlockRef(((77, 1 << 20, 1),), ((0, 0, 9),)))), None, True
     ),
     "a chunk whose items are noise": Case(a_frame(3, b"noise", 1, 1, 1), UNKNOWN),
-    "an epoch on top of none": Case(message(protocol.Install(1000, 999, (), ())), None),
-    "an epoch that is to be forgotten and never was": Case(message(protocol.Forget(999)), None),
+    "an epoch on top of none": Case(message(protocol.Install(1000, 999, (), (), ())), None),
+    "an unknown epoch to forget": Case(message(protocol.Forget(999)), None),
 }
 
 
 @pytest.mark.parametrize("what", TO_WORKER)
-def test_nonsense_to_a_worker_costs_no_more_than_that_worker(what: str, arena: Arena) -> None:
+def test_invalid_data_to_a_worker_costs_no_more_than_that_worker(what: str, arena: Arena) -> None:
     case = TO_WORKER[what]
     bystanders = arena.bystanders()
     driver = arena.pool._driver
     with driver.lock:
-        link = driver._links[1]
+        link = driver.parts.links[1]
         channel = link.call if case.channel == "call" else link.control
         assert channel.send([case.data])
     if case.event is not None:
-        arena.ears.until(case.event)
+        arena.listener.until(case.event)
     if case.replaced:
-        arena.ears.until("worker_exited", exitcode=70)
+        arena.listener.until("worker_exited", exitcode=70)
     arena.check(bystanders)
     assert arena.is_replaced() == case.replaced
 
@@ -436,34 +446,36 @@ def test_nonsense_to_a_worker_costs_no_more_than_that_worker(what: str, arena: A
 # -- at random -------------------------------------------------------------------------------------------
 
 
-def nonsense(dice: random.Random) -> bytes:
-    """Return noise, a frame that is not meant, or one of the table that is torn or altered."""
-    roll = dice.random()
+def invalid(rng: random.Random) -> bytes:
+    """Return noise, an unexpected frame, or a frame of the table that is truncated or altered."""
+    roll = rng.random()
     if roll < 0.2:
-        return dice.randbytes(dice.randrange(1, 200))
+        return rng.randbytes(rng.randrange(1, 200))
     if roll < 0.4:
-        kind, size = dice.randrange(10), dice.choice((0, 5, 60, 1 << 20, 1 << 30))
-        head = HEADER.pack(kind, dice.randrange(3), dice.randrange(3), 0, dice.getrandbits(64), SELF, size)
-        return head + dice.randbytes(dice.randrange(80))
-    data = bytearray(dice.choice(list(FROM_WORKER.values())).data)
+        kind, size = rng.randrange(10), rng.choice((0, 5, 60, 1 << 20, 1 << 30))
+        head = HEADER.pack(kind, rng.randrange(3), rng.randrange(3), 0, rng.getrandbits(64), SELF, size)
+        return head + rng.randbytes(rng.randrange(80))
+    data = bytearray(rng.choice(list(FROM_WORKER.values())).data)
     if roll < 0.7:
-        return bytes(data[: dice.randrange(1, len(data) + 1)])
-    for _ in range(dice.randrange(1, 4)):
-        data[dice.randrange(len(data))] = dice.choice((0, 1, 2, 4, 5, 255, dice.randrange(256)))
-    return bytes(data) * dice.randrange(1, 3)
+        return bytes(data[: rng.randrange(1, len(data) + 1)])
+    for _ in range(rng.randrange(1, 4)):
+        data[rng.randrange(len(data))] = rng.choice((0, 1, 2, 4, 5, 255, rng.randrange(256)))
+    return bytes(data) * rng.randrange(1, 3)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_after_any_nonsense_each_call_ends_and_the_other_worker_works_on(seed: int, arena: Arena) -> None:
-    dice = random.Random(seed)
+def test_after_any_invalid_data_each_call_ends_and_the_other_worker_continues(
+    seed: int, arena: Arena
+) -> None:
+    rng = random.Random(seed)
     for _ in range(12):
-        data, channel = nonsense(dice), dice.choice(("call", "call", "control"))
-        name = dice.choice(("writes", "writes", "awaits"))
+        data, channel = invalid(rng), rng.choice(("call", "call", "control"))
+        name = rng.choice(("writes", "writes", "awaits"))
         bystanders = arena.bystanders()
         ahead = [arena.call("double", 1, n) for n in range(5)]
-        arena.call(name, 1, channel, data, "its own").exception(PATIENCE_S)  # whatever: it ends
+        arena.call(name, 1, channel, data, "its own").exception(PATIENCE_S)  # whatever the outcome, it ends
         behind = [arena.call("double", 1, n) for n in range(5)]
-        # Half a frame is found out at a heartbeat, so a later call may be the one that ends with the worker.
+        # Half a frame is detected at a heartbeat, so a later call may be the one that fails with the worker.
         for n, each in [*enumerate(ahead), *enumerate(behind)]:
             error = each.exception(PATIENCE_S)
             assert isinstance(error, WorkerCrashedError) if error is not None else each.result() == 2 * n

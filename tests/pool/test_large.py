@@ -1,4 +1,4 @@
-"""Large values, both ways at once: nothing deadlocks, and each arrives as it went."""
+"""Large values in both directions at once: nothing deadlocks, and each arrives unchanged."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def changes(x):
 
 @pytest.fixture
 def pool(make_pool: Any) -> WorkerProcedureCall:
-    """A pool for each test: it keeps its shared memory warm, and gives it back when it stops."""
+    """A pool for each test: it caches shared memory, and frees it when it stops."""
     return make_pool(2, FUNCTIONS)
 
 
@@ -52,7 +52,7 @@ def test_64_mb_go_there_and_back_with_several_in_flight_both_ways(pool: WorkerPr
         assert np.array_equal(future.result(), array)
 
 
-def test_bytes_of_any_size_around_the_borders_arrive(pool: WorkerProcedureCall) -> None:
+def test_bytes_of_any_size_around_the_thresholds_arrive(pool: WorkerProcedureCall) -> None:
     sizes = sorted({(1 << bits) + extra for bits in range(8, 22, 2) for extra in (-65, -33, -1, 0, 1)})
     block = bytes(range(256)) * (max(sizes) // 256 + 1)
     futures = [pool.call.sha1(block[:size]) for size in sizes]
@@ -64,7 +64,7 @@ def test_bytes_of_any_size_around_the_borders_arrive(pool: WorkerProcedureCall) 
     )
 
 
-def test_large_calls_of_many_threads_cross_without_a_deadlock(pool: WorkerProcedureCall) -> None:
+def test_large_calls_of_many_threads_do_not_deadlock(pool: WorkerProcedureCall) -> None:
     def many(n: int) -> bool:
         data = bytes([n]) * (4 * MB)
         return all(pool.call.echo(data).result() == data for _ in range(4))
@@ -73,7 +73,7 @@ def test_large_calls_of_many_threads_cross_without_a_deadlock(pool: WorkerProced
         assert all(threads.map(many, range(6)))
 
 
-def test_nobody_has_to_read_for_large_answers_and_calls_to_cross(pool: WorkerProcedureCall) -> None:
+def test_large_answers_and_calls_cross_while_no_thread_waits_for_them(pool: WorkerProcedureCall) -> None:
     data = b"x" * (8 * MB)
     futures = [pool.call.echo(data) for _ in range(8)]
     done, _ = concurrent.futures.wait(futures)
@@ -105,12 +105,12 @@ def test_an_array_is_copied_when_the_call_is_made(pool: WorkerProcedureCall, doo
     concurrent.futures.wait(held)
 
 
-def test_what_a_function_does_to_its_argument_stays_there(pool: WorkerProcedureCall) -> None:
+def test_what_a_function_does_to_its_argument_stays_in_the_worker(pool: WorkerProcedureCall) -> None:
     array = np.ones(MB)
-    came = pool.call.changes(array).result()
-    assert came[0] == -1
+    returned = pool.call.changes(array).result()
+    assert returned[0] == -1
     assert array[0] == 1
-    came[1] = 5  # what has come back is the caller's own
+    returned[1] = 5  # a returned value belongs to the caller
     again = pool.call.changes(array).result()
     assert again[1] == 1
 
@@ -118,12 +118,12 @@ def test_what_a_function_does_to_its_argument_stays_there(pool: WorkerProcedureC
 def test_an_array_of_any_layout_arrives(pool: WorkerProcedureCall) -> None:
     base = np.arange(400_000.0).reshape(400, 1000)
     for array in (base.T, base[::2], base[:, ::-1], np.asfortranarray(base), base.astype(">i4"), base[:0]):
-        came = pool.call.echo(array).result()
-        assert np.array_equal(came, array)
-        assert came.dtype == array.dtype
+        returned = pool.call.echo(array).result()
+        assert np.array_equal(returned, array)
+        assert returned.dtype == array.dtype
 
 
-def test_small_calls_go_on_while_a_large_one_is_under_way(pool: WorkerProcedureCall) -> None:
+def test_small_calls_proceed_while_a_large_one_is_in_flight(pool: WorkerProcedureCall) -> None:
     over = threading.Event()
     data = b"y" * (32 * MB)
 
@@ -141,7 +141,7 @@ def test_small_calls_go_on_while_a_large_one_is_under_way(pool: WorkerProcedureC
     thread.join()
 
 
-def test_a_worker_that_dies_while_large_calls_are_under_way_costs_only_what_ran(make_pool: Any) -> None:
+def test_a_worker_that_dies_while_large_calls_are_in_flight_costs_only_what_ran(make_pool: Any) -> None:
     pool = make_pool(1, FUNCTIONS + "\ndef dies(x):\n    import os\n    os._exit(1)")
     data = b"z" * (8 * MB)
     first, second = pool.call.dies(data), pool.call.echo(data)

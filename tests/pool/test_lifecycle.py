@@ -1,4 +1,4 @@
-"""Workers start, die, come back, and change in number; the calls are told."""
+"""Workers start, die, restart, and change in number; their calls are notified."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.pool.conftest import PATIENCE_S, Ears, learn, pids, states, wait_until_dead
+from tests.pool.conftest import PATIENCE_S, EventListener, learn, pids, states, wait_until_dead
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import (
     CallTimeoutError,
@@ -19,6 +19,7 @@ from wpc_magic.pool.errors import (
     NoWorkerError,
     OptionError,
     PoolStateError,
+    RequirementMissingError,
     StartError,
     WorkerCrashedError,
     WorkerReplacedError,
@@ -118,12 +119,47 @@ def test_a_worker_that_is_not_ready_in_time_is_ended_and_counts_as_dead(
     pool = make_pool(0, start_timeout_ms=300, max_restarts_per_worker=1)
     os.mkfifo(folder / "never")
     pool.define_worker_functions(f"open({str(folder / 'never')!r}).read()\ndef f(): pass")
-    ears = listen(pool)
+    listener = listen(pool)
     with pytest.raises(StartError, match="the last one was not ready in 300 ms"):
         pool.start_workers(1)
-    heard = ears.until("worker_restart_exhausted")
+    heard = listener.until("worker_restart_exhausted")
     assert "not ready in 300 ms" in next(e for e in heard if e.event_name == "worker_error").details["reason"]
     assert sum(event.event_name == "worker_exited" for event in heard) == 2
+
+
+def test_workers_that_load_something_large_may_take_longer_than_their_option(make_pool: Any) -> None:
+    pool = make_pool(0, start_timeout_ms=1000, max_restarts_per_worker=0)
+    pool.define_worker_functions(
+        "import time\nend = time.process_time() + 1.5\nwhile time.process_time() < end: pass\n"
+        "def big(): return 'loaded'"
+    )
+    pool.start_workers(1)
+    assert pool.call.big().result() == "loaded"
+    slow = [each for each in pool.events() if each.event_name == "worker_installs_slowly"]
+    assert [each.details["definition"] for each in slow] == ["big"]
+
+
+def test_what_took_too_long_is_named_with_its_option_and_tried_again_when_that_changes(
+    make_pool: Any, folder: Path
+) -> None:
+    pool = make_pool(0, start_timeout_ms=500, max_restarts_per_worker=9)
+    fifo = folder / "later"
+    os.mkfifo(fifo)
+    pool.define_worker_functions(f"open({str(fifo)!r}).read()\ndef big(): return 'loaded'")
+    pool.start_workers(1)
+    assert {each.name: bool(each.broken) for each in pool.get_remote_functions()} == {
+        "big": True,
+        "held": False,
+    }
+    with pytest.raises(
+        RequirementMissingError, match="install big: it took longer than start_timeout_ms=500"
+    ):
+        pool.call.big()
+    fifo.unlink()
+    fifo.touch()
+    pool.configure(start_timeout_ms=60_000)
+    assert pool.call.big().result() == "loaded"
+    assert not any(each.broken for each in pool.get_remote_functions())
 
 
 def test_who_waits_for_ready_workers_may_give_up(make_pool: Any, folder: Path) -> None:
@@ -172,15 +208,15 @@ def test_workers_take_over_folder_path_and_environment_when_they_start_again(
         assert environ["WPC_TEST_OF_A_TEST"] == "yes"
 
 
-# -- a death --------------------------------------------------------------------------------------------
+# -- crashes and restarts -------------------------------------------------------------------------------
 
 
 def test_the_events_of_a_crash_come_in_the_originals_order(make_pool: Any, listen: Any) -> None:
     pool = make_pool(1, FUNCTIONS)
-    ears = listen(pool)
+    listener = listen(pool)
     with pytest.raises(WorkerCrashedError):
         pool.call.dies().result()
-    heard = ears.until("worker_restart_completed")
+    heard = listener.until("worker_restart_completed")
     told = [
         f"health({e.details['to']})" if e.event_name == "worker_health_state_changed" else e.event_name
         for e in heard
@@ -230,9 +266,9 @@ def test_a_worker_that_is_killed_from_outside_costs_one_call(make_pool: Any, doo
 
 def test_an_idle_worker_that_is_killed_comes_back(make_pool: Any, listen: Any) -> None:
     pool = make_pool(1, FUNCTIONS)
-    ears = listen(pool)
+    listener = listen(pool)
     os.kill(pids(pool)[1], signal.SIGKILL)
-    ears.until("worker_restart_completed")
+    listener.until("worker_restart_completed")
     assert pool.call.double(1).result() == 2
     assert pool.snapshot().workers[0].restarts == 1
 
@@ -260,32 +296,62 @@ def answers_then_dies():
     return "answered"
 """,
     )
-    ears = listen(pool)
+    listener = listen(pool)
     future = pool.call.answers_then_dies()
-    ears.until("worker_exited")  # nobody has read the answer yet, but for the pool itself
+    listener.until("worker_exited")  # no thread has asked for the answer yet; the pool has read it
     assert future.result() == "answered"
+
+
+def die_idle(pool: Any, listener: EventListener) -> int:
+    """Let a worker die while it runs nothing; return the delay before the next process."""
+    os.kill(pids(pool)[1], signal.SIGKILL)
+    delay: int = listener.until("worker_restart_scheduled")[-1].details["delay_ms"]
+    return delay
 
 
 def test_the_delay_doubles_up_to_its_cap_and_the_budget_ends_in_failed(make_pool: Any, listen: Any) -> None:
     pool = make_pool(1, FUNCTIONS, restart_base_delay_ms=2, restart_max_delay_ms=5, max_restarts_per_worker=3)
-    ears = listen(pool)
+    listener = listen(pool)
     delays = []
     for _ in range(3):
-        pool.call.dies().exception()
-        delays.append(ears.until("worker_restart_scheduled")[-1].details["delay_ms"])
-        ears.until("worker_restart_completed")
+        delays.append(die_idle(pool, listener))
+        listener.until("worker_restart_completed")
     assert delays == [2, 4, 5]
-    pool.call.dies().exception()
-    heard = ears.until("worker_health_state_changed", to="failed")
+    os.kill(pids(pool)[1], signal.SIGKILL)
+    heard = listener.until("worker_health_state_changed", to="failed")
     assert "worker_restart_exhausted" in [event.event_name for event in heard]
     assert heard[-1].severity == "error"
     assert states(pool) == ["failed"]
-    with pytest.raises(NoWorkerError, match="every one is stopped or failed"):
+    with pytest.raises(NoWorkerError, match=r"every one is stopped or failed; .* as %wpc_restart does"):
         pool.call.double(1)
+    with pytest.raises(
+        PoolStateError, match=r"running already, but every one has failed; restart_workers\(\)"
+    ):
+        pool.start_workers(1)
+
+
+def test_calls_that_kill_their_workers_cost_only_themselves(make_pool: Any) -> None:
+    pool = make_pool(2, FUNCTIONS + "def some(n): return n if n % 6 != 5 else crashes()")
+    futures = [pool.call.some(n) for n in range(60)]
+    ends = [future.exception() or future.result() for future in futures]
+    assert [end for end in ends if isinstance(end, int)] == [n for n in range(60) if n % 6 != 5]
+    assert sum(isinstance(end, WorkerCrashedError) for end in ends) == 10
+    pool.wait_until_ready()
+    assert states(pool) == ["ready", "ready"]
+
+
+def test_the_first_process_after_a_crash_starts_at_once(make_pool: Any, listen: Any) -> None:
+    pool = make_pool(1, FUNCTIONS, restart_base_delay_ms=2, max_restarts_per_worker=0)
+    listener = listen(pool)
+    delays = []
+    for call in (pool.call.dies, pool.call.dies, pool.call.pid, pool.call.dies):
+        if call().exception() is not None:
+            delays.append(listener.until("worker_restart_scheduled")[-1].details["delay_ms"])
+    assert delays == [0, 2, 0]
 
 
 def test_what_is_queued_when_the_last_worker_fails_is_told(make_pool: Any, door: Any) -> None:
-    pool = make_pool(1, FUNCTIONS, max_restarts_per_worker=0)
+    pool = make_pool(1, FUNCTIONS, restart_on_failure=False)
     held = pool.call.held(door.path)
     visit = door.wait()
     queued = [pool.call.double(1), pool.call.double.options(worker_id=1)(1)]
@@ -294,18 +360,20 @@ def test_what_is_queued_when_the_last_worker_fails_is_told(make_pool: Any, door:
     assert [type(future.exception()) for future in queued] == [NoWorkerError] * 2
 
 
-def test_calls_wait_while_their_worker_restarts(make_pool: Any) -> None:
+def test_calls_wait_while_their_worker_restarts(make_pool: Any, listen: Any) -> None:
     pool = make_pool(1, FUNCTIONS, restart_base_delay_ms=50)
-    pool.call.dies().exception()
+    die_idle(pool, listen(pool))
     assert states(pool) == ["restarting"]
     assert pool.call.double(4).result() == 8
 
 
 def test_restart_worker_brings_a_failed_one_back_with_a_fresh_budget(make_pool: Any, listen: Any) -> None:
     pool = make_pool(1, FUNCTIONS, max_restarts_per_worker=1)
-    for _ in range(2):
-        pool.call.dies().exception()
-    ears = listen(pool)
+    listener = listen(pool)
+    die_idle(pool, listener)
+    listener.until("worker_restart_completed")
+    os.kill(pids(pool)[1], signal.SIGKILL)
+    listener.until("worker_restart_exhausted")
     assert states(pool) == ["failed"]
     pool.restart_worker(1)
     pool.wait_until_ready()
@@ -313,17 +381,17 @@ def test_restart_worker_brings_a_failed_one_back_with_a_fresh_budget(make_pool: 
     assert pool.call.double(1).result() == 2
     assert pool.get_worker_health_states()[0].restart_attempt == 0
     pool.call.dies().exception()
-    ears.until("worker_restart_completed", attempt=1)
+    listener.until("worker_restart_completed", attempt=1)
 
 
 def test_old_deaths_are_forgotten_after_a_stable_time(make_pool: Any, listen: Any, door: Any) -> None:
     pool = make_pool(1, FUNCTIONS, max_restarts_per_worker=1, restart_stable_after_ms=1)
-    ears = listen(pool)
+    listener = listen(pool)
     for _ in range(4):
-        pool.call.dies().exception()
-        assert ears.until("worker_restart_scheduled")[-1].details["attempt"] == 1
-        ears.until("worker_restart_completed")
-        with pytest.raises(TimeoutError):  # the stable time passes
+        os.kill(pids(pool)[1], signal.SIGKILL)
+        assert listener.until("worker_restart_scheduled")[-1].details["attempt"] == 1
+        listener.until("worker_restart_completed")
+        with pytest.raises(TimeoutError):  # wait for the stable time
             pool.call.held(door.path).result(timeout=0.005)
         door.wait().let_go()
 
@@ -351,7 +419,7 @@ def test_a_restart_by_force_ends_the_call_that_runs_and_costs_no_budget(make_poo
 
 def test_a_restart_on_request_loses_no_call_and_does_not_wait_for_it(make_pool: Any, door: Any) -> None:
     pool = make_pool(2, FUNCTIONS)
-    ears = Ears(pool)
+    listener = EventListener(pool)
     before = pids(pool)
     future = pool.call.held.options(worker_id=1)(door.path, "ended")
     visit = door.wait()
@@ -363,7 +431,7 @@ def test_a_restart_on_request_loses_no_call_and_does_not_wait_for_it(make_pool: 
     assert os.path.exists(f"/proc/{before[1]}")
     visit.let_go()
     assert future.result() == "ended"
-    ears.until("worker_exited", reason="it was asked to restart")
+    listener.until("worker_exited", reason="it was asked to restart")
 
 
 def test_all_workers_can_be_restarted_under_load_without_losing_a_queued_call(make_pool: Any) -> None:
@@ -401,37 +469,37 @@ def forks(door):
     pool.wait_until_ready()
 
 
-# -- signs of life --------------------------------------------------------------------------------------
+# -- heartbeats -----------------------------------------------------------------------------------------
 
 
 def test_a_worker_that_stands_still_is_degraded_and_ready_again_when_it_goes_on(
     make_pool: Any, listen: Any
 ) -> None:
     pool = make_pool(2, FUNCTIONS, heartbeat_interval_ms=20, unresponsive_after_ms=500)
-    ears = listen(pool)
+    listener = listen(pool)
     stopped = pids(pool)[1]
     os.kill(stopped, signal.SIGSTOP)
     try:
-        event = ears.until("worker_health_state_changed", to="degraded")[-1]
-        pool.configure(unresponsive_after_ms=600_000)  # twice as long, and it would be replaced
+        event = listener.until("worker_health_state_changed", to="degraded")[-1]
+        pool.configure(unresponsive_after_ms=600_000)  # after twice that time it would be replaced
         assert event.worker_id == 1
         assert {pool.call.pid().result() for _ in range(10)} == {pids(pool)[2]}, "it is given no calls"
         waits = pool.call.pid.options(worker_id=1)()
     finally:
         os.kill(stopped, signal.SIGCONT)
-    ears.until("worker_health_state_changed", to="ready")
+    listener.until("worker_health_state_changed", to="ready")
     assert waits.result() == stopped
     assert states(pool) == ["ready", "ready"]
 
 
 def test_a_worker_that_stands_still_for_good_costs_no_call(make_pool: Any, listen: Any) -> None:
     pool = make_pool(2, FUNCTIONS, heartbeat_interval_ms=20, unresponsive_after_ms=300)
-    ears = listen(pool)
+    listener = listen(pool)
     stopped = pids(pool)[1]
     waits = pool.call.pid.options(worker_id=1)
     os.kill(stopped, signal.SIGSTOP)
     sent, pinned = waits(), waits()
-    assert ears.until("worker_unresponsive")[-1].details["runs"] is None
+    assert listener.until("worker_unresponsive")[-1].details["runs"] is None
     assert sent.result() == pinned.result() != stopped
     assert states(pool) == ["ready", "ready"]
     assert pool.get_worker_health_states()[0].restart_attempt == 0, "the budget stays"
@@ -443,10 +511,10 @@ def test_a_worker_whose_call_holds_the_lock_of_the_interpreter_is_told_of_and_le
     options = {"heartbeat_interval_ms": 20, "unresponsive_after_ms": 100, "interrupt_grace_ms": 100}
     source = FUNCTIONS + "def holds(): import ctypes; ctypes.PyDLL(None).sleep(3600)\n"
     pool = make_pool(1, source, **options)
-    ears = listen(pool)
+    listener = listen(pool)
     future = pool.call.holds.options(timeout_ms=800)()
     behind = pool.call.double(2)
-    event = ears.until("worker_unresponsive")[-1]
+    event = listener.until("worker_unresponsive")[-1]
     assert event.details["runs"] == f"holds #{future.call_id}"
     with pytest.raises(CallTimeoutError):
         future.result()
@@ -460,8 +528,8 @@ def test_a_busy_worker_still_gives_signs_of_life(
     future = pool.call.held(door.path)
     door.wait()
     heard, supervisor = threading.Semaphore(0), pool._driver.core.supervisor
-    hear = supervisor.heard
-    monkeypatch.setattr(supervisor, "heard", lambda slot, now: (hear(slot, now), heard.release()))
+    hear = supervisor.pong_received
+    monkeypatch.setattr(supervisor, "pong_received", lambda slot, now: (hear(slot, now), heard.release()))
     for _ in range(5):
         assert heard.acquire(timeout=PATIENCE_S)
     assert not future.done()
@@ -481,7 +549,7 @@ def test_workers_ignore_a_keyboard_interrupt(make_pool: Any, door: Any) -> None:
     assert pids(pool) == before
 
 
-# -- how many -------------------------------------------------------------------------------------------
+# -- resizing -------------------------------------------------------------------------------------------
 
 
 def test_a_pool_grows_and_shrinks_without_losing_calls(make_pool: Any) -> None:
@@ -500,7 +568,7 @@ def test_a_pool_grows_and_shrinks_without_losing_calls(make_pool: Any) -> None:
 
 def test_a_worker_that_has_to_go_ends_its_call_first(make_pool: Any, door: Any, listen: Any) -> None:
     pool = make_pool(2, FUNCTIONS)
-    ears = listen(pool)
+    listener = listen(pool)
     future = pool.call.held.options(worker_id=2)(door.path, "ended")
     visit = door.wait()
     waits = pool.call.pid.options(worker_id=2)()
@@ -510,7 +578,7 @@ def test_a_worker_that_has_to_go_ends_its_call_first(make_pool: Any, door: Any, 
         pool.call.pid.options(worker_id=2)()
     visit.let_go()
     assert future.result() == "ended"
-    ears.until("worker_exited")
+    listener.until("worker_exited")
     wait_until_dead(visit.pid)
     assert pool.worker_count == 1
     pool.resize(2)

@@ -1,4 +1,4 @@
-"""A map: one function over many items."""
+"""Maps: one function over many items."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def gives_a_lock(x):
 
 
 class Counted:
-    """An endless iterable that knows how far it was consumed."""
+    """An infinite iterable that knows how far it was consumed."""
 
     def __init__(self) -> None:
         self.taken = 0
@@ -190,14 +190,14 @@ def test_the_failing_item_is_named_and_what_came_before_it_is_given(
     with pytest.raises(ValueError, match="not 7") as caught:
         found.extend(each for each in results)
     assert found == list(range(7))
-    assert any(note.startswith("in item 7 of the map over picky") for note in caught.value.__notes__)
+    assert any(note.startswith("in item 7: picky(7) #") for note in caught.value.__notes__)
     assert list(results) == [], "and then it is over"
 
 
 def test_an_unordered_map_names_the_failing_item_too(pool: WorkerProcedureCall) -> None:
     with pytest.raises(ValueError, match="not 7") as caught:
         list(pool.map("picky", range(20), ordered=False))
-    assert any("in item 7 of the map" in note for note in caught.value.__notes__)
+    assert any("in item 7: picky(7) #" in note for note in caught.value.__notes__)
 
 
 def test_a_value_that_cannot_be_sent_is_named_as_its_item(pool: WorkerProcedureCall) -> None:
@@ -207,7 +207,7 @@ def test_a_value_that_cannot_be_sent_is_named_as_its_item(pool: WorkerProcedureC
         next(results)
     text = "\n".join(caught.value.__notes__)
     assert "the value that it returned (lock) cannot be sent" in text
-    assert "in item 3 of the map" in text
+    assert "in item 3: gives_a_lock(3) #" in text
 
 
 def test_an_item_that_cannot_be_pickled_ends_the_map_after_those_before_it(pool: WorkerProcedureCall) -> None:
@@ -215,7 +215,7 @@ def test_an_item_that_cannot_be_pickled_ends_the_map_after_those_before_it(pool:
     assert [next(results), next(results)] == [1, 2]
     with pytest.raises(ArgumentsNotSerializableError) as caught:
         next(results)
-    assert "in items 2 of the map over add" in caught.value.__notes__
+    assert "in item 2 of the map over add" in caught.value.__notes__
 
 
 def test_an_iterable_that_raises_ends_the_map_with_its_error(pool: WorkerProcedureCall) -> None:
@@ -252,7 +252,7 @@ def test_a_function_that_raises_stop_iteration_does_not_end_the_items(
     results = pool.map("stops_at_three", range(6), chunk_size=chunk_size, ordered=ordered)
     with pytest.raises(RuntimeError, match="the function raised StopIteration") as caught:
         list(results)
-    assert "in item 3 of the map over stops_at_three" in caught.value.__notes__[-1]
+    assert any("in item 3: stops_at_three(3) #" in note for note in caught.value.__notes__)
 
 
 def test_a_coroutine_may_return_an_exception_as_its_value(pool: WorkerProcedureCall) -> None:
@@ -324,7 +324,7 @@ def test_a_map_that_is_refused_in_the_middle_gives_up_what_it_has_sent(
     def items() -> Iterator[str]:
         yield door.path
         yield door.path
-        raise KeyboardInterrupt  # any other error comes after the results
+        raise KeyboardInterrupt  # any other error is raised after the results
 
     before = pool.cancelled_count
     with pytest.raises(KeyboardInterrupt):
@@ -399,7 +399,7 @@ def test_a_map_over_a_coroutine_function_awaits_them_side_by_side(pool: WorkerPr
     assert list(pool.map("later", range(500))) == list(range(500))
     with pytest.raises(ValueError, match="not -1") as caught:
         list(pool.map("later", [1, 2, -1, 3], chunk_size=4))
-    assert any("in item 2 of the map" in note for note in caught.value.__notes__)
+    assert any("in item 2: later(-1) #" in note for note in caught.value.__notes__)
 
 
 def test_a_worker_that_dies_ends_the_map_and_names_the_items(make_pool: Any) -> None:
@@ -432,14 +432,14 @@ def dies_once(x, path):
 
 def test_a_time_out_is_one_for_each_item(make_pool: Any, door: Any) -> None:
     pool = make_pool(1, "def quick(x): return x")
-    learn(pool, "quick")  # so without a time-out they would travel together
+    learn(pool, "quick")  # so that without a timeout they would be sent together
     first = pool.call.quick(0).call_id
     assert list(pool.map("quick", range(10), timeout_ms=60_000)) == list(range(10))
     assert pool.call.quick(0).call_id - first - 1 == 10
     results = pool.map("held", [door.path], timeout_ms=20)
     with pytest.raises(CallTimeoutError) as caught:
         next(results)
-    assert "in items 0 of the map over held" in caught.value.__notes__
+    assert "in item 0 of the map over held" in caught.value.__notes__
 
 
 def test_a_map_goes_on_while_the_function_is_defined_anew(pool: WorkerProcedureCall) -> None:

@@ -1,18 +1,18 @@
-"""What functions print reaches the pool's sink, tagged, and before their results."""
+"""The output of functions is delivered to the pool's sink, tagged, and before their results."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.pool.conftest import PATIENCE_S
 from wpc_magic.pool import WorkerProcedureCall
-from wpc_magic.pool.hands.texts import OutputText
+from wpc_magic.pool.driver.output import OutputText
 
 FUNCTIONS = """
 def says(*words, end="\\n"):
@@ -77,23 +77,23 @@ def stream():
 
 
 class Sink:
-    """Keeps what it is given, and says when something has come."""
+    """Records texts, and lets a test wait for one."""
 
     def __init__(self) -> None:
         self.texts: list[OutputText] = []
-        self._came = threading.Condition()
+        self._changed = threading.Condition()
 
     def __call__(self, output: OutputText) -> None:
-        with self._came:
+        with self._changed:
             self.texts.append(output)
-            self._came.notify_all()
+            self._changed.notify_all()
 
     def text(self, stream: str = "stdout") -> str:
         return "".join(each.text for each in self.texts if each.stream == stream)
 
     def wait(self, text: str, stream: str = "stdout") -> None:
-        with self._came:
-            assert self._came.wait_for(lambda: text in self.text(stream), 60)
+        with self._changed:
+            assert self._changed.wait_for(lambda: text in self.text(stream), 60)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -126,6 +126,64 @@ def test_text_is_tagged_with_its_call_its_worker_and_its_origin(
     future.result(), other.result()
     assert OutputText("hello\n", cell, "stdout", 2, future.call_id) in sink.texts
     assert OutputText("there\n", "another cell", "stdout", 1, other.call_id) in sink.texts
+
+
+def test_the_origin_is_asked_for_once_when_a_call_is_made_and_where(
+    pool: WorkerProcedureCall, sink: Sink
+) -> None:
+    asked: list[str] = []
+
+    def find_origin() -> str:
+        asked.append(threading.current_thread().name)
+        return asked[-1]
+
+    pool.find_origin = find_origin
+    thread = threading.Thread(target=lambda: pool.call.says("there").result(), name="of a cell")
+    thread.start()
+    thread.join()
+    pool.call.says("here").result()
+    assert asked == ["of a cell", "MainThread"]
+    assert {(text.text, text.origin) for text in sink.texts} >= {
+        ("there\n", "of a cell"),
+        ("here\n", "MainThread"),
+    }
+
+
+def test_a_call_with_large_arguments_asks_once_too(make_pool: Callable[..., WorkerProcedureCall]) -> None:
+    pool = make_pool()
+    pool.output_sink = sink = Sink()
+    pool.find_origin = iter(["the cell"]).__next__
+    pool.define_worker_function(worker_func="def counts(data): print(len(data), 'bytes')")
+    pool.call.counts(bytearray(2_000_000)).result()
+    assert [(text.text, text.origin) for text in sink.texts] == [("2000000 bytes\n", "the cell")]
+
+
+def test_all_chunks_of_a_map_carry_the_origin_of_the_map(pool: WorkerProcedureCall, sink: Sink) -> None:
+    pool.find_origin = iter(["the cell"]).__next__
+    results = pool.map("says", range(50), chunk_size=1)
+    assert len(list(results)) == 50
+    assert {text.origin for text in sink.texts} == {"the cell"}
+
+
+def test_an_origin_that_is_set_takes_the_place_of_the_one_that_is_found(
+    pool: WorkerProcedureCall, sink: Sink
+) -> None:
+    pool.find_origin = lambda: "found"
+    assert pool.origin == "found"
+    pool.origin = "set"
+    assert (pool.origin, pool.find_origin) == ("set", None)
+
+
+def test_cancelled_calls_are_counted_by_origin(make_pool: Any, door: Any) -> None:
+    pool = make_pool(2, FUNCTIONS)  # one of its own: workers that are slow to stop are replaced
+    pool.origin = {"cell": 1}
+    futures = [pool.call.says_then_waits("", door.path) for _ in range(3)]
+    pool.origin = {"cell": 2}
+    other = pool.call.says_then_waits("", door.path)
+    assert other.cancel()
+    assert pool.cancel_all({"cell": 1}) == len(futures)
+    counts = [pool.cancelled_count_of(origin) for origin in ({"cell": 1}, {"cell": 2}, {"cell": 3})]
+    assert counts == [3, 1, 0]
 
 
 def test_standard_error_is_told_apart(pool: WorkerProcedureCall, sink: Sink) -> None:
@@ -212,59 +270,59 @@ def test_text_of_threads_that_wait_at_the_same_time_is_complete(
 def test_a_result_waits_for_its_text_while_another_thread_is_busy_with_the_sink(
     pool: WorkerProcedureCall,
 ) -> None:
-    # one thread:      result of "first": sink(first) ......held at the gate...... sink(second)
-    # another thread:              result of "second": its text is taken along ................ returns
-    told: list[str] = []
-    at_gate, gate = threading.Event(), threading.Event()
+    # one thread:      result of "first": sink(first) ...blocked until released... sink(second)
+    # another thread:       result of "second": its text is delivered by that thread ............ returns
+    received: list[str] = []
+    entered, released = threading.Event(), threading.Event()
 
     def slow(output: OutputText) -> None:
         if output.text == "first\n":
-            at_gate.set()
-            assert gate.wait(60)
-        told.append(output.text)
+            entered.set()
+            assert released.wait(60)
+        received.append(output.text)
 
     pool.output_sink = slow
     try:
         one = threading.Thread(target=pool.call.says("first").result)
         one.start()
-        assert at_gate.wait(60)
+        assert entered.wait(60)
         future = pool.call.says("second")
-        other = threading.Thread(target=lambda: told.append(f"{future.result()}"))
+        other = threading.Thread(target=lambda: received.append(f"{future.result()}"))
         concurrent.futures.wait([future])
         other.start()
-        gate.set()
+        released.set()
         one.join(), other.join()
     finally:
         pool.output_sink = None
-    assert told == ["first\n", "second\n", "('second',)"]
+    assert received == ["first\n", "second\n", "('second',)"]
 
 
 def test_a_sink_may_call_and_wait(pool: WorkerProcedureCall) -> None:
-    told: list[Any] = []
+    received: list[Any] = []
 
-    def asks(output: OutputText) -> None:
-        told.append((output.text, pool.call.stream().result()[1]))
+    def calls(output: OutputText) -> None:
+        received.append((output.text, pool.call.stream().result()[1]))
 
-    pool.output_sink = asks
+    pool.output_sink = calls
     try:
         pool.call.says("hello").result()
     finally:
         pool.output_sink = None
-    assert told == [("hello\n", "utf-8")]
+    assert received == [("hello\n", "utf-8")]
 
 
 def test_a_sink_may_wait_for_a_call_also_when_nobody_else_does(pool: WorkerProcedureCall) -> None:
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    received: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def asks(output: OutputText) -> None:
-        asked = pool.call.stream()
-        concurrent.futures.wait([asked])  # which leaves the reading to the pool's own thread
-        told.put((output.text, asked.result()[1]))
+    def calls(output: OutputText) -> None:
+        future = pool.call.stream()
+        concurrent.futures.wait([future])  # so that the driver's thread reads the answer
+        received.put((output.text, future.result()[1]))
 
-    pool.output_sink = asks
+    pool.output_sink = calls
     try:
         future = pool.call.says("hello")
-        assert told.get(timeout=PATIENCE_S) == ("hello\n", "utf-8")
+        assert received.get(timeout=PATIENCE_S) == ("hello\n", "utf-8")
         assert future.result() == ("hello",)
     finally:
         pool.output_sink = None

@@ -1,4 +1,4 @@
-"""A process takes the place of another, and no call notices; idle workers go, and come back."""
+"""A process replaces another one transparently for calls; idle workers are scaled to zero and back."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ def dies(): os._exit(7)
 QUICK = {"heartbeat_interval_ms": 10}
 
 
-def recycled(ears: Any, worker_id: int = 1) -> dict[str, Any]:
-    while (event := ears.until("worker_recycled")[-1]).worker_id != worker_id:
+def recycled(listener: Any, worker_id: int = 1) -> dict[str, Any]:
+    while (event := listener.until("worker_recycled")[-1]).worker_id != worker_id:
         pass
     return dict(event.details)
 
 
-# -- after so many calls ----------------------------------------------------------------------------------
+# -- by number of calls -----------------------------------------------------------------------------------
 
 
 def test_a_worker_is_recycled_after_so_many_calls_and_costs_no_restart(make_pool: Any, listen: Any) -> None:
     pool = make_pool(1, FUNCTIONS, max_calls_per_worker=3, max_restarts_per_worker=0)
-    ears = listen(pool)
+    listener = listen(pool)
     before = pids(pool)[1]
     assert [pool.call.pid().result() for _ in range(3)] == [before] * 3
-    details = recycled(ears)
+    details = recycled(listener)
     assert details["reason"] == "it was sent 3 calls (max_calls_per_worker=3)"
     assert details["old_pid"] == before
     assert pool.call.pid().result() == details["pid"] == pids(pool)[1]
-    assert ears.until("worker_exited")[-1].severity == "info"
+    assert listener.until("worker_exited")[-1].severity == "info"
     (worker,) = pool.snapshot().workers
     assert (worker.restarts, worker.done, worker.failed) == (1, 4, 0)
     assert pool.get_worker_health_states()[0].restart_attempt == 0
@@ -68,10 +68,10 @@ def test_the_old_process_ends_its_call_while_the_new_one_takes_others(
     make_pool: Any, door: Any, listen: Any
 ) -> None:
     pool = make_pool(1, FUNCTIONS, max_calls_per_worker=1)
-    ears = listen(pool)
+    listener = listen(pool)
     future = pool.call.held(door.path, "ended")
     visit = door.wait()
-    details = recycled(ears)
+    details = recycled(listener)
     assert visit.pid == details["old_pid"]
     assert pool.call.pid().result() != visit.pid
     assert not future.done()
@@ -83,10 +83,10 @@ def test_a_call_that_kills_a_process_on_its_way_out_is_the_only_one_lost(
     make_pool: Any, door: Any, listen: Any
 ) -> None:
     pool = make_pool(1, FUNCTIONS, max_calls_per_worker=1, max_restarts_per_worker=0)
-    ears = listen(pool)
+    listener = listen(pool)
     future = pool.call.held(door.path)
     visit = door.wait()
-    recycled(ears)
+    recycled(listener)
     os.kill(visit.pid, 9)
     assert isinstance(future.exception(), WorkerCrashedError)
     assert pool.call.double(1).result() == 2
@@ -108,10 +108,10 @@ def test_a_recycling_that_fails_leaves_the_old_process_at_work(
     pool = make_pool(1, source, max_calls_per_worker=2, max_restarts_per_worker=1)
     before = pids(pool)[1]
     breaks.touch()
-    ears = listen(pool)
+    listener = listen(pool)
     assert [pool.call.pid().result() for _ in range(2)] == [before] * 2
-    ears.until("worker_recycle_failed", given_up=False)
-    ears.until("worker_recycle_failed", given_up=True)
+    listener.until("worker_recycle_failed", given_up=False)
+    listener.until("worker_recycle_failed", given_up=True)
     assert pool.call.pid().result() == before
     assert states(pool) == ["ready"]
     pool.restart_worker(1)
@@ -123,14 +123,14 @@ def test_a_recycling_that_fails_leaves_the_old_process_at_work(
     assert pool.call.pid().result() != before
 
 
-# -- with so much memory ----------------------------------------------------------------------------------
+# -- by memory --------------------------------------------------------------------------------------------
 
 
 def test_a_worker_that_leaks_is_recycled(make_pool: Any, listen: Any) -> None:
     pool = make_pool(1, FUNCTIONS, max_memory_per_worker_mb=150, **QUICK)
-    ears = listen(pool)
+    listener = listen(pool)
     before = pool.call.leaks(200).result()
-    details = recycled(ears)
+    details = recycled(listener)
     assert "MiB in use (max_memory_per_worker_mb=150)" in details["reason"]
     assert pool.call.pid().result() != before
 
@@ -139,31 +139,31 @@ def test_memory_that_is_shared_is_not_counted(make_pool: Any) -> None:
     pool = make_pool(1, FUNCTIONS + "def total(): return int(wpc_constant('BIG').sum())")
     pool.define_worker_constant(name="BIG", value=numpy.ones(200 << 20, numpy.uint8))
     assert pool.call.total().result() == 200 << 20
-    (link,) = pool._driver._links.values()
-    assert link.own_memory() < 150 << 20 < link.facts().memory_bytes
+    (link,) = pool._driver.parts.links.values()
+    assert link.private_memory() < 150 << 20 < link.facts().memory_bytes
 
 
 def test_a_call_that_takes_too_much_ends_alone_and_is_not_tried_again(make_pool: Any, listen: Any) -> None:
     pool = make_pool(1, FUNCTIONS, hard_memory_per_worker_mb=150, max_restarts_per_worker=0, **QUICK)
-    ears = listen(pool)
+    listener = listen(pool)
     future = pool.call.hoards.options(retries=3)(200)
     queued = pool.call.double(1)
     with pytest.raises(MemoryLimitError, match=r"hoards #1 ended with worker 1: it had .* MiB in use"):
         future.result()
     assert queued.result() == 2
-    event = ears.until("worker_over_memory")[-1]
+    event = listener.until("worker_over_memory")[-1]
     assert (event.correlation_id, event.details["limit_mb"]) == ("call-1", 150)
     assert states(pool) == ["ready"]
 
 
-# -- with nothing to do -----------------------------------------------------------------------------------
+# -- idle workers -----------------------------------------------------------------------------------------
 
 
 def test_idle_workers_rest_and_calls_bring_them_back(make_pool: Any, door: Any, listen: Any) -> None:
     pool = make_pool(3, FUNCTIONS, idle_timeout_ms=1, min_workers=1, **QUICK)
-    ears = listen(pool)
+    listener = listen(pool)
     for _ in range(2):
-        ears.until("worker_rests")
+        listener.until("worker_rests")
     assert states(pool) == ["ready", "resting", "resting"]
     assert pool.worker_count == 3
     futures = [pool.call.held(door.path, n) for n in range(3)]
@@ -176,9 +176,9 @@ def test_idle_workers_rest_and_calls_bring_them_back(make_pool: Any, door: Any, 
 
 def test_a_call_for_one_worker_wakes_that_one(make_pool: Any, listen: Any) -> None:
     pool = make_pool(2, FUNCTIONS, idle_timeout_ms=1, min_workers=0, **QUICK)
-    ears = listen(pool)
+    listener = listen(pool)
     for _ in range(2):
-        ears.until("worker_rests")
+        listener.until("worker_rests")
     assert pool.call.double.options(worker_id=2)(1).result() == 2
     assert pool.call.double(1).result() == 2
     pool.restart_workers()
@@ -187,18 +187,18 @@ def test_a_call_for_one_worker_wakes_that_one(make_pool: Any, listen: Any) -> No
     assert [future.result() for future in pool.broadcast("newest").values()] == [1, 1]
 
 
-# -- one after another ------------------------------------------------------------------------------------
+# -- rolling restart --------------------------------------------------------------------------------------
 
 
 def test_all_are_restarted_while_as_many_are_ready_as_before(make_pool: Any, listen: Any) -> None:
     pool = make_pool(3, FUNCTIONS)
-    ears = listen(pool)
+    listener = listen(pool)
     before = pids(pool)
     pool.restart_workers()
     pool.wait_until_ready()
     assert all(pids(pool)[number] != before[number] for number in before)
     pool.stop_workers()
-    heard = [e for e in ears.until("worker_health_state_changed", to="stopped") if e.severity != "info"]
+    heard = [e for e in listener.until("worker_health_state_changed", to="stopped") if e.severity != "info"]
     assert heard == []
     health = [e.details["to"] for e in pool.events() if e.event_name == "worker_health_state_changed"]
     assert set(health) == {"starting", "ready", "stopped"}

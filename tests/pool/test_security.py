@@ -1,4 +1,4 @@
-"""Who else can reach a pool: nobody by a name or a port, and no program that a function starts."""
+"""Who else can access a pool: no one by a name or a port, and no program that a function starts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ import psutil
 import pytest
 
 from wpc_magic.pool import WorkerProcedureCall
-from wpc_magic.pool.wire.blocks import Block, Receiver, Sender
+from wpc_magic.pool.wire.block_receiver import Receiver
+from wpc_magic.pool.wire.block_sender import Sender
+from wpc_magic.pool.wire.block_store import BlockStore
+from wpc_magic.pool.wire.blocks import Block
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into /proc, of Linux")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="reads /proc, which only Linux has"
+)
 
 SOURCE = '''
 LOOK = """
@@ -34,7 +39,7 @@ print(json.dumps(found))
 def total(array):
     return float(array.sum()) + float(HELD_BY_ALL[0])
 def kept(array):
-    "Hold a block, and what it was made of, and look at what this process and its child have."
+    "Hold a block and a constant, and list the descriptors of this process and of a child process."
     import json, os, subprocess, sys
     done = subprocess.run([sys.executable, "-c", LOOK], close_fds=False, capture_output=True, check=True)
     mine = {}
@@ -67,12 +72,12 @@ def _read(pid, entry):
     except OSError:
         return ""
 '''
-LARGE = np.ones(1 << 20)  # 8 MB: it travels in a block, and stays mapped
+LARGE = np.ones(1 << 20)  # 8 MB: it is sent in a block, and stays mapped
 
 
 @pytest.fixture(params=["memory", "file"])
 def busy(request: pytest.FixtureRequest) -> Iterator[WorkerProcedureCall]:
-    """A pool that has blocks on both sides, and a constant in one."""
+    """A pool with blocks on both sides, one of which holds a constant."""
     with WorkerProcedureCall(blocks_in=request.param) as pool:
         pool.define_worker_constant(name="HELD_BY_ALL", value=LARGE)
         pool.define_worker_functions(SOURCE + "def same(array): return array\n")
@@ -82,9 +87,8 @@ def busy(request: pytest.FixtureRequest) -> Iterator[WorkerProcedureCall]:
         yield pool
         for info in pool.get_remote_functions():
             pool.undefine_worker_function(name=info.name)
-        pool.undefine_worker_constant(
-            name="HELD_BY_ALL"
-        )  # pytest holds on to the pool, and that to its memory
+        # pytest keeps a reference to the pool, and the pool one to its memory.
+        pool.undefine_worker_constant(name="HELD_BY_ALL")
 
 
 def processes(pool: WorkerProcedureCall) -> list[psutil.Process]:
@@ -92,7 +96,7 @@ def processes(pool: WorkerProcedureCall) -> list[psutil.Process]:
 
 
 def ours(links: Any) -> set[str]:
-    """Return what leads to a channel, a page, a dump, the lifeline, or a block; not what prints."""
+    """Return the links to channels, status pages, dumps, the lifeline and blocks; not to standard streams."""
     return {
         link
         for link in links
@@ -100,18 +104,17 @@ def ours(links: Any) -> set[str]:
     }
 
 
-# -- no door to the outside -----------------------------------------------------------------------------
+# -- no access from outside -----------------------------------------------------------------------------
 
 
-def test_nobody_listens_and_no_socket_has_a_name(busy: WorkerProcedureCall) -> None:
+def test_no_socket_listens_and_no_socket_has_a_name(busy: WorkerProcedureCall) -> None:
     calls = [busy.call.total(LARGE) for _ in range(8)]
     found = [(each.pid, one) for each in processes(busy) for one in each.net_connections("all")]
     assert {call.result() for call in calls} == {LARGE.size + 1.0}
-    # Of the test's own process another test's library may have some; of a worker nobody has.
+    # The test process may have some, from the libraries of other tests; a worker has none.
     workers = {worker.pid for worker in busy.snapshot().workers}
-    assert len([one for pid, one in found if pid in workers]) == 3 * len(workers), (
-        "the three channels of each"
-    )
+    sockets = {_link(Path(f"/proc/{pid}/fd/{one.fd}")) for pid, one in found if pid in workers}
+    assert len(sockets) == 3 * len(workers), "the three channels of each"
     for pid, one in found:
         assert one.status != psutil.CONN_LISTEN
         if pid in workers:
@@ -127,7 +130,7 @@ def test_the_system_knows_no_path_to_the_channels(busy: WorkerProcedureCall) -> 
         for entry in Path(f"/proc/{worker.pid}/fd").iterdir()
         if (link := _link(entry)).startswith("socket:")
     }
-    # Num RefCount Protocol Flags Type St Inode [Path]; the flag 10000 is that of one that listens.
+    # Num RefCount Protocol Flags Type St Inode [Path]; the flag 10000 marks a listening socket.
     lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
     rows = [row for row in lines if row[6] in inodes]
     assert len(rows) == len(inodes) > 0
@@ -148,7 +151,7 @@ def test_a_program_that_a_function_starts_has_nothing_of_the_workers(busy: Worke
     assert value == 1.0
     assert len(ours(mine.values())) >= 5, "three channels, the page, the dump"
     assert ours(theirs.values()) == set()
-    assert len(theirs) == 3, "what every program has: its input, its output, its errors"
+    assert len(theirs) == 3, "what every program has: stdin, stdout, stderr"
 
 
 def test_a_spawned_process_has_nothing_of_the_workers(busy: WorkerProcedureCall) -> None:
@@ -172,20 +175,25 @@ def test_no_descriptor_of_ours_outlives_an_exec(busy: WorkerProcedureCall) -> No
         assert seen >= 5
 
 
-def test_a_descriptor_that_comes_to_a_worker_is_never_inheritable(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Another thread may start a program right after it has come, so before anything is done about it.
+def test_a_descriptor_that_a_worker_receives_is_never_inheritable(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another thread may start a program right after it has arrived, before any further system call.
     one, other = socket.socketpair()
     with one, other:
         receiver = Receiver(other)
-        block = Block(1 << 18, True)
-        placed = Sender(one).send(block)
+        placed = BlockStore(8 << 20).put([bytes(2 << 20)])
         assert placed is not None
+        ref = Sender(one).send(placed)
+        assert ref is not None
         with monkeypatch.context() as patch:
             patch.setattr(os, "set_inheritable", lambda fd, inheritable: None)
-            unmapped = receiver.fetch(placed)
-        assert not os.get_inheritable(unmapped._fd)
-        del unmapped
-        block.let_go()
+            views = receiver.fetch(ref)
+        # It is kept while the memory may be written to.
+        fds = [path for path in Path("/proc/self/fd").iterdir() if "wpc-block" in _link(path)]
+        assert len(fds) >= 2
+        assert not any(os.get_inheritable(int(path.name)) for path in fds)
+        del views
+        placed.release()
+        receiver.close()
 
 
 # -- no names -------------------------------------------------------------------------------------------
@@ -202,7 +210,7 @@ def test_blocks_have_no_name_and_only_their_owner_may_open_them(busy: WorkerProc
                 assert link.endswith(" (deleted)")
                 assert facts.st_nlink == 0
                 assert not Path(link.removesuffix(" (deleted)")).exists()
-                if not link.startswith("/memfd:"):  # that of a memfd is 0777, and none can get to it
+                if not link.startswith("/memfd:"):  # the mode of a memfd is 0777, but it has no path
                     assert stat.S_IMODE(facts.st_mode) == 0o600
                 found += 1
     assert found >= 6
@@ -210,7 +218,7 @@ def test_blocks_have_no_name_and_only_their_owner_may_open_them(busy: WorkerProc
     assert list(Path(tempfile.gettempdir()).glob("wpc*")) == []
 
 
-def test_a_temporary_file_is_nobody_elses_where_it_needs_a_name_for_a_moment(
+def test_a_temporary_file_is_private_while_it_briefly_has_a_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     unlinked = []
@@ -232,15 +240,19 @@ def test_a_temporary_file_is_nobody_elses_where_it_needs_a_name_for_a_moment(
 # -- no secrets -----------------------------------------------------------------------------------------
 
 
-def test_environment_and_command_line_of_a_worker_tell_nothing(busy: WorkerProcedureCall) -> None:
+def test_environment_and_command_line_of_a_worker_reveal_nothing(busy: WorkerProcedureCall) -> None:
     for each in processes(busy)[1:]:
         added = {name for name, value in each.environ().items() if os.environ.get(name) != value}
-        added.discard("PYTEST_CURRENT_TEST")  # it was another one then
-        assert [name for name in added if not name.endswith(("_NUM_THREADS", "_MAXIMUM_THREADS"))] == []
-        executable, isolated, dash_c, code, *numbers = each.cmdline()
+        added.discard("PYTEST_CURRENT_TEST")  # it has changed since
+        assert [
+            name for name in added if not name.endswith(("_NUM_THREADS", "_MAXIMUM_THREADS", "_MAX_THREADS"))
+        ] == []
+        executable, *flags, isolated, dash_c, code = each.cmdline()[:-7]
+        numbers = each.cmdline()[-7:]
+        assert all(flag.startswith("-") for flag in flags), "those of this interpreter"
         assert (isolated, dash_c) == ("-P", "-c")
         assert Path(executable).name.startswith("python")
         assert len(code.splitlines()) == 6
-        # Numbers of descriptors, which are worth something in the worker alone, and that of its parent.
+        # Numbers of descriptors, which are meaningful only in the worker, and its parent's pid.
         assert [len(numbers), int(numbers[-1])] == [7, os.getpid()]
         assert all(number.isdecimal() for number in numbers)

@@ -1,4 +1,4 @@
-"""What a worker does right now: asked for, and in the error of a call that runs for too long."""
+"""The stacks of workers: on request, and in the error of a call that has timed out."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.pool.busy import SOURCE
 from tests.pool.conftest import PATIENCE_S, Begun, Door, pids
 from wpc_magic import WorkerProcedureCall
 from wpc_magic.pool import CallFuture
+from wpc_magic.pool.driver import stacks
+from wpc_magic.pool.driver.stack_report import StackReport, format_stacks, parse_dump
 from wpc_magic.pool.errors import CallTimeoutError, NotRunningError, OptionError
-from wpc_magic.pool.hands import stacks
-from wpc_magic.pool.hands.seen import Seen, parse_dump, show
 from wpc_magic.pool.wire.protocol import Stack
 
 MORE = """
@@ -54,28 +54,28 @@ def busy(make_pool: Any) -> WorkerProcedureCall:
 
 
 def until(pool: WorkerProcedureCall, *parts: str) -> str:
-    """Return the stack of worker 1 as soon as it has these parts: they begin a line after they say so."""
+    """Return the stack of worker 1 once it has these parts: functions report a line before these."""
     while any(part not in (text := pool.stack(1)) for part in parts):
         pass
     return text
 
 
 def stack_of(pool: WorkerProcedureCall, begun: Begun, name: str, *parts: str) -> tuple[CallFuture, str]:
-    """Make a call; return its future, and the stack of worker 1 as soon as it is at these parts."""
+    """Submit a call; return its future, and the stack of worker 1 once it has these parts."""
     future = pool.call[name](begun.path)
     begun.wait()
     return future, until(pool, *parts)
 
 
 def stop(pid: int) -> None:
-    """Stop a child, and return when the last of its threads stands still."""
+    """Stop a child process, and return when all of its threads are stopped."""
     os.kill(pid, signal.SIGSTOP)
     os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
 
 
 @pytest.fixture
 def stopped(make_pool: Any) -> Iterator[tuple[WorkerProcedureCall, int]]:
-    """A pool whose only worker is stopped, as a debugger stops it."""
+    """A pool whose only worker is stopped, as by a debugger."""
     pool = make_pool(1, SOURCE)
     pid = pids(pool)[1]
     stop(pid)
@@ -84,7 +84,7 @@ def stopped(make_pool: Any) -> Iterator[tuple[WorkerProcedureCall, int]]:
         os.kill(pid, signal.SIGCONT)
 
 
-# -- asked for --------------------------------------------------------------------------------------------
+# -- on request -------------------------------------------------------------------------------------------
 
 
 def test_an_idle_worker_says_so(busy: WorkerProcedureCall) -> None:
@@ -96,7 +96,7 @@ def test_an_idle_worker_says_so(busy: WorkerProcedureCall) -> None:
     [
         ("spins", "while True: pass"),
         ("sleeps", "time.sleep(3600)"),
-        ("reads", "os.read(theirs, 1)"),
+        ("reads", "os.read(read_end, 1)"),
         ("holds_the_gil", "sleep(3600)"),
         ("never_awaits", "while True: pass"),
     ],
@@ -107,8 +107,8 @@ def test_a_busy_worker_tells_the_line_that_it_is_at(
     future, text = stack_of(busy, begun, name, line)
     assert text.startswith(f"worker 1 (pid {pids(busy)[1]}) runs {name} #{future.call_id} for ")
     assert f", in {name}\n" in text
-    assert "wpc_magic" not in text, "our own frames say nothing to anybody"
-    assert line in busy.stack(1, timeout_ms=60_000), "the first look has not disturbed it"
+    assert "wpc_magic" not in text, "frames of the pool itself are left out"
+    assert line in busy.stack(1, timeout_ms=60_000), "the first request has not disturbed it"
     assert not future.done()
 
 
@@ -116,7 +116,7 @@ def test_all_workers_are_told_at_once(make_pool: Any, door: Door) -> None:
     pool = make_pool(2)
     future = pool.call.held.options(worker_id=2)(door.path)
     door.wait()
-    while not (texts := pool.stack())[2].endswith("    way.recv(1)"):
+    while not (texts := pool.stack())[2].endswith("    connection.recv(1)"):
         pass
     assert list(texts) == [1, 2]
     assert texts[1].endswith("waits for calls")
@@ -128,14 +128,14 @@ def test_threads_of_the_users_are_told_and_ours_are_not(busy: WorkerProcedureCal
     assert text.count("in thread") == 1
     assert "in thread 'the helper':\n" in text
     assert "wpc-" not in text
-    assert "_bootstrap" not in text, "how every thread begins"
+    assert "_bootstrap" not in text, "the bootstrap of every thread"
 
 
 def test_coroutines_that_wait_are_told_with_their_calls(busy: WorkerProcedureCall, begun: Begun) -> None:
     future, text = stack_of(busy, begun, "deeper", "await asyncio.sleep(3600)")
     assert f"waits in deeper #{future.call_id}:\n" in text
     assert text.index(", in deeper\n") < text.index(", in awaits\n") < text.index(", in sleep\n")
-    assert "run_forever" not in text, "the main thread only waits for them"
+    assert "run_forever" not in text, "the main thread only waits for the coroutines"
 
 
 def test_coroutines_on_a_loop_of_the_functions_own_are_told(busy: WorkerProcedureCall, begun: Begun) -> None:
@@ -160,7 +160,7 @@ def test_a_process_that_is_stopped_is_told_as_such(stopped: tuple[WorkerProcedur
     pool, pid = stopped
     assert pool.stack(1, timeout_ms=60) == f"worker 1 (pid {pid}) does not answer; its process is stopped"
     os.kill(pid, signal.SIGCONT)
-    until(pool, "waits for calls")  # what it was asked before, it answers to nobody
+    until(pool, "waits for calls")  # its answer to the request that timed out is dropped
 
 
 def test_a_worker_that_starts_tells_where_it_is(make_pool: Any, door: Door) -> None:
@@ -175,34 +175,34 @@ def test_a_worker_that_starts_tells_where_it_is(make_pool: Any, door: Door) -> N
 
 def test_a_worker_without_a_process_is_told_as_such(make_pool: Any, listen: Any) -> None:
     pool = make_pool(1, restart_on_failure=False)
-    ears = listen(pool)
+    listener = listen(pool)
     os.kill(pids(pool)[1], signal.SIGKILL)
-    ears.until("worker_health_state_changed", to="failed")
+    listener.until("worker_health_state_changed", to="failed")
     assert pool.stack() == {1: "worker 1 is failed, and has no process now"}
 
 
-def ask(pool: WorkerProcedureCall) -> Callable[[], str]:
-    """Ask what worker 1 does; return what waits for the answer."""
-    told: queue.SimpleQueue[Seen] = queue.SimpleQueue()
-    with pool._driver.deciding():
-        pool._driver.stacks.look_at(1, PATIENCE_S, lambda _, seen: told.put(seen))
-    return lambda: str(told.get(timeout=PATIENCE_S))
+def request_stack(pool: WorkerProcedureCall) -> Callable[[], str]:
+    """Request the stack of worker 1; return a function that waits for the report."""
+    reports: queue.SimpleQueue[StackReport] = queue.SimpleQueue()
+    with pool._driver.locked_core():
+        pool._driver.stacks.request_stacks(1, PATIENCE_S, lambda _, report: reports.put(report))
+    return lambda: str(reports.get(timeout=PATIENCE_S))
 
 
 def test_a_worker_that_dies_before_it_answers_is_told_as_such(
     stopped: tuple[WorkerProcedureCall, int],
 ) -> None:
     pool, pid = stopped
-    answer = ask(pool)
+    wait_for_report = request_stack(pool)
     os.kill(pid, signal.SIGKILL)
-    assert answer() == f"worker 1 (pid {pid}) ended before it could tell"
+    assert wait_for_report() == f"worker 1 (pid {pid}) ended before it could tell"
 
 
 def test_a_stop_of_the_pool_answers_whoever_asks(stopped: tuple[WorkerProcedureCall, int]) -> None:
     pool, pid = stopped
-    answer = ask(pool)
+    wait_for_report = request_stack(pool)
     pool.stop_workers()
-    assert answer() == f"worker 1 (pid {pid}) ended before it could tell"
+    assert wait_for_report() == f"worker 1 (pid {pid}) ended before it could tell"
 
 
 def test_wrong_use_is_one_clear_error(busy: WorkerProcedureCall) -> None:
@@ -218,13 +218,13 @@ def test_wrong_use_is_one_clear_error(busy: WorkerProcedureCall) -> None:
         busy.stack()
 
 
-# -- in the error of a time-out ---------------------------------------------------------------------------
+# -- in the error of a timeout ----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def patient(make_pool: Any, monkeypatch: pytest.MonkeyPatch) -> WorkerProcedureCall:
-    """A pool whose errors wait for their stacks for as long as a busy machine may take."""
-    monkeypatch.setattr(stacks, "_WITH_AN_ERROR_S", (PATIENCE_S, PATIENCE_S))
+    """A pool whose errors wait for their stacks as long as a busy machine may take."""
+    monkeypatch.setattr(stacks, "_ERROR_TIMEOUT_S", (PATIENCE_S, PATIENCE_S))
     pool: WorkerProcedureCall = make_pool(1, SOURCE + STOPS_ITSELF, interrupt_grace_ms=60_000)
     return pool
 
@@ -242,7 +242,7 @@ def test_a_call_that_runs_for_too_long_tells_where_it_was(
     assert below == error.stack
     assert f"{name} #{future.call_id}" in error.stack
     assert f", in {name}\n" in error.stack
-    assert "CallInterrupted" not in error.stack, "it is from before the work was stopped"
+    assert "CallInterrupted" not in error.stack, "it was taken before the work was stopped"
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.stack) == (CallTimeoutError, str(error), error.stack)
 
@@ -273,9 +273,9 @@ def test_a_call_that_waits_for_its_stack_ends_with_its_worker_and_with_the_pool(
     patient: WorkerProcedureCall, listen: Any, how: str
 ) -> None:
     patient.configure(stop_timeout_ms=200)
-    ears = listen(patient)
+    listener = listen(patient)
     future = patient.call.stops_itself.options(timeout_ms=100)()
-    ears.until("call_timed_out")
+    listener.until("call_timed_out")
     assert not future.done(), "there is no stack yet"
     if how == "dies":
         os.kill(pids(patient)[1], signal.SIGKILL)
@@ -285,7 +285,7 @@ def test_a_call_that_waits_for_its_stack_ends_with_its_worker_and_with_the_pool(
     assert future.call.future is None
 
 
-def test_a_drain_does_not_wait_for_the_stack_of_a_worker_that_is_ended_by_force(make_pool: Any) -> None:
+def test_a_drain_does_not_wait_for_the_stack_of_a_worker_that_is_killed(make_pool: Any) -> None:
     pool = make_pool(1, STOPS_ITSELF, interrupt_grace_ms=50)
     future = pool.call.stops_itself.options(timeout_ms=100)()
     pool.stop_workers(drain=True)
@@ -339,7 +339,7 @@ def test_of_a_crash_the_thread_that_crashed_comes_first() -> None:
     )
     assert why == "Fatal Python error: Aborted"
     assert [stack.kind for stack in found] == ["thread", "main"]
-    text = show(found, {})
+    text = format_stacks(found, {})
     assert text.index("in another thread:") < text.index("helps") < text.index("in the main thread:")
 
 
@@ -348,11 +348,11 @@ def test_of_a_crash_the_thread_that_crashed_comes_first() -> None:
 )
 def test_a_dump_that_is_torn_breaks_nothing(text: str) -> None:
     _, found = parse_dump(text)
-    assert show(found, {}) == ""
+    assert format_stacks(found, {}) == ""
 
 
 def test_a_stack_without_anything_of_the_users_is_empty() -> None:
     import wpc_magic.pool.worker.server as server
 
     ours = Stack("main", "", 0, (("<string>", 6, "<module>"), (str(server.__file__), 90, "serve")), 0)
-    assert str(Seen("worker 1 waits", [ours])) == "worker 1 waits"
+    assert str(StackReport("worker 1 waits", [ours])) == "worker 1 waits"

@@ -1,4 +1,4 @@
-"""Stopped means stopped: a time-out and a cancel end the work, softly first, and nothing else."""
+"""A timeout or a cancellation ends the work of that call only: by an interrupt first, then by a kill."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ from typing import Any
 import pytest
 
 from tests.pool.busy import SOURCE
-from tests.pool.conftest import Begun, Ears
+from tests.pool.conftest import Begun, EventListener
 from wpc_magic import WorkerProcedureCall
 from wpc_magic.pool import CallFuture
 from wpc_magic.pool.errors import CallTimeoutError, QueueTimeoutError
 
 HOUR_S = 3600
-SOFT = ["spins", "sleeps", "reads", "catches_what_it_can", "awaits", "never_awaits", "cleans_up_slowly"]
-SOFT += ["has_a_task_that_never_awaits"]
-HARD = ["holds_the_gil", "swallows_all"]
+INTERRUPTIBLE = [
+    "spins",
+    "sleeps",
+    "reads",
+    "catches_what_it_can",
+    "awaits",
+    "never_awaits",
+    "cleans_up_slowly",
+]
+INTERRUPTIBLE += ["has_a_task_that_never_awaits"]
+UNINTERRUPTIBLE = ["holds_the_gil", "swallows_all"]
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +41,13 @@ def stopping() -> Iterator[WorkerProcedureCall]:
 
 
 def logged(pool: WorkerProcedureCall) -> list[str]:
-    """Return what was logged, as soon as there is something: a coroutine cleans up when its loop runs."""
+    """Return the log as soon as it is not empty: a coroutine cleans up only when its loop runs."""
     while not (found := pool.call.log().result()):
         pass
     return list(found)
 
 
-@pytest.mark.parametrize("name", SOFT)
+@pytest.mark.parametrize("name", INTERRUPTIBLE)
 def test_a_call_that_is_cancelled_ends_cleans_up_and_its_worker_goes_on(
     stopping: WorkerProcedureCall, begun: Begun, name: str
 ) -> None:
@@ -66,8 +74,8 @@ def test_a_map_that_is_closed_ends_cleans_up_and_its_worker_goes_on(
     assert logged(stopping) == ["cleaned up"]
 
 
-@pytest.mark.parametrize("name", HARD)
-def test_a_call_that_cannot_be_ended_softly_has_its_worker_replaced(
+@pytest.mark.parametrize("name", UNINTERRUPTIBLE)
+def test_a_call_that_cannot_be_interrupted_has_its_worker_replaced(
     make_pool: Any, begun: Begun, name: str
 ) -> None:
     stopping = make_pool(1, SOURCE, interrupt_grace_ms=200)
@@ -123,10 +131,10 @@ def naps(x):
 def importing(
     make_pool: Any, begun: Begun, tmp_path: Path, request: pytest.FixtureRequest
 ) -> tuple[WorkerProcedureCall, CallFuture]:
-    """A pool of one worker, and its call that stands in the middle of an import."""
-    # The module says itself that its import has begun, so that what comes then hits that.
+    """A pool of one worker, and its call that is in the middle of an import."""
+    # The module itself reports that its import has begun, so that an interrupt hits the import.
     (tmp_path / "slow_module.py").write_text(
-        f"import time\nwith open({begun.path!r}, 'w') as way: way.write('1')\ntime.sleep(3600)\n"
+        f"import time\nwith open({begun.path!r}, 'w') as pipe: pipe.write('1')\ntime.sleep(3600)\n"
     )
     pool = make_pool(1, SOURCE + IMPORTS)
     future = pool.call[request.param](str(tmp_path))
@@ -139,12 +147,12 @@ def test_a_worker_whose_import_was_interrupted_is_replaced(
 ) -> None:
     pool, future = importing
     before = pool.snapshot().workers[0].pid
-    ears = Ears(pool)
+    listener = EventListener(pool)
     future.cancel()
-    event = ears.until("call_ended_by_force")[-1]
+    event = listener.until("call_ended_by_force")[-1]
     assert event.correlation_id == f"call-{future.call_id}"
     assert event.details == {"function": future.name, "reason": "an import was interrupted"}
-    assert ears.until("worker_exited")[-1].details["reason"] == "an import was interrupted"
+    assert listener.until("worker_exited")[-1].details["reason"] == "an import was interrupted"
     assert pool.call.pid().result() != before
 
 
@@ -159,9 +167,9 @@ def test_no_other_call_ends_with_a_worker_whose_import_was_interrupted(
 
 def test_calls_behind_one_that_is_stopped_run_although_it_does_not_end(make_pool: Any, begun: Begun) -> None:
     pool = make_pool(2, SOURCE, interrupt_grace_ms=600_000)
-    stuck = pool.call.swallows_all(begun.path)
+    stalled = pool.call.swallows_all(begun.path)
     begun.wait()
-    stuck.cancel()
+    stalled.cancel()
     assert len({pool.call.pid().result() for _ in range(20)}) == 1  # the other worker's
     pool.stop_workers()
 
@@ -194,7 +202,7 @@ def test_all_calls_can_be_stopped_or_those_of_one_origin(stopping: WorkerProcedu
     assert logged(stopping) == ["cleaned up"]
 
 
-def test_many_that_are_cancelled_at_once_all_end_softly(
+def test_many_that_are_cancelled_at_once_are_all_interrupted(
     stopping: WorkerProcedureCall, tmp_path: Path
 ) -> None:
     before = stopping.call.pid().result()
@@ -202,22 +210,22 @@ def test_many_that_are_cancelled_at_once_all_end_softly(
         with closing(Begun(tmp_path / f"begun-{round_}")) as begun:
             futures = [stopping.call.sleeps(begun.path), *(stopping.call.pid() for _ in range(5))]
             begun.wait()
-        for future in futures:  # the one that runs first: what is told of the others must not hide it
+        for future in futures:  # the running one first: revoking the others must not hide it
             future.cancel()
         assert logged(stopping) == ["cleaned up"]
     assert stopping.call.pid().result() == before
 
 
-def test_a_plain_call_goes_on_beside_a_coroutine_that_is_stopped(make_pool: Any, door: Any) -> None:
+def test_a_synchronous_call_goes_on_beside_a_coroutine_that_is_stopped(make_pool: Any, door: Any) -> None:
     pool = make_pool(1, interrupt_grace_ms=1)
     pool.define_worker_function(worker_func="import asyncio\nasync def waits(): await asyncio.Event().wait()")
     coroutine = pool.call.waits()
     while not coroutine.running():
         pass
-    plain = pool.call.held(door.path, 7)
-    visit = door.wait()  # the worker's event loop does not come to the coroutine from here on
+    synchronous = pool.call.held(door.path, 7)
+    visit = door.wait()  # from here on the worker's event loop does not run the coroutine
     coroutine.cancel()
-    with pytest.raises(QueueTimeoutError):  # so the time of grace is over
+    with pytest.raises(QueueTimeoutError):  # so the grace period has expired
         pool.call.held.options(queue_timeout_ms=50)(door.path).result()
     visit.let_go()
-    assert plain.result() == 7
+    assert synchronous.result() == 7

@@ -1,9 +1,9 @@
-"""Ten thousand stops at random moments, and a ledger of what became of each call.
+"""Ten thousand stops at random times, and a ledger of the outcome of each call.
 
-Threads and an event loop make calls and stop most of them: by a cancel, a time-out, the cancel of a task, or
-all at once. What functions do meanwhile is what interrupts are known to break: imports, ``finally``,
-``__del__``, C code, a step of a coroutine, the moment between two calls. Each call has a number, and the
-workers write in a log what they see of it.
+Threads and an event loop make calls and stop most of them: by cancelling the call, its task or all calls, or
+by a timeout. The functions do what interrupts are known to break: imports, ``finally``, ``__del__``, C code,
+a step of a coroutine, the transition between two calls. Each call has a number, and the workers log what they
+observe of it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DATA = bytes(range(256)) * 4096
 HANDLER = signal.getsignal(signal.SIGINT)
 LOG = os.open(PATH, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-def _tell(what, n):
+def _record(what, n):
     os.write(LOG, f"{what} {n} {os.getpid()}\\n".encode())
 
 class Slow:
@@ -54,7 +54,7 @@ def _cleans_up(n, size):
         _spins(n, size)
     finally:
         _spins(n, 1)
-        _tell("cleaned", n)
+        _record("cleaned", n)
 
 def _deletes(n, size):
     for _ in range(size):
@@ -84,29 +84,29 @@ def _returns(n, size):
 
 def plain(n, body, size):
     try:
-        _tell("begin", n)
+        _record("begin", n)
         with LOCK, RLOCK, CONDITION:
             globals()[body](n, size)
         return n
     except CallInterrupted:
-        _tell("hit", n)
+        _record("hit", n)
         raise
     finally:
-        _tell("end", n)
+        _record("end", n)
 
 async def coroutine(n, body, size):
     try:
-        _tell("begins", n)
+        _record("begins", n)
         for step in range(size):
             await asyncio.sleep(step % 3 / 200)
             globals()[body](n, 1)
         return n
     except (CallInterrupted, asyncio.CancelledError):
-        _tell("hits", n)
+        _record("hits", n)
         raise
 
 def probe(n):
-    """What is wrong with this worker: nothing."""
+    """Return what is wrong with this worker: nothing."""
     wrong = []
     if LOCK.locked() or not RLOCK.acquire(blocking=False) or not CONDITION.acquire(blocking=False):
         wrong.append("a lock is held")
@@ -140,21 +140,21 @@ WAYS = {"cancel": 15, "timeout": 3, "leave": 1}
 
 
 class Entry:
-    """One call: what is done to it, and its future."""
+    """One call: how it is stopped, and its future."""
 
     def __init__(self, n: int, way: str, plain: bool, all_over: int, future: Any) -> None:
         self.n, self.way, self.plain = n, way, plain
-        self.all_over = all_over  # how many stops of everything were over before it was made
+        self.all_over = all_over  # how many `cancel_all` had returned before it was made
         self.future = future
-        self.took = False  # whether the cancel said that it did
-        self.ends = 0  # how often its callback was called; -1: it has none
+        self.accepted = False  # what `cancel` has returned
+        self.callbacks = 0  # how often its callback was called; -1: it has none
 
     def __repr__(self) -> str:
         return f"{'plain' if self.plain else 'coroutine'} call {self.n} ({self.way})"
 
 
 class Ledger:
-    """What was done to each call, what came of it, and what is wrong about that."""
+    """How each call was stopped, its outcome, and which outcomes are wrong."""
 
     def __init__(self, pool: WorkerProcedureCall, folder: Path) -> None:
         self.pool, self.folder = pool, folder
@@ -163,7 +163,7 @@ class Ledger:
         self.outcomes: Counter[str] = Counter()
         self.entries: list[Entry] = []
         self._numbers = itertools.count(1)
-        self._all_begun = self._all_over = 0  # stops of everything at once
+        self._all_begun = self._all_over = 0  # calls of `cancel_all`
         self._lock = threading.Lock()
 
     @property
@@ -171,33 +171,33 @@ class Ledger:
         return self.stops >= STOPS or bool(self.wrong)
 
     def fresh(self, n: int) -> None:
-        """Write a module that no worker has imported."""
+        """Write a module that no worker has imported yet."""
         other = f"fresh_{n}_too"
         (self.folder / f"fresh_{n}.py").write_text(FRESH.format(other=other, n=n))
         (self.folder / f"{other}.py").write_text("DONE = sum(n for n in range(10_000))\n")
 
-    def make(self, dice: random.Random, plain: bool = True, ways: Any = WAYS) -> Entry:
+    def make(self, rng: random.Random, plain: bool = True, ways: Any = WAYS) -> Entry:
         """Make a call."""
         n = next(self._numbers)
-        (way,) = dice.choices(*zip(*ways.items(), strict=True))
-        (body,) = dice.choices(*zip(*(PLAIN if plain else STEPS).items(), strict=True))
+        (way,) = rng.choices(*zip(*ways.items(), strict=True))
+        (body,) = rng.choices(*zip(*(PLAIN if plain else STEPS).items(), strict=True))
         procedure = self.pool.call.plain if plain else self.pool.call.coroutine
         if way == "timeout":
-            procedure = procedure.options(timeout_ms=dice.randrange(1, 5))
+            procedure = procedure.options(timeout_ms=rng.randrange(1, 5))
         if body == "_imports":
             self.fresh(n)
-        size = dice.randrange(1, 6) if way != "leave" else 1
+        size = rng.randrange(1, 6) if way != "leave" else 1
         entry = Entry(n, way, plain, self._all_over, procedure(n, body, size))
-        if dice.random() < 0.2:
+        if rng.random() < 0.2:
             entry.future.add_done_callback(lambda _: self._count(entry))
         else:
-            entry.ends = -1
+            entry.callbacks = -1
         with self._lock:
             self.entries.append(entry)
         return entry
 
     def _count(self, entry: Entry) -> None:
-        entry.ends += 1
+        entry.callbacks += 1
 
     def cancel_all(self) -> None:
         with self._lock:
@@ -207,19 +207,19 @@ class Ledger:
             self._all_over += 1
 
     def judge(self, entry: Entry) -> None:
-        """Wait until a call has ended, and note whether it has ended as it may."""
+        """Wait until a call has ended, and record whether its outcome is allowed."""
         try:
             outcome: Any = entry.future.result(PATIENCE_S)
-            right = outcome == entry.n and not entry.took
+            right = outcome == entry.n and not entry.accepted
             what = "value"
         except CancelledError as error:
             outcome, what = error, "cancelled"
-            right = entry.took or entry.way == "task" or self._all_begun > entry.all_over
+            right = entry.accepted or entry.way == "task" or self._all_begun > entry.all_over
         except CallTimeoutError as error:
             outcome, what = error, "timed out"
             right = entry.way == "timeout"
         except WorkerReplacedError as error:
-            # It shares its worker with a call that was stopped in an import. A plain one never does.
+            # Its worker was tainted by another call, stopped in an import. Only coroutines run beside that.
             outcome, what = error, "replaced"
             right = not entry.plain
         except BaseException as error:
@@ -231,7 +231,7 @@ class Ledger:
                 self.wrong.append(f"{entry} ended with {what}: {outcome!r}")
 
     def probe(self) -> set[int]:
-        """See whether each worker is whole; return their processes."""
+        """Check that no worker is damaged; return their process ids."""
         number = next(self._numbers)
         self.fresh(number)
         pids = set()
@@ -242,11 +242,11 @@ class Ledger:
         return pids
 
     def check_log(self, lines: list[str]) -> Counter[str]:
-        """Compare the ledger with what the workers have seen; return how often they have seen what."""
+        """Compare the ledger with the log of the workers; return how often each event was logged."""
         seen = [(what, int(n), int(pid)) for what, n, pid in map(str.split, lines)]
         for entry in self.entries:
-            if entry.ends not in (-1, 1):
-                self.wrong.append(f"{entry} told {entry.ends} times that it has ended")
+            if entry.callbacks not in (-1, 1):
+                self.wrong.append(f"{entry} called its callback {entry.callbacks} times")
         known = {entry.n: entry for entry in self.entries}
         for n, count in Counter(n for what, n, _ in seen if what in ("begin", "begins")).items():
             if count != 1:
@@ -254,7 +254,7 @@ class Ledger:
         for what, n, _ in seen:
             if what in ("hit", "hits") and not self._may_be_hit(known[n]):
                 self.wrong.append(f"{known[n]} saw an interrupt that was not for it")
-        runs = {}  # of each plain call, what a worker has seen of it stands together
+        runs = {}  # the log lines of a synchronous call are contiguous
         for pid in {pid for _, _, pid in seen}:
             plain = [n for what, n, by in seen if by == pid and what in ("begin", "hit", "cleaned", "end")]
             for n, _ in itertools.groupby(n for n in plain if known[n].plain):
@@ -264,53 +264,53 @@ class Ledger:
         return Counter(what for what, _, _ in seen)
 
     def _may_be_hit(self, entry: Entry) -> bool:
-        # One that was stopped may have ended before that with a value: then nothing was there to be hit.
+        # A call may have returned before it was stopped: then there was nothing to interrupt.
         return entry.future.cancelled() or isinstance(
             entry.future.exception(0), CallTimeoutError | WorkerReplacedError
         )
 
 
-def let_go_by(future: Any, seconds: float) -> None:
-    """Let some time go by, unless the call ends before that."""
+def wait_at_most(future: Any, seconds: float) -> None:
+    """Wait until the call ends, or for that long."""
     with contextlib.suppress(TimeoutError, CancelledError):
         future.exception(seconds)
 
 
-def hunt(ledger: Ledger, seed: int) -> None:
-    """Make plain calls, a few at a time, and stop most of them."""
-    dice = random.Random(seed)
+def stop_from_thread(ledger: Ledger, seed: int) -> None:
+    """Make synchronous calls, a few at a time, and stop most of them."""
+    rng = random.Random(seed)
     while not ledger.is_over:
-        batch = [ledger.make(dice) for _ in range(dice.choice((1, 1, 1, 1, 1, 1, 2, 5)))]
-        waits, first = dice.random() < 0.9, batch[0].future
+        batch = [ledger.make(rng) for _ in range(rng.choice((1, 1, 1, 1, 1, 1, 2, 5)))]
+        waits, first = rng.random() < 0.9, batch[0].future
         while waits and not (first.running() or first.done()):
-            let_go_by(first, 0.0005)
-        let_go_by(batch[dice.randrange(len(batch))].future, dice.random() * 0.002)
-        for entry in dice.sample(batch, len(batch)):
+            wait_at_most(first, 0.0005)
+        wait_at_most(batch[rng.randrange(len(batch))].future, rng.random() * 0.002)
+        for entry in rng.sample(batch, len(batch)):
             if entry.way == "cancel":
-                entry.took = entry.future.cancel()
-        if dice.random() < 0.02:
+                entry.accepted = entry.future.cancel()
+        if rng.random() < 0.02:
             ledger.cancel_all()
         for entry in batch:
             ledger.judge(entry)
 
 
-async def chase(ledger: Ledger, seed: int) -> None:
-    """Await coroutines of workers, and some plain calls, in tasks that are cancelled."""
-    dice = random.Random(seed)
+async def stop_from_loop(ledger: Ledger, seed: int) -> None:
+    """Await coroutines of workers, and some synchronous calls, in tasks that are cancelled."""
+    rng = random.Random(seed)
 
     async def wait(entry: Entry) -> Any:
         return await entry.future
 
     while not ledger.is_over:
         ways = {"task": 8, "cancel": 4, "timeout": 1, "leave": 1}
-        batch = [ledger.make(dice, dice.random() < 0.2, ways) for _ in range(dice.randrange(1, 9))]
+        batch = [ledger.make(rng, rng.random() < 0.2, ways) for _ in range(rng.randrange(1, 9))]
         tasks = [asyncio.create_task(wait(entry)) for entry in batch]
-        await asyncio.sleep(dice.random() * 0.006)
-        for entry, task in dice.sample(list(zip(batch, tasks, strict=True)), len(batch)):
+        await asyncio.sleep(rng.random() * 0.006)
+        for entry, task in rng.sample(list(zip(batch, tasks, strict=True)), len(batch)):
             if entry.way == "task":
                 task.cancel()
             elif entry.way == "cancel":
-                entry.took = entry.future.cancel()
+                entry.accepted = entry.future.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for entry in batch:
             ledger.judge(entry)
@@ -340,8 +340,10 @@ def test_ten_thousand_stops_end_what_they_are_meant_for_and_nothing_else(
     pool.start_workers(WORKERS)
     ledger = Ledger(pool, folder)
 
-    threads = [in_thread(ledger, lambda seed=seed: hunt(ledger, seed)) for seed in SEEDS["threads"]]
-    threads.append(in_thread(ledger, lambda: asyncio.run(chase(ledger, SEEDS["loop"]))))
+    threads = [
+        in_thread(ledger, lambda seed=seed: stop_from_thread(ledger, seed)) for seed in SEEDS["threads"]
+    ]
+    threads.append(in_thread(ledger, lambda: asyncio.run(stop_from_loop(ledger, SEEDS["loop"]))))
     for thread in threads:
         thread.join()
     assert ledger.wrong == []

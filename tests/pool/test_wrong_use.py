@@ -1,4 +1,4 @@
-"""Wrong options, names and types: one clear error each, which names the option and what it takes."""
+"""Invalid options, names and types: one clear error each, which names the option and what it takes."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_a_name_that_is_no_text_is_refused(name: Any) -> None:
     pool = WorkerProcedureCall()
     for what, define in definitions(pool, name):
         if what == "function name" and name is None:
-            continue  # then it is the function's own
+            continue  # then it is an argument of the function
         with pytest.raises(OptionError, match=f"{what} must be a text, not {type(name).__name__}"):
             define()
 
@@ -284,11 +284,11 @@ ANYTHING = st.recursive(
     ),
     max_leaves=5,
 )
-LONGEST = 600  # characters that one clear error may have
+LONGEST = 600  # characters of a clear error at most
 
 
 def refusal(make: Any, *args: Any, **named: Any) -> str:
-    """Return what is said against some values; nothing if they are taken."""
+    """Return the error message for some values; an empty string if they are accepted."""
     try:
         make(*args, **named)
     except OptionError as error:

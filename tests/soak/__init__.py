@@ -1,12 +1,13 @@
-"""A soak: everything at once, at random and for as long as one likes, with a ledger. See `__main__`.
+"""A soak test: random concurrent load and faults for a given time, with a ledger. See `__main__`.
 
-=============  ======================================================================
-module         what it holds
-=============  ======================================================================
-``work``       the functions that workers run
-``ledger``     what was done to each call, and whether it has ended as it may
-``actors``     who calls, defines, and disturbs: each a thread with dice of its own
-``picture``    what the process and its workers hold: memory, descriptors, threads
-``soak``       the whole: warm-up, a picture, the time, another picture
-=============  ======================================================================
+================  ===================================================================
+module            contents
+================  ===================================================================
+``work``          the functions that workers run
+``ledger``        what happened during each call, and whether its outcome is allowed
+``actors``        callers, definers, fault injectors: threads with their own random source
+``disturbances``  handlers of signals, recursion, forks and finalizers around the pool
+``resources``     usage by the process and its workers: memory, descriptors, threads
+``soak``          the test: warm-up, first measurement, load, second measurement
+================  ===================================================================
 """

@@ -1,4 +1,4 @@
-"""Who calls, defines, and disturbs in a soak: each a thread with dice of its own."""
+"""The actors of a soak, which call, define and inject faults: each a thread with its own random source."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from wpc_magic.pool.errors import DefinitionError
 from . import work
 from .ledger import BREAK, CANCEL_ALL, DEATH, FORCE, KILL, PATIENCE_S, RESIZE, RESTART, Entry, Ledger
 
-__all__ = ["Stage", "cast"]
+__all__ = ["State", "make_actors", "pause"]
 
 _MOST_WORKERS = 4
 _KINDS = {
     "echoes": 30, "naps": 10, "spins": 10, "fails": 5, "says": 5, "flips": 3, "makes": 3, "versioned": 10,
     "reads_constant": 5, "awaits": 10, "awaits_and_spins": 4, "swallows": 0.1, "dies": 0.15,
 }  # fmt: skip
-_DEEDS = {"kill": 6, "restart": 2, "drain": 2, "resize": 3, "cancel_all": 1, "check": 6, "other_pool": 1}
-_KEPT = 6  # large arrays that a caller keeps for a while, to see whether anybody writes to them
+_ACTIONS = {"kill": 6, "restart": 2, "drain": 2, "resize": 3, "cancel_all": 1, "check": 6, "other_pool": 1}
+_KEPT = 6  # large arrays that a caller keeps for a while, to check that they are not overwritten
 
 
-class Stage:
-    """What all actors share.
+class State:
+    """State that all actors share.
 
     Attributes
     ----------
     defined, newest : int
-        The latest revision of `versioned` whose definition has returned, and the latest that was begun.
+        The latest revision of `versioned` that was committed, and the latest that was proposed.
     round, newest_round : int
         The same of the constant.
     definitions : int
-        How many there were.
+        The number of definitions.
     """
 
     def __init__(self, pool: WorkerProcedureCall, is_over: Callable[[], bool]) -> None:
@@ -54,74 +54,74 @@ class Stage:
         self.definitions = 0
 
 
-def _revision(stage: Stage, least: int) -> Callable[[Any], bool]:
-    return lambda value: value in {revision % 50 for revision in range(least, stage.newest + 1)}
+def _revision(state: State, least: int) -> Callable[[Any], bool]:
+    return lambda value: value in {revision % 50 for revision in range(least, state.newest + 1)}
 
 
-def _round(stage: Stage, least: int) -> Callable[[Any], bool]:
-    return lambda value: len(set(value)) == 1 and least <= value[0] <= stage.newest_round
+def _round(state: State, least: int) -> Callable[[Any], bool]:
+    return lambda value: len(set(value)) == 1 and least <= value[0] <= state.newest_round
 
 
 class Caller:
-    """Makes calls of every kind, a few at a time, and stops some."""
+    """Makes calls of every kind, in small batches, and cancels some."""
 
-    def __init__(self, stage: Stage, dice: random.Random) -> None:
-        self.stage, self.dice = stage, dice
-        self.pool, self.ledger = stage.pool, stage.ledger
+    def __init__(self, state: State, rng: random.Random) -> None:
+        self.state, self.rng = state, rng
+        self.pool, self.ledger = state.pool, state.ledger
         self._kept: deque[tuple[Any, int]] = deque(maxlen=_KEPT)
 
     def entry(self) -> Entry | None:
         """Make one call of a random kind, under random options."""
-        dice, stage = self.dice, self.stage
-        (what,) = dice.choices(list(_KINDS), list(_KINDS.values()))
+        rng, state = self.rng, self.state
+        (what,) = rng.choices(list(_KINDS), list(_KINDS.values()))
         entry = Entry(self.ledger, what, is_async=what.startswith("awaits"))
         number = entry.number
-        entry.right = lambda value: value == number
+        entry.is_expected = lambda value: value == number
         args: tuple[Any, ...] = (number,)
         if what == "naps":
-            args = number, dice.randrange(1, 12)
+            args = number, rng.randrange(1, 12)
         elif what == "spins":
-            args = number, dice.randrange(1, 100_000)
+            args = number, rng.randrange(1, 100_000)
         elif what.startswith("awaits"):
-            args = number, dice.randrange(1, 8)
+            args = number, rng.randrange(1, 8)
         elif what == "flips":
-            array = np.frombuffer(dice.randbytes(1000) * dice.choice((1, 200, 3000)), np.uint8).copy()
-            wanted = array ^ np.uint8(number % 256)
-            entry.right, args = self._array(wanted), (number, array)
+            array = np.frombuffer(rng.randbytes(1000) * rng.choice((1, 200, 3000)), np.uint8).copy()
+            expected = array ^ np.uint8(number % 256)
+            entry.is_expected, args = self._array(expected), (number, array)
         elif what == "makes":
-            size = dice.choice((1000, 300_000, 3_000_000))
-            entry.right, args = self._array(np.full(size, number % 251, np.uint8)), (number, size)
+            size = rng.choice((1000, 300_000, 3_000_000))
+            entry.is_expected, args = self._array(np.full(size, number % 251, np.uint8)), (number, size)
         elif what == "versioned":
-            entry.right, args = _revision(stage, stage.defined), ()
+            entry.is_expected, args = _revision(state, state.defined), ()
         elif what == "reads_constant":
-            entry.right, args = _round(stage, stage.round), ()
+            entry.is_expected, args = _round(state, state.round), ()
         elif what == "dies":
             entry.dies = True
             self.ledger.spans.begin(DEATH)
         elif what == "swallows":
-            self.ledger.spans.begin(FORCE)  # and never over: its worker is ended some time after its call
+            self.ledger.spans.begin(FORCE)  # never finished: its worker is killed some time after its call
         options: dict[str, Any] = {}
-        if what == "swallows" or dice.random() < 0.04:
-            options["timeout_ms"], entry.timeout = dice.randrange(1, 20), True
-        if dice.random() < 0.02:
-            options["queue_timeout_ms"], entry.queue_timeout = dice.randrange(1, 50), True
-        if dice.random() < 0.05 and what not in ("dies", "swallows"):
+        if what == "swallows" or rng.random() < 0.04:
+            options["timeout_ms"], entry.timeout = rng.randrange(1, 20), True
+        if rng.random() < 0.02:
+            options["queue_timeout_ms"], entry.queue_timeout = rng.randrange(1, 50), True
+        if rng.random() < 0.05 and what not in ("dies", "swallows"):
             options["retries"] = 3
         procedure = self.pool.call[what].options(**options) if options else self.pool.call[what]
         return entry if self.ledger.make(entry, lambda: procedure(*args)) else None
 
-    def _array(self, wanted: Any) -> Callable[[Any], bool]:
-        check = zlib.crc32(wanted)
+    def _array(self, expected: Any) -> Callable[[Any], bool]:
+        check = zlib.crc32(expected)
 
-        def right(value: Any) -> bool:
+        def is_expected(value: Any) -> bool:
             if value.nbytes > 1 << 18:
                 self._kept.append((value, check))
             return zlib.crc32(value) == check
 
-        return right
+        return is_expected
 
-    def is_whole(self) -> None:
-        """See whether anybody has written to what was returned before."""
+    def check_kept(self) -> None:
+        """Check that values returned earlier were not overwritten."""
         if any(zlib.crc32(value) != check for value, check in self._kept):
             self.ledger.note("an array that was returned has changed afterwards")
 
@@ -129,47 +129,45 @@ class Caller:
         self.ledger.judge(entry)
         if entry.dies:
             self.ledger.spans.end(DEATH)
-        if entry.what == "says" and not entry.future.cancelled() and entry.future.exception(0) is None:
-            said = f"said {entry.number}\n"
-            if said not in self.ledger.said:
-                self.ledger.note(f"{entry} has returned, and what it printed is not there")
-            self.ledger.said.discard(said)
+        has_said = entry.what == "says" and not entry.future.cancelled() and not entry.future.exception(0)
+        if has_said and not self.ledger.was_said(f"said {entry.number}\n"):
+            self.ledger.note(f"{entry} has returned, and what it printed is not there")
 
     def run(self) -> None:
-        """Call from a thread, until the time is over."""
-        dice = self.dice
-        while not self.stage.is_over():
-            batch = [e for _ in range(dice.choice((1, 1, 2, 5, 20))) if (e := self.entry()) is not None]
+        """Call from a thread, until the end of the run."""
+        rng = self.rng
+        while not self.state.is_over():
+            batch = [e for _ in range(rng.choice((1, 1, 2, 5, 20))) if (e := self.entry()) is not None]
             for entry in batch:
-                if dice.random() < 0.08:
+                if rng.random() < 0.08:
                     entry.cancel()
-            if dice.random() < 0.2:
-                wait([entry.future for entry in batch], dice.random() * 0.02, FIRST_COMPLETED)
+            if rng.random() < 0.2:
+                wait([entry.future for entry in batch], rng.random() * 0.02, FIRST_COMPLETED)
                 for entry in batch:
-                    if dice.random() < 0.2:
+                    if rng.random() < 0.2:
                         entry.cancel()
-            dice.shuffle(batch)
+            rng.shuffle(batch)
             for entry in batch:
                 self.judge(entry)
-            self.is_whole()
+            self.check_kept()
         self._kept.clear()
 
     async def run_async(self) -> None:
-        """Call from an event loop, until the time is over."""
-        dice = self.dice
-        while not self.stage.is_over():
-            batch = [e for _ in range(dice.choice((1, 2, 8))) if (e := self.entry()) is not None]
+        """Call from an event loop, until the end of the run."""
+        rng = self.rng
+        while not self.state.is_over():
+            batch = [e for _ in range(rng.choice((1, 2, 8))) if (e := self.entry()) is not None]
             tasks = [asyncio.ensure_future(_wait(entry)) for entry in batch]
-            if dice.random() < 0.3:
-                await asyncio.sleep(dice.random() * 0.01)
+            if rng.random() < 0.3:
+                await asyncio.sleep(rng.random() * 0.01)
                 for entry, task in zip(batch, tasks, strict=True):
-                    if dice.random() < 0.3:
-                        entry.stopped = True
+                    if rng.random() < 0.3:
+                        entry.task_cancelled = True
                         task.cancel()
             await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE_S)
             for entry in batch:
                 self.judge(entry)
-            self.is_whole()
+            self.check_kept()
         self._kept.clear()
 
 
@@ -180,35 +178,35 @@ async def _wait(entry: Entry) -> Any:
 class Mapper:
     """Maps and broadcasts."""
 
-    def __init__(self, stage: Stage, dice: random.Random) -> None:
-        self.stage, self.dice = stage, dice
-        self.pool, self.ledger = stage.pool, stage.ledger
+    def __init__(self, state: State, rng: random.Random) -> None:
+        self.state, self.rng = state, rng
+        self.pool, self.ledger = state.pool, state.ledger
 
     def run(self) -> None:
-        while not self.stage.is_over():
-            self.dice.choice(
-                (self.map, self.map, self.map_that_fails, self.map_that_is_left, self.broadcast)
+        while not self.state.is_over():
+            self.rng.choice(
+                (self.map, self.map, self.map_that_fails, self.map_that_is_closed_early, self.broadcast)
             )()
 
     def map(self) -> None:
-        count = self.dice.choice((1, 10, 1000, 20_000))
-        size = self.dice.choice((None, 1 + count // 7))
-        ordered = self.dice.random() < 0.7
+        count = self.rng.choice((1, 10, 1000, 20_000))
+        size = self.rng.choice((None, 1 + count // 7))
+        ordered = self.rng.random() < 0.7
         entry = Entry(self.ledger, "map of squares")
-        wanted = [x * x for x in range(count)]
-        entry.right = lambda found: (found if ordered else sorted(found)) == wanted
+        expected = [x * x for x in range(count)]
+        entry.is_expected = lambda found: (found if ordered else sorted(found)) == expected
         self._judge(
             entry, lambda: list(self.pool.call.squares.map(range(count), chunk_size=size, ordered=ordered))
         )
 
     def map_that_fails(self) -> None:
         entry = Entry(self.ledger, "map that fails")
-        entry.right = lambda found: found == list(range(13))
+        entry.is_expected = lambda found: found == list(range(13))
 
         def take() -> list[int]:
             found = []
             try:
-                for value in self.pool.call.stumbles.map(range(100), chunk_size=self.dice.choice((1, 5, 40))):
+                for value in self.pool.call.stumbles.map(range(100), chunk_size=self.rng.choice((1, 5, 40))):
                     found.append(value)
             except ValueError as error:
                 if error.args != (13,):
@@ -217,9 +215,9 @@ class Mapper:
 
         self._judge(entry, take)
 
-    def map_that_is_left(self) -> None:
-        entry = Entry(self.ledger, "map that is left")
-        entry.right = lambda found: found == [0, 1, 4]
+    def map_that_is_closed_early(self) -> None:
+        entry = Entry(self.ledger, "map that is closed early")
+        entry.is_expected = lambda found: found == [0, 1, 4]
 
         def take() -> list[int]:
             with self.pool.call.squares.map(range(1_000_000_000), chunk_size=3) as results:
@@ -245,7 +243,7 @@ class Mapper:
             futures.update(self.pool.broadcast("echoes", number))
             return next(iter(futures.values()))
 
-        # A slot that goes in the middle of it refuses its call; those before it run, unknown to anybody.
+        # If a slot is removed meanwhile, its call is rejected; those before it run, but are not recorded.
         if self.ledger.make(entry, call):
             entries = [
                 entry,
@@ -253,60 +251,60 @@ class Mapper:
             ]
             self.ledger.made += len(futures) - 1
             for each, future in zip(entries, futures.values(), strict=True):
-                each.over, each.future = entry.over, future
-                each.right = lambda value: value == number
+                each.finished_before, each.future = entry.finished_before, future
+                each.is_expected = lambda value: value == number
                 self.ledger.judge(each)
 
 
 class Definer:
-    """Defines anew, one after another: a function, a constant, and one that no worker can install."""
+    """Redefines, one after another: a function, a constant, and a function that no worker can install."""
 
-    def __init__(self, stage: Stage, dice: random.Random) -> None:
-        self.stage, self.dice = stage, dice
-        self.pool, self.ledger = stage.pool, stage.ledger
+    def __init__(self, state: State, rng: random.Random) -> None:
+        self.state, self.rng = state, rng
+        self.pool, self.ledger = state.pool, state.ledger
 
     def run(self) -> None:
-        while not self.stage.is_over():
-            roll = self.dice.random()
+        while not self.state.is_over():
+            roll = self.rng.random()
             if roll < 0.5:
                 self.function()
             elif roll < 0.97:
                 self.constant()
             else:
                 self.broken()
-            self.stage.definitions += 1
-            _pause(self.dice.random() * 0.1)
+            self.state.definitions += 1
+            pause(self.rng.random() * 0.1)
 
     def _define(self, define: Callable[[], object]) -> bool:
-        over = self.ledger.spans.over()
+        finished = self.ledger.spans.finished()
         try:
             define()
         except DefinitionError as error:
-            if not self.ledger.spans.since(over) & {KILL, RESTART, RESIZE}:
+            if not self.ledger.spans.since(finished) & {KILL, RESTART, RESIZE}:
                 self.ledger.note(f"a definition was refused: {error!r}")
             return False
         return True
 
     def function(self) -> None:
-        stage = self.stage
-        revision = stage.newest + 1
-        stage.newest = revision
+        state = self.state
+        revision = state.newest + 1
+        state.newest = revision
         if self._define(lambda: self.pool.define_worker_functions(work.versioned(revision))):
-            stage.defined = revision
+            state.defined = revision
 
     def constant(self) -> None:
-        stage = self.stage
-        number = stage.newest_round + 1
-        stage.newest_round = number
-        size = self.dice.choice((10, 100_000))
+        state = self.state
+        number = state.newest_round + 1
+        state.newest_round = number
+        size = self.rng.choice((10, 100_000))
         value = (number, np.full(size, number, np.int64))
         if self._define(lambda: self.pool.define_worker_constant(name="ROUND", value=value)):
-            stage.round = number
+            state.round = number
 
     def broken(self) -> None:
         with self.ledger.spans.doing(BREAK):
             try:
-                # Accepted only where all workers are busy; those then refuse it, and are replaced.
+                # Accepted only if all workers are busy; they later fail to install it, and are replaced.
                 self.pool.define_worker_functions(work.BROKEN)
             except DefinitionError:
                 pass
@@ -314,36 +312,36 @@ class Definer:
             self.pool.wait_until_ready()
 
 
-class Disturber:
-    """Kills, restarts, resizes, stops everything, makes a second pool, tests the invariants."""
+class FaultInjector:
+    """Kills, restarts, resizes, cancels everything, makes a second pool, checks the invariants."""
 
-    def __init__(self, stage: Stage, dice: random.Random) -> None:
-        self.stage, self.dice = stage, dice
-        self.pool, self.spans = stage.pool, stage.ledger.spans
+    def __init__(self, state: State, rng: random.Random) -> None:
+        self.state, self.rng = state, rng
+        self.pool, self.spans = state.pool, state.ledger.spans
 
     def run(self) -> None:
-        while not self.stage.is_over():
-            _pause(self.dice.random() * 0.3)
-            (deed,) = self.dice.choices(list(_DEEDS), list(_DEEDS.values()))
-            getattr(self, f"_{deed}")()
+        while not self.state.is_over():
+            pause(self.rng.random() * 0.3)
+            (action,) = self.rng.choices(list(_ACTIONS), list(_ACTIONS.values()))
+            getattr(self, f"_{action}")()
 
     def _worker(self) -> Any:
-        return self.dice.choice(self.pool.snapshot().workers)
+        return self.rng.choice(self.pool.snapshot().workers)
 
     def _kill(self) -> None:
         pid = self._worker().pid
         with self.spans.doing(KILL):
             try:
                 fd = os.pidfd_open(pid or -1)
-            except OSError:  # it is on its way already
+            except OSError:  # it has exited already
                 return
             try:
-                # By the descriptor, so that it cannot be another process that has got the number since.
+                # By pidfd, since the pid may have been reused.
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
-                gone = select.poll()
-                gone.register(fd, select.POLLIN)
-                if not gone.poll(PATIENCE_S * 1000):
-                    self.stage.ledger.note(f"process {pid} does not end")
+                exited = select.poll()
+                exited.register(fd, select.POLLIN)
+                if not exited.poll(PATIENCE_S * 1000):
+                    self.state.ledger.note(f"process {pid} does not end")
             finally:
                 os.close(fd)
 
@@ -356,11 +354,11 @@ class Disturber:
 
     def _restart_one(self, drain: bool) -> None:
         workers = [each.worker_id for each in self.pool.get_worker_health_states()]
-        self.pool.restart_worker(self.dice.choice(workers), drain=drain)
+        self.pool.restart_worker(self.rng.choice(workers), drain=drain)
 
     def _resize(self) -> None:
         with self.spans.doing(RESIZE):
-            self.pool.resize(self.dice.randrange(1, _MOST_WORKERS + 1))
+            self.pool.resize(self.rng.randrange(1, _MOST_WORKERS + 1))
 
     def _cancel_all(self) -> None:
         with self.spans.doing(CANCEL_ALL):
@@ -371,31 +369,31 @@ class Disturber:
             try:
                 self.pool._driver.core.check()
             except AssertionError as error:
-                self.stage.ledger.note(f"an invariant: {error}")
+                self.state.ledger.note(f"an invariant: {error}")
 
     def _other_pool(self) -> None:
         with WorkerProcedureCall(name="other") as other:
             other.define_worker_functions("def triple(x): return 3 * x")
             other.start_workers(1)
             if other.call.triple(14).result(PATIENCE_S) != 42:
-                self.stage.ledger.note("another pool computes wrongly")
+                self.state.ledger.note("another pool computes wrongly")
 
 
-def _pause(seconds: float) -> None:
-    """Let time go by; nothing is expected to have happened by its end."""
+def pause(seconds: float) -> None:
+    """Sleep; no event is expected at its end."""
     select.select([], [], [], seconds)
 
 
-def cast(stage: Stage, seed: str, callers: int) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield the actors by name; the dice of each depend on the seed and its name alone."""
+def make_actors(state: State, seed: str, callers: int) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield the actors by name; the random source of each depends only on the seed and on its name."""
 
-    def dice(name: str) -> random.Random:
+    def rng(name: str) -> random.Random:
         return random.Random(f"{seed} {name}")
 
     for n in range(callers):
-        yield f"caller {n}", Caller(stage, dice(f"caller {n}")).run
-    loop = Caller(stage, dice("event loop"))
+        yield f"caller {n}", Caller(state, rng(f"caller {n}")).run
+    loop = Caller(state, rng("event loop"))
     yield "event loop", lambda: asyncio.run(loop.run_async())
-    yield "mapper", Mapper(stage, dice("mapper")).run
-    yield "definer", Definer(stage, dice("definer")).run
-    yield "disturber", Disturber(stage, dice("disturber")).run
+    yield "mapper", Mapper(state, rng("mapper")).run
+    yield "definer", Definer(state, rng("definer")).run
+    yield "fault injector", FaultInjector(state, rng("fault injector")).run

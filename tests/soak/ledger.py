@@ -1,10 +1,10 @@
-"""What was done to each call of a soak, and whether it has ended as it may."""
+"""Records what happened during each call of a soak, and checks whether its outcome is allowed."""
 
 from __future__ import annotations
 
 import itertools
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -15,25 +15,26 @@ from wpc_magic.pool.errors import (
     NoWorkerError,
     OptionError,
     QueueTimeoutError,
+    RequirementMissingError,
     WorkerCrashedError,
     WorkerReplacedError,
 )
 
-PATIENCE_S = 60.0  # a call that takes longer is lost
+PATIENCE_S = 60.0  # a call that takes longer counts as lost
 
-# What may be done to calls from outside, while they run or wait.
+# Faults and operations that may affect calls while they run or wait.
 KILL, RESTART, RESIZE, CANCEL_ALL = "kill", "restart", "resize", "cancel_all"
-# What harms coroutines alone, because they share a worker with the culprit.
+# Faults that affect only coroutines, because they share a worker with the faulty call.
 DEATH, FORCE, BREAK = "death", "force", "break"
 
 
 class Spans:
-    """How often each thing was begun, and was over: what happened in the life of a call is a difference."""
+    """Counts how often each operation began and finished: what overlapped with a call is a difference."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._begun: Counter[str] = Counter()
-        self._over: Counter[str] = Counter()
+        self._finished: Counter[str] = Counter()
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
@@ -49,16 +50,16 @@ class Spans:
 
     def end(self, what: str) -> None:
         with self._lock:
-            self._over[what] += 1
+            self._finished[what] += 1
 
-    def over(self) -> Counter[str]:
+    def finished(self) -> Counter[str]:
         with self._lock:
-            return Counter(self._over)
+            return Counter(self._finished)
 
-    def since(self, over: Counter[str]) -> set[str]:
-        """Return what went on at any time since `over` was asked for."""
+    def since(self, finished: Counter[str]) -> set[str]:
+        """Return the operations that were in progress at any time since `finished` was taken."""
         with self._lock:
-            return {what for what, count in self._begun.items() if count > over[what]}
+            return {what for what, count in self._begun.items() if count > finished[what]}
 
     def count(self, what: str) -> int:
         with self._lock:
@@ -66,31 +67,35 @@ class Spans:
 
 
 class Entry:
-    """One call, from before it is made until it has been judged."""
+    """One call, from before its submission until its outcome is checked."""
 
     def __init__(self, ledger: Ledger, what: str, *, is_async: bool = False, pinned: bool = False) -> None:
         self.number = next(ledger.numbers)
         self.what = what
         self.is_async = is_async
         self.pinned = pinned
-        self.over = ledger.spans.over()
-        self.stopped = False  # whether the task that awaits it was cancelled
-        self.took = False  # whether somebody who cancelled it was told that it is
+        self.finished_before = ledger.spans.finished()
+        self.task_cancelled = False  # whether the task that awaits it was cancelled
+        self.cancelled = False  # whether `Future.cancel` returned True
         self.timeout = self.queue_timeout = False
         self.dies = False
         self.future: Any = None
-        self.right: Callable[[Any], bool] = lambda value: True
+        self.is_expected: Callable[[Any], bool] = lambda value: True
 
     def __repr__(self) -> str:
-        about = [name for name in ("is_async", "pinned", "stopped", "took", "timeout") if getattr(self, name)]
+        about = [
+            name
+            for name in ("is_async", "pinned", "task_cancelled", "cancelled", "timeout")
+            if getattr(self, name)
+        ]
         return f"{self.what} {self.number}{about or ''} ({self.future!r})"
 
     def cancel(self) -> None:
-        self.took = bool(self.future.cancel())
+        self.cancelled = bool(self.future.cancel())
 
 
 class Ledger:
-    """Counts what became of calls, and keeps what is wrong."""
+    """Counts the outcomes of calls, and collects errors."""
 
     def __init__(self) -> None:
         self.numbers = itertools.count(1)
@@ -98,33 +103,43 @@ class Ledger:
         self.made = 0
         self.ended: Counter[str] = Counter()
         self.wrong: list[str] = []
-        self.crashed_plain = self.replaced_plain = 0
-        self.said: set[str] = set()  # what functions have printed, and nobody has asked for
+        self.crashed_sync = self.replaced_sync = 0
+        self.texts: deque[Any] = deque()  # what the sink was given
+        self.said: set[str] = set()  # its lines that no caller has checked yet
         self._lock = threading.Lock()
 
+    def was_said(self, line: str) -> bool:
+        """Return whether a function has printed a line; once."""
+        with self._lock:
+            while self.texts:
+                self.said.update(self.texts.popleft().text.splitlines(keepends=True))
+            found = line in self.said
+            self.said.discard(line)
+            return found
+
     def note(self, text: str) -> None:
-        """Note that something is wrong."""
+        """Record an error."""
         with self._lock:
             self.wrong.append(text)
 
     def make(self, entry: Entry, call: Callable[[], Any]) -> bool:
-        """Make a call; return whether it was accepted."""
+        """Submit a call; return whether it was accepted."""
         try:
             entry.future = call()
         except (NoWorkerError, OptionError) as error:
-            if not (entry.pinned and self.spans.since(entry.over) & {RESIZE, KILL, RESTART}):
+            if not (entry.pinned and self.spans.since(entry.finished_before) & {RESIZE, KILL, RESTART}):
                 self.note(f"{entry} was refused: {error!r}")
             return False
         self.add(1)
         return True
 
     def add(self, count: int) -> None:
-        """Count calls that were made."""
+        """Count submitted calls."""
         with self._lock:
             self.made += count
 
     def judge(self, entry: Entry, value: Any = None, error: BaseException | None = None) -> None:
-        """Wait until a call has ended, and see whether it has ended as it may."""
+        """Wait for the outcome of a call, and check whether it is allowed."""
         if value is None and error is None:
             try:
                 value = entry.future.result(PATIENCE_S)
@@ -132,23 +147,23 @@ class Ledger:
                 error = caught
         name = "value" if error is None else type(error).__name__
         if error is None:
-            fits = entry.right(value) and not entry.took and not entry.dies
+            allowed = entry.is_expected(value) and not entry.cancelled and not entry.dies
         else:
-            fits = self._fits(entry, error)
+            allowed = self._is_allowed(entry, error)
         with self._lock:
             self.ended[name] += 1
             if not entry.is_async and not entry.dies:
-                self.crashed_plain += isinstance(error, WorkerCrashedError)
-                self.replaced_plain += isinstance(error, WorkerReplacedError)
-        if not fits:
-            happened = sorted(self.spans.since(entry.over))
+                self.crashed_sync += isinstance(error, WorkerCrashedError)
+                self.replaced_sync += isinstance(error, WorkerReplacedError)
+        if not allowed:
+            happened = sorted(self.spans.since(entry.finished_before))
             shown = repr(value)[:100] if error is None else repr(error)[:300]
             self.note(f"{entry} ended with {name} {shown}; meanwhile: {happened or 'nothing'}")
 
-    def _fits(self, entry: Entry, error: BaseException) -> bool:
-        happened = self.spans.since(entry.over)
+    def _is_allowed(self, entry: Entry, error: BaseException) -> bool:
+        happened = self.spans.since(entry.finished_before)
         if isinstance(error, CancelledError):
-            return entry.took or entry.stopped or CANCEL_ALL in happened
+            return entry.cancelled or entry.task_cancelled or CANCEL_ALL in happened
         if isinstance(error, QueueTimeoutError):
             return entry.queue_timeout
         if isinstance(error, CallTimeoutError):
@@ -159,12 +174,17 @@ class Ledger:
             return RESTART in happened or (entry.is_async and bool(happened & {FORCE, BREAK}))
         if isinstance(error, NoWorkerError):
             return entry.pinned and bool(happened & {RESIZE, KILL})
+        if isinstance(error, RequirementMissingError):
+            # As it must be: a definition is set aside if workers were killed again and again at it.
+            return "was killed by SIGKILL" in str(error) and self.spans.count(KILL) > 1
         return entry.what == "fails" and type(error) is ValueError and error.args == (entry.number,)
 
     def check_totals(self) -> None:
-        """Compare how many have ended with how many were made, and how many a kill may cost at most."""
+        """Compare the numbers of submitted and ended calls, and check how many calls a fault has failed."""
         if self.made != sum(self.ended.values()):
             self.note(f"{self.made} calls were made, and {sum(self.ended.values())} have ended")
-        for what, found in ((KILL, self.crashed_plain), (RESTART, self.replaced_plain)):
+        for what, found in ((KILL, self.crashed_sync), (RESTART, self.replaced_sync)):
             if found > self.spans.count(what):
-                self.note(f"{self.spans.count(what)} × {what} has cost {found} plain calls: one each at most")
+                self.note(
+                    f"{self.spans.count(what)} × {what} failed {found} synchronous calls: one each at most"
+                )

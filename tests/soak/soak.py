@@ -1,7 +1,8 @@
-"""The whole of a soak: a warm-up, a picture, everything at once for a time, and another picture."""
+"""The soak test: a warm-up, a measurement, everything at once for a time, and another measurement."""
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 import traceback
@@ -12,28 +13,29 @@ import numpy as np
 
 from wpc_magic import WorkerProcedureCall
 
-from . import picture, work
-from .actors import Stage, cast
+from . import resources, work
+from .actors import State, make_actors
+from .disturbances import FinalizerOwner, MainThread
 from .ledger import PATIENCE_S
 
-WORKERS = 3  # when a picture is taken
+WORKERS = 3  # during a measurement
 _WARM_S = 5.0
 _CALLERS = 3
-_REST_S = 30.0  # memory that nobody uses is given back after some seconds
-_IDLE_S = 9.0  # the same, at the usual pace
-_LOOK_S = 1.0
+_MOST_IDLE_S = 30.0  # unused memory is released after some seconds
+_IDLE_S = 9.0  # the same, in the usual case
+_POLL_S = 1.0
 _BAD_EVENTS = {"malformed_worker_message", "unknown_worker_message", "worker_restart_exhausted",
                "malformed_parent_message", "malformed_control_request", "uncaught_exception",
                "unhandled_rejection"}  # fmt: skip
 
 
 class Soak:
-    """One soak.
+    """One run.
 
     Parameters
     ----------
     seed : int
-        What decides what every thread does.
+        Determines the actions of every thread.
     """
 
     def __init__(self, seed: int) -> None:
@@ -47,7 +49,7 @@ class Soak:
             interrupt_grace_ms=500,
             start_timeout_ms=60_000,
             control_timeout_ms=60_000,
-            heartbeat_interval_ms=250,  # workers give back memory when they are asked for a sign of life
+            heartbeat_interval_ms=250,  # workers release memory when they are pinged
         )
         pool.on_worker_event(listener=lambda event: self.events.update([event.event_name]))
         pool.define_worker_functions(work.PLAIN)
@@ -56,42 +58,59 @@ class Soak:
         pool.define_worker_constant(name="ROUND", value=(0, np.zeros(10, np.int64)))
         pool.define_worker_functions(work.CONSTANT)
         self._until = 0.0
-        self.stage = Stage(pool, lambda: time.monotonic() >= self._until or bool(self.ledger.wrong))
-        self.ledger = self.stage.ledger
-        pool.output_sink = lambda output: self.ledger.said.update(output.text.splitlines(keepends=True))
+        self.state = State(pool, lambda: time.monotonic() >= self._until or bool(self.ledger.wrong))
+        self.ledger = self.state.ledger
+        pool.output_sink = self.ledger.texts.append  # in C: no handler of a signal stops it halfway
 
     def run(self, seconds: float) -> list[str]:
-        """Run for a time; return what is wrong, and print what there was."""
+        """Run for a time; return the errors, and print a summary."""
         wrong = self.ledger.wrong
         self.pool.start_workers(WORKERS)
         try:
             warm_s = min(_WARM_S, seconds / 3)
             self._act(warm_s, "warm-up")
-            if not wrong:  # a pool that has lost a call may never come to rest
-                before = self._rest(None)
+            if not wrong:  # a pool that has lost a call may never become idle
+                before = self._measure_idle(None)
                 print(f"after the warm-up: {before}", flush=True)
                 self._act(seconds - warm_s, "soak")
             if not wrong:
-                after = self._rest(before)
+                after = self._measure_idle(before)
                 print(f"at the end:        {after}", flush=True)
                 wrong += after.more_than(before)
         finally:
             self.pool.stop_workers()
         self.ledger.check_totals()
         wrong += [f"{self.events[name]} × the event {name}" for name in _BAD_EVENTS & set(self.events)]
-        self._tell()
+        self._print_summary()
         return wrong
 
     def _act(self, seconds: float, part: str) -> None:
-        """Have everybody act for a time."""
+        """Run all actors for a time."""
         self._until = time.monotonic() + seconds
         threads = []
-        for name, act in cast(self.stage, f"{self.seed} {part}", _CALLERS):
+        for name, act in make_actors(self.state, f"{self.seed} {part}", _CALLERS):
             threads.append(threading.Thread(target=self._guard, args=(name, act), name=name))
+        rng = random.Random(f"{self.seed} {part} disturbances")
+        owner = FinalizerOwner(self.state, rng)
+        threads.append(
+            threading.Thread(target=self._guard, args=("finalizers", owner.run), name="finalizers")
+        )
         for thread in threads:
             thread.start()
+        self._guard("main thread", MainThread(self.state, rng).run)
         for thread in threads:
             thread.join()
+        if not self.ledger.wrong:
+            self._check_that_no_call_is_left()
+
+    def _check_that_no_call_is_left(self) -> None:
+        """Calls whose futures were lost to an exception end as well."""
+        until = time.monotonic() + PATIENCE_S
+        while any(state.pending_call_count for state in self.pool.get_worker_health_states()):
+            if time.monotonic() > until:
+                self.ledger.note(f"calls are left: {self.pool.get_worker_health_states()}")
+                return
+            threading.Event().wait(_POLL_S)
 
     def _guard(self, name: str, act: Any) -> None:
         try:
@@ -99,32 +118,33 @@ class Soak:
         except BaseException:
             self.ledger.note(f"the {name} failed: {traceback.format_exc()}")
 
-    def _rest(self, before: picture.Picture | None) -> picture.Picture:
-        """Let the pool come to rest, in the same state each time; return a picture of it."""
-        pool, stage = self.pool, self.stage
+    def _measure_idle(self, before: resources.Usage | None) -> resources.Usage:
+        """Bring the pool to the same idle state each time; return its resource usage."""
+        pool, state = self.pool, self.state
         pool.resize(WORKERS)
         pool.wait_until_ready()
-        stage.round = stage.newest_round = stage.newest_round + 1
-        pool.define_worker_constant(name="ROUND", value=(stage.round, np.full(10, stage.round)))
+        state.round = state.newest_round = state.newest_round + 1
+        pool.define_worker_constant(name="ROUND", value=(state.round, np.full(10, state.round)))
         pool.restart_workers()
         pool.wait_until_ready()
-        for _ in range(3):  # what a worker needs once, it has after that
+        for _ in range(3):  # so that one-time allocations of a worker are made
             for name, *args in (("says", 0), ("awaits", 0, 1), ("makes", 0, 3_000_000), ("reads_constant",)):
                 for future in pool.broadcast(name, *args).values():
                     future.result(PATIENCE_S)
             for future in pool.broadcast("flips", 0, np.zeros(3_000_000, np.uint8)).values():
                 future.result(PATIENCE_S)
         del future
+        self.ledger.texts.clear()
         self.ledger.said.clear()
-        until = time.monotonic() + (_REST_S if before is not None else _IDLE_S)
+        until = time.monotonic() + (_MOST_IDLE_S if before is not None else _IDLE_S)
         while True:
-            threading.Event().wait(_LOOK_S)
-            now = picture.take(pool)
+            threading.Event().wait(_POLL_S)
+            now = resources.measure(pool)
             if time.monotonic() >= until or (before is not None and not now.more_than(before)):
                 return now
 
-    def _tell(self) -> None:
+    def _print_summary(self) -> None:
         ledger = self.ledger
         ended = ", ".join(f"{count} {name}" for name, count in ledger.ended.most_common())
         print(f"{ledger.made} calls ended: {ended}")
-        print(f"{self.stage.definitions} definitions; events: {dict(self.events.most_common())}", flush=True)
+        print(f"{self.state.definitions} definitions; events: {dict(self.events.most_common())}", flush=True)

@@ -1,4 +1,4 @@
-"""A short soak with a fixed seed, and the ledger itself: it has to see what is wrong."""
+"""A short soak with a fixed seed, and the ledger itself, which has to detect errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.soak.ledger import CANCEL_ALL, KILL, RESTART, Entry, Ledger
-from tests.soak.picture import TOLERANCES, Picture
+from tests.soak.resources import TOLERANCES, Usage
 from wpc_magic.pool.errors import CallTimeoutError, WorkerCrashedError, WorkerReplacedError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -29,7 +29,7 @@ def test_every_call_of_a_soak_ends_once_and_rightly_and_nothing_grows() -> None:
 
 
 class Ended:
-    """A future that has ended."""
+    """A completed future."""
 
     def __init__(self, outcome: Any) -> None:
         self.outcome = outcome
@@ -41,10 +41,10 @@ class Ended:
 
 
 def judged(outcome: Any, *, during: str = "", what: str = "echoes", **about: Any) -> list[str]:
-    """Return what the ledger says of a call that has ended with 7, or with what is given."""
+    """Return the errors of the ledger for a call with a given outcome; 7 is expected."""
     ledger = Ledger()
     entry = Entry(ledger, what)
-    entry.right = lambda value: value == 7
+    entry.is_expected = lambda value: value == 7
     for name, value in about.items():
         setattr(entry, name, value)
     ledger.make(entry, lambda: Ended(outcome))
@@ -82,7 +82,7 @@ def test_the_ledger_lets_pass_what_fits(outcome: Any, about: dict[str, Any]) -> 
     ("outcome", "about"),
     [
         (8, {}),
-        (7, {"took": True}),
+        (7, {"cancelled": True}),
         (7, {"dies": True}),
         (CRASH, {}),
         (CRASH, {"during": RESTART}),
@@ -115,8 +115,8 @@ def test_what_was_over_before_a_call_was_made_excuses_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", TOLERANCES)
-def test_a_picture_sees_what_there_is_more_of(name: str) -> None:
-    before = Picture(dict.fromkeys(TOLERANCES, 5))
-    allowed = Picture({**before.counts, name: 5 + TOLERANCES[name]})
+def test_growing_usage_is_detected(name: str) -> None:
+    before = Usage(dict.fromkeys(TOLERANCES, 5))
+    allowed = Usage({**before.counts, name: 5 + TOLERANCES[name]})
     assert allowed.more_than(before) == []
-    assert len(Picture({**before.counts, name: 6 + TOLERANCES[name]}).more_than(before)) == 1
+    assert len(Usage({**before.counts, name: 6 + TOLERANCES[name]}).more_than(before)) == 1

@@ -26,7 +26,7 @@ def says(n):
     return n
 
 def swallows(n):
-    """Not let itself be stopped softly."""
+    """Ignore interrupts."""
     while True:
         try:
             time.sleep(3600)
@@ -68,15 +68,21 @@ async def awaits_and_spins(n, steps):
 '''
 
 CONSTANT = '''
-def reads_constant():
-    """The round that was defined last, as a value and as an array."""
+VALUE, ARRAY = wpc_constant("ROUND")
+LOADED = int(VALUE), int(ARRAY[0]), int(ARRAY[-1])
+
+class Loaded:
+    number = LOADED[0]
+
+def reads_constant(default=int(VALUE)):
+    """The round that was defined last, as a value and as an array; and what the cell has made of it."""
     value, array = wpc_constant("ROUND")
-    return int(value), int(array[0]), int(array[-1])
+    return int(value), int(array[0]), int(array[-1]), *LOADED, Loaded.number, default
 '''
 
 
 def versioned(revision: int) -> str:
-    """Return the source of a function that tells its revision; there are not many, since modules stay."""
+    """Return the source of a function that returns its revision; only 50 sources, since modules are kept."""
     return f"def versioned():\n    return {revision % 50}\n"
 
 

@@ -1,4 +1,4 @@
-"""The live dashboard of a pool; nothing of it is loaded before it is asked for."""
+"""The live dashboard of a pool; its modules are imported lazily."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .static_view import StaticView
     from .table import Table
-    from .text import Still
     from .widget import Dashboard
 
-__all__ = ["Dashboard", "Still", "Table", "open_dashboard"]
+__all__ = ["Dashboard", "StaticView", "Table", "open_dashboard"]
 
-_HOMES = {"Dashboard": "widget", "Still": "text", "Table": "table"}
+_MODULES = {"Dashboard": "widget", "StaticView": "static_view", "Table": "table"}
 
 
-def open_dashboard(pool: Any) -> Dashboard | Still:
-    """Show a pool: live in a notebook, as a table of text elsewhere.
+def open_dashboard(pool: Any) -> Dashboard | StaticView:
+    """Show a pool: live in a notebook, as a plain-text table elsewhere.
 
     Parameters
     ----------
@@ -25,31 +25,31 @@ def open_dashboard(pool: Any) -> Dashboard | Still:
 
     Returns
     -------
-    Dashboard or Still
+    Dashboard or StaticView
         A widget in a kernel, the same one for the same pool as long as it is open; without a kernel, a
-        picture of this moment that a terminal prints.
+        static view of the current state that a terminal prints.
     """
     if not _in_kernel():
-        from .text import take_still
+        from .static_view import take_static_view
 
-        return take_still(pool)
+        return take_static_view(pool)
     from .widget import Dashboard
 
     return Dashboard.of(pool)
 
 
 def _in_kernel() -> bool:
-    # A shell without a kernel has nobody who could show a widget; and no shell at all is a script.
+    # A shell without a kernel has no front end for a widget; no shell at all means a script.
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
+    if name in _MODULES:
         from importlib import import_module
 
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

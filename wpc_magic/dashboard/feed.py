@@ -1,15 +1,15 @@
-"""The dashboard's own thread: looks at the pool, and tells what changed.
+"""The dashboard's own thread: polls the pool, and sends what changed.
 
 ::
 
-    page ── click ──> ask() ── errands' thread ──> pool
-                        │                           │ events: wake()      snapshot()
-                        └── taken ──> "wpc-dashboard" <───────────────────────┘
+    page ── click ──> submit() ── request thread ──> pool
+                        │                              │ events: wake()      snapshot()
+                        └── acked ──> "wpc-dashboard" <──────────────────────────┘
                                          │ at most ten a second, none while nothing changes
                                          └── show(message) ──> the widget's trait ──> page
 
-The thread ends by itself when the pool has stopped and there is nothing to do; an event, or a click, starts
-it again. So a pool that is stopped leaves no thread, and one that is started again is seen.
+The thread exits when the pool has stopped and no request is pending; an event, or a click, starts it again.
+So a stopped pool leaves no thread, and a restart of the pool is noticed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .meter import Meter
-from .requests import Errands, Request, perform
+from .requests import Request, RequestQueue, perform
 from .view import EMPTY, Frame, diff, frame_of
 
 __all__ = ["FRAME_S", "IDLE_S", "Feed"]
@@ -31,9 +31,9 @@ FRAME_S = 0.1
 """The shortest time between two frames, in seconds."""
 
 IDLE_S = 0.25
-"""How often a pool is looked at in which nothing happens: calls begin without an event."""
+"""The poll interval for an idle pool, in seconds: polling is needed since calls begin without an event."""
 
-_STILL_LOOKS = 10  # so many looks without news, and the pool counts as idle
+_IDLE_POLLS = 10  # after so many polls without a change, the pool counts as idle
 
 
 class Feed:
@@ -44,44 +44,44 @@ class Feed:
     pool : WorkerProcedureCall
         The pool; it is not kept alive.
     show : callable
-        Takes a message for the page, always in the feed's own thread. A message has ``seq``, which counts up
-        by one, ``now``, the kernel's time, and what is new: see `Patch`, and ``taken`` with the ids of the
-        requests that have arrived, ``notice`` with the line to show, ``whole`` with a complete frame.
-    looked : callable, optional
-        Called after each look, in that thread too, with whether it is the last one for now.
+        Sends a message to the page, always in the feed's own thread. A message has ``seq``, which counts up
+        by one, ``now``, the kernel's time, and the changes: see `Patch`, and ``acked`` with the ids of the
+        requests that have arrived, ``notice`` with the line to show, ``full`` with a complete frame.
+    on_poll : callable, optional
+        Called after each poll, in that thread too, with whether it is the last one for now.
     clock : callable
-        Tells the time, in seconds of the epoch.
+        Returns the time, in seconds of the epoch.
 
     Notes
     -----
-    Nothing is told before `follow`; until then `latest` holds the pool as it was.
+    Nothing is sent before `follow`; until then `latest` holds the initial state of the pool.
     """
 
     def __init__(
         self,
         pool: Any,
         show: Callable[[dict[str, Any]], None],
-        looked: Callable[[bool], None] | None = None,
+        on_poll: Callable[[bool], None] | None = None,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._pool = weakref.ref(pool)
         self._show = show
-        self._looked = looked
+        self._on_poll = on_poll
         self._clock = clock
         self._meter = Meter()
-        self._errands = Errands(self._do)
+        self._requests = RequestQueue(self._perform)
         self._events_seen = -1
-        self._notice = ""  # what the next frame says
-        self._taken: deque[str] = deque()
+        self._notice = ""  # for the next frame
+        self._acked: deque[str] = deque()
         self._resend = False
-        self._latest: tuple[Frame, int, str] = (EMPTY, 0, "")  # in one, so that no reader sees half of it
+        self._latest: tuple[Frame, int, str] = (EMPTY, 0, "")  # one tuple: replaced atomically
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._listener: Any = None
-        self._latest = (self._look_at(pool), 0, "")
+        self._latest = (self._poll(pool), 0, "")
 
     @property
     def latest(self) -> tuple[Frame, int, str]:
@@ -91,40 +91,40 @@ class Feed:
     # -- for other threads ------------------------------------------------------------------------------
 
     def follow(self) -> None:
-        """Begin to tell what changes."""
+        """Subscribe to the pool, and begin to send changes."""
         pool = self._pool()
         if pool is not None and self._listener is None:
-            self._listener = pool.on_worker_event(listener=self._heard)
+            self._listener = pool.on_worker_event(listener=self._on_event)
         self.wake()
 
     def wake(self) -> None:
-        """Have the pool looked at now."""
+        """Poll the pool now."""
         self._wake.set()
         with self._lock:
             if self._thread is None and not self._closed.is_set():
                 self._thread = threading.Thread(target=self._run, name="wpc-dashboard", daemon=True)
                 self._thread.start()
 
-    def ask(self, request: Request) -> None:
-        """Take a request: it is acknowledged at once, and done in its turn."""
+    def submit(self, request: Request) -> None:
+        """Queue a request: it is acknowledged at once, and performed in its turn."""
         if self._closed.is_set():
             return
-        self._taken.append(request.id)
-        self._notice = ""  # what went wrong before is read
-        self._errands.add(request)
+        self._acked.append(request.id)
+        self._notice = ""  # the user has seen the last error
+        self._requests.add(request)
         self.wake()
 
     def resend(self) -> None:
-        """Send a whole frame: a page has missed something."""
+        """Send a full frame: a page has missed a message."""
         self._resend = True
         self.wake()
 
     def close(self) -> None:
-        """End the thread, and listen no more."""
+        """Stop the thread, and unsubscribe from the pool."""
         if self._closed.is_set():
             return
         self._closed.set()
-        self._errands.clear()
+        self._requests.clear()
         self._wake.set()
         pool = self._pool()
         if pool is not None and self._listener is not None:
@@ -134,63 +134,63 @@ class Feed:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def _heard(self, event: Any) -> None:
+    def _on_event(self, event: Any) -> None:
         self.wake()
 
-    def _do(self, request: Request) -> None:
+    def _perform(self, request: Request) -> None:
         pool = self._pool()
         try:
             if pool is not None:
                 perform(pool, request)
-        except Exception as error:  # whatever it is, the one who clicked is to see it
-            self._notice = f"Could not {_asked(request)}: {error or type(error).__name__}"
+        except Exception as error:  # any error is shown to the user who clicked
+            self._notice = f"Could not {_described(request)}: {error or type(error).__name__}"
         del pool
         self.wake()
 
     # -- the thread -------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        looks = 0  # without news
+        unchanged = 0  # polls in a row
         while not self._closed.is_set():
-            self._wake.clear()  # before the look: what happens while it lasts causes another one
+            self._wake.clear()  # before the poll: a wake-up during it causes another one
             try:
-                looks = 0 if self.step() else looks + 1
-                quiet = looks > _STILL_LOOKS
-                resting = quiet and self._is_at_rest()
-                if self._looked is not None:
-                    self._looked(resting)
-            except Exception:  # the kernel is shutting down: there is nobody to show it to
+                unchanged = 0 if self.step() else unchanged + 1
+                idle = unchanged > _IDLE_POLLS
+                last = idle and not self._needs_polling()
+                if self._on_poll is not None:
+                    self._on_poll(last)
+            except Exception:  # the kernel is shutting down: no page is connected
                 break
-            if resting and self._leaves():
+            if last and self._try_exit():
                 return
             self._closed.wait(FRAME_S)
-            self._wake.wait(IDLE_S - FRAME_S if quiet else 0)
+            self._wake.wait(IDLE_S - FRAME_S if idle else 0)
         with self._lock:
             self._thread = None
 
-    def _is_at_rest(self) -> bool:
-        """Tell whether nothing can happen of which no event would tell."""
-        return self._latest[0]["pool"]["state"] in ("stopped", "gone") and not self._errands.busy
+    def _needs_polling(self) -> bool:
+        """Return whether the pool can change without an event."""
+        return self._latest[0]["pool"]["state"] not in ("stopped", "gone") or self._requests.busy
 
-    def _leaves(self) -> bool:
+    def _try_exit(self) -> bool:
         with self._lock:
-            if self._wake.is_set():  # somebody relied on this thread a moment ago
+            if self._wake.is_set():  # a caller of `wake` relies on this thread
                 return False
             self._thread = None
             return True
 
     def step(self) -> bool:
-        """Look at the pool, show what is new, and tell whether anything was."""
+        """Poll the pool, send the changes, and return whether there were any."""
         pool = self._pool()
         frame = self._latest[0]
         try:
-            frame = _without_pool(frame) if pool is None else self._look_at(pool)
-        except Exception as error:  # of the pool's; the dashboard is the last to break
+            frame = _without_pool(frame) if pool is None else self._poll(pool)
+        except Exception as error:  # an error of the pool must not break the dashboard
             self._notice = f"Could not look at the pool: {error or type(error).__name__}"
-        del pool  # it is not kept alive by a page
+        del pool  # so that this thread does not keep it alive
         return self._send(frame)
 
-    def _look_at(self, pool: Any) -> Frame:
+    def _poll(self, pool: Any) -> Frame:
         last, now = self._latest[0], self._clock()
         snapshot = pool.snapshot()
         events: Any = ()
@@ -201,23 +201,23 @@ class Feed:
         return frame_of(snapshot, events, now, readings=readings, last=last)
 
     def _send(self, frame: Frame) -> bool:
-        last, seq, said = self._latest
+        last, seq, notice = self._latest
         message: dict[str, Any] = diff(last, frame) or {}
-        if self._notice != said:
-            said = message["notice"] = self._notice
+        if self._notice != notice:
+            notice = message["notice"] = self._notice
         if self._resend:
             self._resend = False
-            message = {"whole": {**frame, "notice": said}}
-        if self._taken:
-            message["taken"] = [self._taken.popleft() for _ in range(len(self._taken))]
+            message = {"full": {**frame, "notice": notice}}
+        if self._acked:
+            message["acked"] = [self._acked.popleft() for _ in range(len(self._acked))]
         if not message:
             return False
-        self._latest = (frame, seq + 1, said)
+        self._latest = (frame, seq + 1, notice)
         self._show({"seq": seq + 1, "now": round(self._clock(), 3), **message})
         return True
 
 
-def _asked(request: Request) -> str:
+def _described(request: Request) -> str:
     return {
         "restart": f"restart worker {request.number}",
         "scale": f"scale to {request.number}",
@@ -227,5 +227,5 @@ def _asked(request: Request) -> str:
 
 
 def _without_pool(frame: Frame) -> Frame:
-    """Return what is left to see of a pool that was dropped."""
+    """Return the frame of a pool that was garbage-collected."""
     return Frame(pool={**frame["pool"], "state": "gone"}, workers=[], events=frame["events"])

@@ -1,4 +1,4 @@
-"""Readings of memory and processor, gathered into numbers that are calm to look at."""
+"""Smooths readings of memory and processor use, so that the displayed numbers do not flicker."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from wpc_magic.pool.mind.snapshot import PoolSnapshot, WorkerSnapshot
+from wpc_magic.pool.core.snapshot import PoolSnapshot, WorkerSnapshot
 
 __all__ = ["PERIOD_S", "Meter", "Reading", "memory_text"]
 
 PERIOD_S = 1.0
-"""How often the numbers change, in seconds."""
+"""How often the displayed numbers change, in seconds."""
 
-_QUIET_PERCENT = 1.5  # a worker that only answers pings is idle
+_IDLE_PERCENT = 1.5  # a worker that only answers pings is idle
 
 
 class Reading(NamedTuple):
-    """What is shown of one worker."""
+    """The displayed numbers of one worker."""
 
     memory: str
     cpu: int | None
@@ -27,8 +27,8 @@ NO_READING = Reading("", None)
 
 
 @dataclasses.dataclass(slots=True)
-class _Needle:
-    """One worker's, for as long as it is the same process."""
+class _Gauge:
+    """The state of one worker, as long as its process is the same."""
 
     pid: int
     last_at: float
@@ -39,10 +39,10 @@ class _Needle:
 
 
 class Meter:
-    """Averages what snapshots say, and shows it once a `PERIOD_S`.
+    """Averages the readings of snapshots, and updates the displayed numbers once per `PERIOD_S`.
 
-    A snapshot tells the processor use since the snapshot before, which at ten a second is 0 or 100 more often
-    than what it is on average. And memory that moves by a few pages is no news.
+    A snapshot has the processor use since the previous snapshot, which at ten a second is 0 or 100 more often
+    than its average. And memory that changes by a few pages is not worth an update.
 
     Examples
     --------
@@ -55,62 +55,62 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        self._needles: dict[int, _Needle] = {}
+        self._gauges: dict[int, _Gauge] = {}
         self._shown_at: float | None = None
 
     def read(self, snapshot: PoolSnapshot, now: float) -> Mapping[int, Reading]:
-        """Take the readings of a snapshot, and return what to show now, by worker.
+        """Add the readings of a snapshot, and return the numbers to show now, by worker.
 
         Parameters
         ----------
         snapshot : PoolSnapshot
-            What to read.
+            The snapshot.
         now : float
             When it was taken, in seconds.
         """
         due = self._shown_at is None or not 0 <= now - self._shown_at < PERIOD_S
         if due:
             self._shown_at = now
-        needles = {}
+        gauges = {}
         for worker in snapshot.workers:
             if worker.pid is not None:
-                needles[worker.worker_id] = self._needle(worker, worker.pid, now, due)
-        self._needles = needles
-        return {worker_id: needle.shown for worker_id, needle in needles.items()}
+                gauges[worker.worker_id] = self._gauge_of(worker, worker.pid, now, due)
+        self._gauges = gauges
+        return {worker_id: gauge.shown for worker_id, gauge in gauges.items()}
 
-    def _needle(self, worker: WorkerSnapshot, pid: int, now: float, due: bool) -> _Needle:
-        needle = self._needles.get(worker.worker_id)
-        if needle is None or needle.pid != pid:
-            needle = _Needle(pid, now)
-            due = True  # the old process's numbers must not stand beside the new one
+    def _gauge_of(self, worker: WorkerSnapshot, pid: int, now: float, due: bool) -> _Gauge:
+        gauge = self._gauges.get(worker.worker_id)
+        if gauge is None or gauge.pid != pid:
+            gauge = _Gauge(pid, now)
+            due = True  # the old process's numbers must not be shown for the new one
         elif worker.cpu_percent is not None:
-            passed = max(now - needle.last_at, 0.0)
-            needle.weighted += worker.cpu_percent * passed
-            needle.seconds += passed
-            needle.last_at = now
+            elapsed = max(now - gauge.last_at, 0.0)
+            gauge.weighted += worker.cpu_percent * elapsed
+            gauge.seconds += elapsed
+            gauge.last_at = now
         if due:
-            self._show(needle, worker)
-        return needle
+            self._update(gauge, worker)
+        return gauge
 
     @staticmethod
-    def _show(needle: _Needle, worker: WorkerSnapshot) -> None:
-        memory, cpu = needle.shown
+    def _update(gauge: _Gauge, worker: WorkerSnapshot) -> None:
+        memory, cpu = gauge.shown
         if worker.memory_bytes is None:
             memory = ""
-        elif abs(worker.memory_bytes - needle.memory_bytes) > max(2**19, 0.01 * needle.memory_bytes):
-            needle.memory_bytes = worker.memory_bytes
+        elif abs(worker.memory_bytes - gauge.memory_bytes) > max(2**19, 0.01 * gauge.memory_bytes):
+            gauge.memory_bytes = worker.memory_bytes
             memory = memory_text(worker.memory_bytes)
         if worker.cpu_percent is None:
             cpu = None
-        elif needle.seconds:
-            percent = needle.weighted / needle.seconds
-            cpu = 0 if percent < _QUIET_PERCENT else round(percent)
-            needle.weighted = needle.seconds = 0.0
-        needle.shown = Reading(memory, cpu)
+        elif gauge.seconds:
+            percent = gauge.weighted / gauge.seconds
+            cpu = 0 if percent < _IDLE_PERCENT else round(percent)
+            gauge.weighted = gauge.seconds = 0.0
+        gauge.shown = Reading(memory, cpu)
 
 
 def memory_text(nbytes: float) -> str:
-    """Return an amount of memory in three digits at most.
+    """Return an amount of memory with three digits at most.
 
     Examples
     --------

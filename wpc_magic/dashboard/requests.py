@@ -1,4 +1,4 @@
-"""What the buttons of the dashboard ask for: read from what a page sent, and done to the pool."""
+"""Requests of the dashboard's buttons: validated when they arrive from a page, then performed on the pool."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["Errands", "Request", "perform", "read_request"]
+__all__ = ["Request", "RequestQueue", "perform", "read_request"]
 
 _ACTIONS = {"restart": 1, "scale": 1, "start": 0, "stop": 0}
-"""What can be asked for, and how many numbers it takes."""
+"""The actions, and the least number that each accepts."""
 
 
 class Request(NamedTuple):
@@ -19,11 +19,11 @@ class Request(NamedTuple):
     Parameters
     ----------
     id : str
-        The page's name for it; the answer carries it.
+        Chosen by the page; the acknowledgement carries it.
     action : {"restart", "scale", "start", "stop"}
         What to do.
     number : int
-        The worker to restart, or how many there shall be; 0 for what takes none.
+        The worker to restart, or the number of workers; 0 for other actions.
     """
 
     id: str
@@ -32,27 +32,27 @@ class Request(NamedTuple):
 
 
 def read_request(content: Mapping[str, Any]) -> Request | None:
-    """Return the request in a message of a page, or None if it is none.
+    """Return the request in a message of a page, or None if it is not valid.
 
-    Any page that reaches the kernel can send anything: what is not exactly a request is dropped.
+    A page that reaches the kernel can send anything: whatever is not exactly a request is dropped.
 
     Examples
     --------
-    >>> read_request({"id": "a1", "do": "restart", "number": 2})
+    >>> read_request({"id": "a1", "action": "restart", "number": 2})
     Request(id='a1', action='restart', number=2)
-    >>> read_request({"id": "a2", "do": "shutdown"}) is None
+    >>> read_request({"id": "a2", "action": "shutdown"}) is None
     True
     """
-    name, action, number = content.get("id"), content.get("do"), content.get("number", 0)
-    if not isinstance(name, str) or not isinstance(action, str) or action not in _ACTIONS:
+    id_, action, number = content.get("id"), content.get("action"), content.get("number", 0)
+    if not isinstance(id_, str) or not isinstance(action, str) or action not in _ACTIONS:
         return None
     if type(number) is not int or number < _ACTIONS[action]:
         return None
-    return Request(name[:64], action, number)
+    return Request(id_[:64], action, number)
 
 
 def perform(pool: Any, request: Request) -> None:
-    """Do what a request asks for.
+    """Perform a request.
 
     Parameters
     ----------
@@ -72,46 +72,47 @@ def perform(pool: Any, request: Request) -> None:
             pool.stop_workers()
 
 
-class Errands:
-    """Does requests one after another, on a thread that is there only while there is something to do.
+class RequestQueue:
+    """Performs requests one after another, on a thread that exists only while requests are pending.
 
-    The thread that draws cannot do them: to stop a pool takes seconds, in which one wants to see it stop.
+    The feed's thread cannot perform them: stopping a pool takes seconds, in which the page has to show
+    progress.
 
     Parameters
     ----------
-    do : callable
-        Does one request; it must not raise.
+    perform : callable
+        Performs one request; it must not raise.
     """
 
-    def __init__(self, do: Callable[[Request], None]) -> None:
-        self._do = do
-        self._waiting: deque[Request] = deque()
+    def __init__(self, perform: Callable[[Request], None]) -> None:
+        self._perform = perform
+        self._queue: deque[Request] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def add(self, request: Request) -> None:
-        """Have a request done, in its turn."""
+        """Queue a request."""
         with self._lock:
-            self._waiting.append(request)
+            self._queue.append(request)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="wpc-dashboard-errands", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="wpc-dashboard-requests", daemon=True)
                 self._thread.start()
 
     def clear(self) -> None:
-        """Forget what has not been begun."""
+        """Drop the requests that have not begun."""
         with self._lock:
-            self._waiting.clear()
+            self._queue.clear()
 
     @property
     def busy(self) -> bool:
-        """Whether there is something to do."""
+        """Whether a request is queued or running."""
         return self._thread is not None
 
     def _run(self) -> None:
         while True:
             with self._lock:
-                if not self._waiting:
+                if not self._queue:
                     self._thread = None
                     return
-                request = self._waiting.popleft()
-            self._do(request)
+                request = self._queue.popleft()
+            self._perform(request)

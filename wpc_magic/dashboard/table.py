@@ -1,4 +1,4 @@
-"""A small table that a notebook shows as HTML and a terminal as text."""
+"""A small table, shown as HTML in a notebook and as text in a terminal."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 __all__ = ["Table"]
 
-WIDEST = 100
-"""How many columns of a terminal one cell takes at most; a notebook wraps instead."""
+MAX_WIDTH = 100
+"""The maximum width of one cell in a terminal, in columns; a notebook wraps instead."""
 
-# Only what a notebook lets pass that does not trust its outputs, and no colour: it takes those of its page.
+# Only CSS that survives sanitizing in an untrusted notebook, and no colours: the page's theme provides them.
 _LEFT = "text-align: left; vertical-align: top"
 _RIGHT = "text-align: right; vertical-align: top; white-space: nowrap; font-variant-numeric: tabular-nums"
 
@@ -28,7 +28,7 @@ class Table:
     rows : sequence of sequence
         The cells of each row, shown by `str`. A column of numbers is aligned to the right.
     caption : str
-        A line about the whole; a table without rows is its caption.
+        A line above the table; a table without rows is shown as its caption alone.
 
     Examples
     --------
@@ -48,18 +48,18 @@ class Table:
     def __repr__(self) -> str:
         if not self.rows:
             return _printable(self.caption) or "(empty)"
-        right = self._right()
-        cells = [[_short(_printable(str(cell))) for cell in row] for row in [self.columns, *self.rows]]
+        numeric = self._numeric_columns()
+        cells = [[_truncated(_printable(str(cell))) for cell in row] for row in [self.columns, *self.rows]]
         widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
-        lines = [self._line(row, widths, right) for row in cells]
+        lines = [self._line(row, widths, numeric) for row in cells]
         lines.insert(1, "  ".join("─" * width for width in widths))
         return "\n".join([_printable(self.caption), *lines] if self.caption else lines)
 
     @staticmethod
-    def _line(cells: Iterable[str], widths: Iterable[int], right: Iterable[bool]) -> str:
+    def _line(cells: Iterable[str], widths: Iterable[int], numeric: Iterable[bool]) -> str:
         padded = (
-            " " * (width - _width(cell)) + cell if is_right else cell + " " * (width - _width(cell))
-            for cell, width, is_right in zip(cells, widths, right, strict=True)
+            " " * (width - _width(cell)) + cell if is_numeric else cell + " " * (width - _width(cell))
+            for cell, width, is_numeric in zip(cells, widths, numeric, strict=True)
         )
         return "  ".join(padded).rstrip()
 
@@ -67,7 +67,7 @@ class Table:
         caption = html.escape(self.caption)
         if not self.rows:
             return f"<p>{caption or '(empty)'}</p>"
-        styles = [_RIGHT if is_right else _LEFT for is_right in self._right()]
+        styles = [_RIGHT if is_numeric else _LEFT for is_numeric in self._numeric_columns()]
         head = "".join(
             f'<th scope="col" style="{style}">{html.escape(name)}</th>'
             for name, style in zip(self.columns, styles, strict=True)
@@ -87,26 +87,26 @@ class Table:
             f"<tbody>\n{body}\n</tbody>\n</table>"
         )
 
-    def _right(self) -> list[bool]:
-        """Tell which columns are numbers: they, and cells that are empty, but not only those."""
+    def _numeric_columns(self) -> list[bool]:
+        """Return for each column whether it is numeric: its cells are numbers or empty, with a number."""
         return [
             any(map(_is_number, column)) and all(_is_number(cell) or cell == "" for cell in column)
             for column in zip(*self.rows, strict=True)
         ]
 
 
-_NUMBER = re.compile(r"\d+(\.\d+)?( (%|ms|s|min|h|B|kB|MB|GB)( \d+ (s|min))?)?")
+_NUMBER = re.compile(r"\d+(\.\d+)?( (%|µs|ms|s|min|h|B|kB|MB|GB)( \d+ (s|min))?)?")
 
 
 def _is_number(cell: Any) -> bool:
-    """Tell whether a cell is a number, or the text of one with its unit."""
+    """Return whether a cell is a number, or the text of a number with a unit."""
     if isinstance(cell, int | float):
         return not isinstance(cell, bool)
     return _NUMBER.fullmatch(str(cell)) is not None
 
 
 def _printable(text: str) -> str:
-    r"""Return one line that a terminal only prints, and does not obey.
+    r"""Return one line, with control characters escaped so that a terminal does not interpret them.
 
     Examples
     --------
@@ -119,16 +119,16 @@ def _printable(text: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
+    """Return the width of a text in terminal columns."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text
     )
 
 
-def _short(text: str) -> str:
-    if _width(text) <= WIDEST:
+def _truncated(text: str) -> str:
+    if _width(text) <= MAX_WIDTH:
         return text
-    while _width(text) > WIDEST - 1:
-        text = text[:WIDEST] if len(text) > WIDEST else text[:-1]
+    while _width(text) > MAX_WIDTH - 1:
+        text = text[:MAX_WIDTH] if len(text) > MAX_WIDTH else text[:-1]
     return text + "…"

@@ -1,10 +1,10 @@
-"""From a picture of the pool to what the dashboard shows, and what of it is new; pure.
+"""Turns a snapshot of the pool into a frame to show, and computes patches between frames; pure functions.
 
 ::
 
-    PoolSnapshot, events ── frame_of ──> Frame ── diff(the last one) ──> Patch, or None if all is the same
+    PoolSnapshot, events ── frame_of ──> Frame ── diff(last frame) ──> Patch, or None if nothing changed
                                                                            │
-                                   the page's copy of the last Frame ── apply ──> the page's copy
+                                   the page's copy of the last Frame ── apply ──> its new copy
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict
 
-from wpc_magic.pool.mind.events import WorkerEvent
-from wpc_magic.pool.mind.snapshot import PoolSnapshot, WorkerSnapshot
+from wpc_magic.pool.core.events import WorkerEvent
+from wpc_magic.pool.core.snapshot import PoolSnapshot, WorkerSnapshot
 
 from .meter import NO_READING, Reading
 
 __all__ = ["KEPT_EVENTS", "EventRow", "Frame", "Patch", "PoolRow", "WorkerRow", "apply", "diff", "frame_of"]
 
 KEPT_EVENTS = 200
-"""How many events a frame holds: what a view that opens later can still show."""
+"""How many events a frame holds, so that a page that opens later can show them."""
 
-_LONGEST_TEXT = 600  # one event must not outweigh the rest of the frame
-_JITTER_S = 0.5  # two snapshots of one call do not agree better than this on when it began
+_LONGEST_TEXT = 600  # one event must not dominate the size of a frame
+_JITTER_S = 0.5  # two snapshots of a call may differ by this much in its start time
 
 
 class PoolRow(TypedDict):
@@ -41,14 +41,14 @@ class PoolRow(TypedDict):
 
 
 class WorkerRow(TypedDict):
-    """One worker; times are seconds of the epoch, so that they stay the same while they pass."""
+    """One worker; times are in seconds of the epoch, so that a row does not change as time passes."""
 
     id: int
     state: str
     pid: int | None
     call: str | None
     since: float | None  # when the call began
-    back_at: float | None  # when the slot is filled again
+    back_at: float | None  # when the slot is restarted
     waiting: int
     done: int
     failed: int
@@ -60,7 +60,7 @@ class WorkerRow(TypedDict):
 class EventRow(TypedDict):
     """One line of the log."""
 
-    n: int  # counts up by one; what has been shown is known by it
+    n: int  # counts up by one; identifies the events that are shown already
     id: str
     at: str
     worker: int
@@ -71,7 +71,7 @@ class EventRow(TypedDict):
 
 
 class Frame(TypedDict):
-    """All that the dashboard shows; JSON-able, and never changed once it is made."""
+    """Everything that the dashboard shows; JSON-serializable and immutable."""
 
     pool: PoolRow
     workers: list[WorkerRow]
@@ -79,10 +79,10 @@ class Frame(TypedDict):
 
 
 Patch: TypeAlias = dict[str, Any]
-"""What makes one frame of another.
+"""The difference of two frames.
 
 ``pool`` has the fields that changed; ``workers`` the same for each worker that changed, with its ``id``;
-``gone`` the ids of those that are no more; ``events`` the new ones. What is empty is absent.
+``removed`` the ids of removed workers; ``events`` the new events. Empty parts are absent.
 """
 
 EMPTY = Frame(
@@ -100,7 +100,7 @@ EMPTY = Frame(
     workers=[],
     events=[],
 )
-"""What there is to see before anything has been looked at."""
+"""The frame before the first poll."""
 
 
 def frame_of(
@@ -111,20 +111,20 @@ def frame_of(
     readings: Mapping[int, Reading] | None = None,
     last: Frame | None = None,
 ) -> Frame:
-    """Return what to show of a pool.
+    """Return the frame of a pool.
 
     Parameters
     ----------
     snapshot : PoolSnapshot
         The pool.
     events : sequence of WorkerEvent
-        Those that are kept, oldest first; those that `last` has are recognised.
+        Those in the history, oldest first; those in `last` are recognised.
     now : float
         When the snapshot was taken, in seconds of the epoch.
     readings : mapping, optional
         Memory and processor use to show, by worker.
     last : Frame, optional
-        The frame before: its times are kept where they mean the same.
+        The previous frame: its times are kept where they differ by jitter only.
 
     Examples
     --------
@@ -164,8 +164,8 @@ def _worker_row(worker: WorkerSnapshot, before: WorkerRow | None, reading: Readi
         state=worker.health_state,
         pid=worker.pid,
         call=worker.current_call,
-        since=_steady(before["since"] if before is not None and same_call else None, since),
-        back_at=_steady(before["back_at"] if before is not None and same_process else None, back_at),
+        since=_stabilized(before["since"] if before is not None and same_call else None, since),
+        back_at=_stabilized(before["back_at"] if before is not None and same_process else None, back_at),
         waiting=worker.waiting,
         done=worker.done,
         failed=worker.failed,
@@ -175,11 +175,11 @@ def _worker_row(worker: WorkerSnapshot, before: WorkerRow | None, reading: Readi
     )
 
 
-def _steady(before: float | None, stamp: float | None) -> float | None:
-    """Return the stamp, or the one before it if they mean the same moment."""
-    if stamp is None:
+def _stabilized(before: float | None, timestamp: float | None) -> float | None:
+    """Return the timestamp, or the previous one if they differ by jitter only."""
+    if timestamp is None:
         return None
-    return before if before is not None and abs(stamp - before) < _JITTER_S else round(stamp, 2)
+    return before if before is not None and abs(timestamp - before) < _JITTER_S else round(timestamp, 2)
 
 
 def _event_rows(events: Sequence[WorkerEvent], before: list[EventRow]) -> list[EventRow]:
@@ -190,7 +190,7 @@ def _event_rows(events: Sequence[WorkerEvent], before: list[EventRow]) -> list[E
             break
         new.append(event)
     if not new:
-        return before  # the same list: nothing has to be compared
+        return before  # the same list, so that comparing is cheap
     first = before[-1]["n"] + 1 if before else 1
     rows = [_event_row(event, number) for number, event in enumerate(reversed(new), first)]
     return [*before, *rows][-KEPT_EVENTS:]
@@ -210,7 +210,7 @@ def _event_row(event: WorkerEvent, number: int) -> EventRow:
 
 
 def _event_text(event: WorkerEvent) -> str:
-    """Return in one line what an event says beside its name.
+    """Return the details of an event as one line.
 
     Examples
     --------
@@ -237,7 +237,7 @@ def _shortened(text: str) -> str:
 
 
 def diff(last: Frame, frame: Frame) -> Patch | None:
-    """Return what makes `frame` of `last`, or None if they are the same.
+    """Return the patch from `last` to `frame`, or None if they are equal.
 
     Examples
     --------
@@ -259,7 +259,7 @@ def diff(last: Frame, frame: Frame) -> Patch | None:
     if workers:
         patch["workers"] = workers
     if before:
-        patch["gone"] = list(before)
+        patch["removed"] = list(before)
     newest = last["events"][-1]["n"] if last["events"] else 0
     if events := [row for row in frame["events"] if row["n"] > newest]:
         patch["events"] = events
@@ -272,17 +272,17 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any
 
 
 def apply(last: Frame, patch: Patch) -> Frame:
-    """Return the frame that a patch makes of the last one: what the page does, written down.
+    """Return the result of applying a patch to a frame; the reference for what the page does.
 
     Parameters
     ----------
     last : Frame
-        The frame that the patch was made against; it is left as it is.
+        The frame from which the patch was computed; it is not modified.
     patch : Patch
-        What changed.
+        The changes.
     """
-    gone = set(patch.get("gone", ()))
-    rows: dict[int, Any] = {row["id"]: row for row in last["workers"] if row["id"] not in gone}
+    removed = set(patch.get("removed", ()))
+    rows: dict[int, Any] = {row["id"]: row for row in last["workers"] if row["id"] not in removed}
     for changed in patch.get("workers", ()):
         rows[changed["id"]] = {**rows.get(changed["id"], {}), **changed}
     events: Iterable[EventRow] = [*last["events"], *patch.get("events", ())]

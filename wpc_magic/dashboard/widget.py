@@ -11,10 +11,10 @@ import anywidget
 import IPython
 import traitlets
 
-from .afterimage import Afterimage
 from .feed import Feed
 from .requests import read_request
-from .text import Still
+from .static_fallback import StaticFallback
+from .static_view import StaticView
 
 __all__ = ["Dashboard"]
 
@@ -27,19 +27,19 @@ class Dashboard(anywidget.AnyWidget):
     Parameters
     ----------
     pool : WorkerProcedureCall
-        The pool; it is not kept alive. When it is dropped, the last frame stays.
+        The pool; it is not kept alive. After it is garbage-collected, the last frame stays.
 
     Notes
     -----
-    Only the feed's own thread writes `patch`, so that frames go out while a cell runs. A page applies patches
-    to its copy of `frame`; a page that opens later is given the whole `frame` of that moment. After `close`
-    the views are gone, and so are the thread and the pool's listener.
+    Only the feed's own thread writes `patch`, so that frames are sent while a cell runs. A page applies
+    patches to its copy of `frame`; a page that opens later receives the full `frame` of that time. `close`
+    removes the views, the thread and the pool's listener.
     """
 
     _esm = _STATIC / "dashboard.js"
     _css = _STATIC / "dashboard.css"
 
-    # Its value is nothing: it stands for the feed's last frame, which is written out whenever a page asks for
+    # A placeholder without a value: the feed's last frame is serialized in its place whenever a page requests
     # the state, and never because it changed.
     frame = traitlets.Any().tag(sync=True, to_json=lambda _, widget: widget._state())
     patch = traitlets.Dict().tag(sync=True)
@@ -54,16 +54,16 @@ class Dashboard(anywidget.AnyWidget):
             if widget is not None:
                 widget.patch = message
 
-        def looked(ending: bool) -> None:
+        def on_poll(last: bool) -> None:
             widget = me()
             if widget is not None:
-                widget._afterimage.update(widget._feed.latest[0], time.time(), ending)
+                widget._fallback.update(widget._feed.latest[0], time.time(), last)
 
         self._name = str(pool.name)
-        self._afterimage = Afterimage(getattr(IPython.get_ipython(), "kernel", None), self._name)
-        self._feed = Feed(pool, show, looked)
+        self._fallback = StaticFallback(getattr(IPython.get_ipython(), "kernel", None), self._name)
+        self._feed = Feed(pool, show, on_poll)
         super().__init__()
-        self.on_msg(self._take)
+        self.on_msg(self._on_message)
         self._feed.follow()
 
     @classmethod
@@ -81,40 +81,40 @@ class Dashboard(anywidget.AnyWidget):
         return found
 
     def open(self) -> None:
-        """Open the line to the page, such that clicks arrive also while a cell runs."""
+        """Open the comm to the page, such that clicks arrive also while a cell runs."""
         super().open()
-        # ipykernel 7.4 sends what a page says to where the widget spoke last: to the main thread, which is
-        # busy with the cell. The page's own choice, a thread of its own, is the one that works.
+        # ipykernel 7.4 delivers a page's messages to the thread that last sent: the main thread, which is
+        # busy with the cell. The subshell that the page chose, in its own thread, works.
         if getattr(self.comm, "_reply_subshell_for", None) is not None:
             self.comm._reply_subshell_for = lambda data, default: default
 
     def close(self) -> None:
-        """Close all views, and end the thread."""
-        feed = getattr(self, "_feed", None)  # absent if it could not even be made
+        """Close all views, and stop the thread."""
+        feed = getattr(self, "_feed", None)  # absent if `__init__` failed early
         if feed is not None:
             feed.close()
-            self._afterimage.update(feed.latest[0], time.time(), ending=True)
+            self._fallback.update(feed.latest[0], time.time(), last=True)
         if self.comm is not None:
-            self.layout.close()  # a widget too, of which nobody else knows
+            self.layout.close()  # a widget too, which nothing else closes
         super().close()
 
-    def _take(self, _: Any, content: Any, buffers: Any) -> None:
-        """Take what a page says, in whatever thread that is; never wait."""
+    def _on_message(self, _: Any, content: Any, buffers: Any) -> None:
+        """Handle a message of a page, in any thread; never block."""
         if not isinstance(content, dict):
             return
-        if content.get("do") == "hello":
+        if content.get("action") == "sync":
             if content.get("seq") != self._feed.latest[1]:
                 self._feed.resend()
         elif request := read_request(content):
-            self._feed.ask(request)
+            self._feed.submit(request)
 
     def _state(self) -> dict[str, Any]:
         frame, seq, notice = self._feed.latest
         now = round(time.time(), 3)
-        return {**frame, "seq": seq, "now": now, "notice": notice, "still": self._afterimage.id}
+        return {**frame, "seq": seq, "now": now, "notice": notice, "fallback": self._fallback.id}
 
     def __repr__(self) -> str:
-        # The same in every run: it is what a test of a notebook compares.
+        # The same in every run, since notebook tests compare it.
         return f"<dashboard of {self._name}>"
 
     def _ipython_display_(self, **kwargs: Any) -> None:
@@ -122,12 +122,12 @@ class Dashboard(anywidget.AnyWidget):
         bundle = super()._repr_mimebundle_()
         if bundle is not None:
             shell.display_pub.publish(*bundle)
-        still = self._afterimage.bundle(self._feed.latest[0], time.time())
-        shell.display_pub.publish(still, transient={"display_id": self._afterimage.id})
+        fallback = self._fallback.bundle(self._feed.latest[0], time.time())
+        shell.display_pub.publish(fallback, transient={"display_id": self._fallback.id})
 
     def _repr_html_(self) -> str:
-        """Return the last frame, for where there is no kernel."""
-        return Still(self._feed.latest[0], time.time())._repr_html_()
+        """Return the last frame, for a notebook without its kernel."""
+        return StaticView(self._feed.latest[0], time.time())._repr_html_()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         bundle = super()._repr_mimebundle_(**kwargs)

@@ -1,1 +1,1 @@
-"""The magics of IPython over one pool: parsing, the work, the shell, completion."""
+"""The IPython magics of one pool: parsing, implementation, installation in the shell, completion."""

@@ -21,7 +21,7 @@ def constant_value(name: str, expression: str | None, namespace: dict[str, Any])
     Raises
     ------
     UsageMistake
-        If there is no such variable; what an expression raises is the user's own.
+        If there is no such variable; exceptions of the expression propagate.
     """
     __tracebackhide__ = True
     if expression is not None:
@@ -35,7 +35,7 @@ def constant_value(name: str, expression: str | None, namespace: dict[str, Any])
 
 
 def _compiled(expression: str, filename: str, callee: str | None = None) -> CodeType:
-    """Compile an expression so that tracebacks show it; with `callee` in the place of what it calls."""
+    """Compile an expression so that tracebacks show it; with `callee`, replace the function that it calls."""
     tree = ast.parse(expression, filename, "eval")
     if callee is not None and isinstance(tree.body, ast.Call):
         tree.body.func = ast.copy_location(ast.Name(callee, ast.Load()), tree.body.func)
@@ -44,7 +44,7 @@ def _compiled(expression: str, filename: str, callee: str | None = None) -> Code
 
 
 def public_names(source: str) -> list[str]:
-    r"""Return what a cell binds at its top level under names without an underscore in front.
+    r"""Return the names that a cell binds at its top level, without those that begin with an underscore.
 
     Examples
     --------
@@ -60,7 +60,7 @@ _COLLECT = "__wpc_arguments__"
 
 
 def evaluate_arguments(node: ast.Call, namespace: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Evaluate the arguments of a call, and nothing of the function that it names.
+    """Evaluate the arguments of a call, but not its function.
 
     Parameters
     ----------
@@ -80,6 +80,6 @@ def evaluate_arguments(node: ast.Call, namespace: dict[str, Any]) -> tuple[tuple
         return args, kwargs
 
     code = _compiled(ast.unparse(node), "<arguments>", _COLLECT)
-    # Read from the locals, so that the namespace itself stays as it is.
-    answer: tuple[tuple[Any, ...], dict[str, Any]] = eval(code, namespace, {_COLLECT: collect})
-    return answer
+    # `_COLLECT` is a local, so that the namespace itself is not modified.
+    arguments: tuple[tuple[Any, ...], dict[str, Any]] = eval(code, namespace, {_COLLECT: collect})
+    return arguments

@@ -1,17 +1,17 @@
-"""How a mending line is written for someone who works with magics."""
+"""Formats the fix for a missing name as a line of a magic."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wpc_magic.pool.mind.analysis.missing import Fix
+    from wpc_magic.pool.source.missing import Fix
 
 __all__ = ["magic_line"]
 
 
 def magic_line(fix: Fix, pool_name: str = "wpc") -> str:
-    """Return the line to type that mends `fix`.
+    """Return the line to type.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def magic_line(fix: Fix, pool_name: str = "wpc") -> str:
     Returns
     -------
     str
-        The line; what the analysis says, where no line mends it.
+        The line, or the explanation of the analysis if no line can fix it.
     """
     if fix.kind == "dependency":
         module = fix.module or fix.name
@@ -35,4 +35,8 @@ def magic_line(fix: Fix, pool_name: str = "wpc") -> str:
         return f"%wpc_const {fix.name}"
     if fix.kind == "function":
         return f"{pool_name}.function({fix.name})"
+    if fix.kind == "functions":
+        return f"{pool_name}.functions({fix.detail})"
+    if fix.kind == "restart":
+        return "%wpc_restart"
     return fix.detail

@@ -1,7 +1,7 @@
-"""What the stop button ends, and the line that tells of it.
+"""The stop button: cancels the calls of a cell, and reports it in a status line.
 
-A cell ends at once. Whether what it has left in the workers ends in time is known only later; so the line is
-changed then: ``interrupted: 3 calls cancelled, 1 worker replaced``.
+A cell ends at once. Whether its calls in the workers end within the grace period is known only later; then
+the line is updated: ``interrupted: 3 calls cancelled, 1 worker replaced``.
 """
 
 from __future__ import annotations
@@ -12,72 +12,72 @@ from typing import TYPE_CHECKING, Any
 from .tables import plural
 
 if TYPE_CHECKING:
-    from wpc_magic.notebook.line import Line
+    from wpc_magic.notebook.status_line import StatusLine
     from wpc_magic.pool import WorkerProcedureCall
-    from wpc_magic.pool.mind.events import WorkerEvent
+    from wpc_magic.pool.core.events import WorkerEvent
 
 __all__ = ["Interruptions"]
 
 
 class _Interruption:
-    """What one cell is told."""
+    """The report to one cell."""
 
     def __init__(self, origin: Any, calls: Collection[str]) -> None:
         self.origin = origin
-        self.calls = frozenset(calls)  # which may cost their workers yet
+        self.calls = frozenset(calls)  # whose workers may still have to be replaced
         self.cancelled = 0
         self.replaced: set[int] = set()
-        self.line: Line | None = None
+        self.line: StatusLine | None = None
 
     def __str__(self) -> str:
-        said = f"interrupted: {plural(self.cancelled, 'call')} cancelled"
-        return f"{said}, {plural(len(self.replaced), 'worker')} replaced" if self.replaced else said
+        text = f"interrupted: {plural(self.cancelled, 'call')} cancelled"
+        return f"{text}, {plural(len(self.replaced), 'worker')} replaced" if self.replaced else text
 
 
 class Interruptions:
-    """Ends the calls of interrupted cells, and tells the cells.
+    """Cancels the calls of interrupted cells, and reports to the cells.
 
     Parameters
     ----------
     pool : WorkerProcedureCall
         The pool.
     show : callable
-        Given an origin and a text, shows it as a line of the cell that runs, and returns that line.
+        Takes an origin and a text, shows it as a line of the running cell, and returns that line.
     """
 
-    def __init__(self, pool: WorkerProcedureCall, show: Callable[[Any, str], Line]) -> None:
+    def __init__(self, pool: WorkerProcedureCall, show: Callable[[Any, str], StatusLine]) -> None:
         self._pool = pool
         self._show = show
-        self._cancelled_before = 0
-        self._told: list[_Interruption] = []
+        self._interruptions: list[_Interruption] = []
+        self._told: tuple[Any, int] = (None, 0)  # the origin that was told last, and of how many calls
 
-    def begin_cell(self) -> None:
-        """Count from now on what is cancelled."""
-        self._cancelled_before = self._pool.cancelled_count
+    def stop_calls(self, origin: Any) -> None:
+        """Cancel the calls of an interrupted cell or callback, and report it; all other calls continue."""
+        if not origin:
+            return
+        pool = self._pool
+        report = _Interruption(origin, pool.calls_at_workers(origin))
+        self._interruptions = [*(each for each in self._interruptions if self._is_open(each)), report]
+        pool.cancel_all(origin)
+        # Including those that were cancelled before: a task that is interrupted cancels what it awaits. But a
+        # cell that continues after the first interrupt may be interrupted again.
+        cancelled = pool.cancelled_count_of(origin)
+        report.cancelled = cancelled - (self._told[1] if self._told[0] == origin else 0)
+        self._told = origin, cancelled
+        if report.cancelled:
+            report.line = self._show(origin, str(report))
+            if report.replaced:  # before the line was shown
+                report.line.change(str(report))
 
-    def stop_calls(self) -> None:
-        """Stop what the running cell has left in the workers, and say so; other cells' calls go on."""
-        pool, origin = self._pool, self._pool.origin
-        told = _Interruption(origin, pool.calls_at_workers(origin) if origin else ())
-        self._told = [*(each for each in self._told if self._is_open(each)), told]
-        if origin:
-            pool.cancel_all(origin)
-        told.cancelled = pool.cancelled_count - self._cancelled_before
-        self.begin_cell()  # a cell that goes on after the first interrupt may be interrupted again
-        if told.cancelled:
-            told.line = self._show(origin, str(told))
-            if told.replaced:  # a worker was, before the line was there
-                told.line.change(str(told))
-
-    def _is_open(self, told: _Interruption) -> bool:
-        return not told.calls.isdisjoint(self._pool.calls_at_workers(told.origin))
+    def _is_open(self, report: _Interruption) -> bool:
+        return not report.calls.isdisjoint(self._pool.calls_at_workers(report.origin))
 
     def on_event(self, event: WorkerEvent) -> None:
-        """Tell an interrupted cell, which has ended, that one of its calls has cost a worker."""
+        """Update the line of an interrupted cell after a worker of one of its calls was replaced."""
         if event.event_name != "call_ended_by_force":
             return
-        for told in self._told:
-            if event.correlation_id in told.calls:
-                told.replaced.add(event.worker_id)
-                if told.line is not None:
-                    told.line.change(str(told))
+        for report in self._interruptions:
+            if event.correlation_id in report.calls:
+                report.replaced.add(event.worker_id)
+                if report.line is not None:
+                    report.line.change(str(report))

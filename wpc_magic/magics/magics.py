@@ -1,4 +1,4 @@
-"""The magics: each is given its parsed line, and asks the session."""
+"""The magics: each receives its parsed line, and delegates to the session."""
 
 from __future__ import annotations
 
@@ -10,27 +10,51 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, magics_class
 from traitlets import All, Bool, Bunch, observe
 
+from wpc_magic.pool.checks import shown
+
 from .boundary import magic
+from .cell_loop import parse_loop, run_for_each
+from .cell_numbers import as_in_editor
+from .debugging import lines_for_debugger, post_mortem
+from .event_log import event_log_command
 from .options import Option, Positional, pool_options
-from .parsing import parse_call, parse_constant, parse_dependency, parse_names
-from .settings import Name, PoolOption, Workers
+from .parsing import UsageMistake, parse_call, parse_constant, parse_dependency, parse_names
+from .results import cache_command
+from .seed import seed_command
+from .settings import Name, PoolOption, ProgressAfter, Workers
 
 if TYPE_CHECKING:
     from wpc_magic.dashboard.table import Table
+    from wpc_magic.pool.core.insights import Insights
 
-    from .session import Said, Session, Shown
+    from .background import BackgroundCell, BackgroundCells
+    from .messages import Message, PlainText
+    from .resources import ResourceCommands
+    from .session import Session
+    from .setup import SetupCommands
 
 __all__ = ["WpcMagics"]
 
 _TIMEOUT = Option("--timeout-ms", "End a call that runs for longer, in milliseconds.", "number")
 _QUEUE_TIMEOUT = Option("--queue-timeout-ms", "Give up a call that waits longer, in milliseconds.", "number")
 _RETRIES = Option("--retries", "Run a call again this often after its worker has died under it.", "number")
+_RETRY_ON = Option(
+    "--retry-on", "With --retries: also after this error, a class by its name; may be repeated.", "names"
+)
+_AT_MOST = Option("--at-most", "Have at most this many of its calls at workers at once.", "number")
+_CACHE = Option("--cache", "Store values on disk: the same call has its value from there next time.")
 _WORKER = Option("--worker", "The worker, by its number.", "number", completes="worker")
 _STORE = Option("-o --store", "Put the result into this variable instead of showing it.", "text")
 _DRAIN = Option("--drain", "Let the calls that were made before end first.")
 _DRAIN_TIMEOUT = Option("--timeout-ms", "With --drain: stop what has not ended by then.", "number")
 _FORCE = Option("--force", "End the calls that run at once, instead of letting them end.")
 _DELETE = Option("-d --delete", "Remove these names.")
+_DELETE_RESULTS = Option("-d --delete", "Remove what is stored, of these functions or of all.")
+_DELETE_SEED = Option("-d --delete", "Remove the seed.")
+_RESOURCE_TIMEOUT = Option(
+    "--timeout-ms", "How long to make, check or close it may take; by default, any time.", "number"
+)
+_DELETE_SETUP = Option("-d --delete", "Remove it.")
 
 
 @magics_class
@@ -41,6 +65,9 @@ class WpcMagics(Magics):
     workers = Workers(None, help="How many workers a start makes; None: one a core.").tag(config=True)
     start_on_call = Bool(True, help="Whether the first call starts the workers.").tag(config=True)
     quiet = Bool(False, help="Whether magics say nothing when all went well.").tag(config=True)
+    progress = ProgressAfter(
+        "auto", help="Whether long waits are shown: 'auto' (after 2 s), False, or after how many seconds."
+    ).tag(config=True)
     call_timeout_ms = PoolOption("call_timeout_ms")
     queue_timeout_ms = PoolOption("queue_timeout_ms")
     start_timeout_ms = PoolOption("start_timeout_ms")
@@ -52,32 +79,39 @@ class WpcMagics(Magics):
     saturation = PoolOption("saturation")
     threads_per_worker = PoolOption("threads_per_worker")
     block_memory_mb = PoolOption("block_memory_mb")
+    cache_folder = PoolOption("cache_folder")
+    cache_limit_mb = PoolOption("cache_limit_mb")
 
-    shell: Any  # IPython tells few of its types
+    shell: Any  # IPython is mostly untyped
     session: Session
-    settle: Callable[[], None]  # called when a magic has ended: brings the workers' text to the cell
+    background: BackgroundCells
+    setup: SetupCommands
+    resources: ResourceCommands
+    running_cell: Callable[[], str] = staticmethod(str)  # returns the text of the cell that runs
+    cell_number: Callable[[], int]  # returns its number
+    flush_output: Callable[[], None]  # called after each magic: sends the workers' output to the cell
 
-    def of_pool(self) -> dict[str, Any]:
-        """Return what the settings say of the pool."""
+    def pool_settings(self) -> dict[str, Any]:
+        """Return the settings that are options of the pool."""
         return {name: getattr(self, name) for name in self.traits(pool_option=True)}
 
     @observe(All)
     def _changed(self, change: Bunch) -> None:
-        if hasattr(self, "session"):  # else it is being configured, before there is a pool
+        if hasattr(self, "session"):  # otherwise it is being configured, before the pool exists
             self.session.configure(change.name, change.new)
 
     def names(self, local_ns: dict[str, Any] | None) -> dict[str, Any]:
-        """Return what code on a magic's line sees; `local_ns` is that of a function around the magic."""
+        """Return the namespace for code on a magic's line; `local_ns` is that of an enclosing function."""
         user_ns: dict[str, Any] = self.shell.user_ns
         return user_ns if local_ns is None or local_ns is user_ns else {**user_ns, **local_ns}
 
-    def tell(self, text: str) -> None:
-        """Show what a magic has to say."""
+    def print_message(self, text: str) -> None:
+        """Print the message of a magic."""
         if not self.quiet:
             sys.stdout.write(text + "\n")
 
     def store(self, name: str | None, value: Any) -> Any:
-        """Return the value to show, or put it into a variable and show nothing."""
+        """Return the value to show, or store it in a variable and show nothing."""
         if name is None:
             return value
         (name,) = parse_names(name, "%wpc_call -o result simulate(10)")
@@ -86,19 +120,27 @@ class WpcMagics(Magics):
 
     # -- the workers ------------------------------------------------------------------------------------
 
-    @magic(Option("-n --count", "How many workers.", "number"), *pool_options())
-    def wpc_start(self, line: Namespace) -> Said:
+    @magic(
+        Option("-n --count", "How many workers.", "number"),
+        *pool_options(),
+        words=Positional("n", "How many workers, without -n.", number=True),
+    )
+    def wpc_start(self, line: Namespace) -> Message:
         """Start the workers.
 
-        Where they run already, their number and the options are changed. Example::
+        Where they run already, their number and the options are changed. Examples::
 
+            %wpc_start 4
             %wpc_start -n 4 --call-timeout-ms 5000
         """
         options = vars(line)
-        return self.session.start(options.pop("count"), options)
+        count, word = options.pop("count"), options.pop("n")
+        if None not in (count, word):
+            raise UsageMistake(f"how many workers: {word} or -n {count}?")
+        return self.session.start(count if word is None else word, options)
 
     @magic(_DRAIN, _DRAIN_TIMEOUT)
-    def wpc_stop(self, line: Namespace) -> Said:
+    def wpc_stop(self, line: Namespace) -> Message:
         """Stop the workers; what is defined stays, and is there again after the next start.
 
         Examples::
@@ -109,7 +151,7 @@ class WpcMagics(Magics):
         return self.session.stop(line.drain, line.timeout_ms)
 
     @magic(_FORCE, words=Positional("id", "The worker; without it, all.", number=True, completes="worker"))
-    def wpc_restart(self, line: Namespace) -> Said:
+    def wpc_restart(self, line: Namespace) -> Message:
         """Restart one worker, or all of them one after another; no call is lost.
 
         A restart brings the working folder, ``sys.path`` and ``os.environ`` as they are now. Each new process
@@ -121,7 +163,7 @@ class WpcMagics(Magics):
         return self.session.restart(line.id, not line.force)
 
     @magic(words=Positional("n", "How many workers there shall be.", "one", number=True))
-    def wpc_scale(self, line: Namespace) -> Said:
+    def wpc_scale(self, line: Namespace) -> Message:
         """Change the number of workers while they run."""
         return self.session.scale(line.n)
 
@@ -131,11 +173,16 @@ class WpcMagics(Magics):
         _TIMEOUT,
         _QUEUE_TIMEOUT,
         _RETRIES,
+        _RETRY_ON,
+        _AT_MOST,
+        _CACHE,
         Option("--here", "Define what the cell defines in the notebook too."),
+        Option("--capture", "Take the modules and small values along that the notebook has and they need."),
+        Option("--test", "Run the doctests of the cell in a worker first; if one fails, nothing is defined."),
         words=Positional("name", "The functions to register; without it, every public one of the cell.", "*"),
         cell=True,
     )
-    def wpc_function(self, line: Namespace, cell: str) -> Said:
+    def wpc_function(self, line: Namespace, cell: str) -> Message:
         """Register the functions of this cell in all workers; the cell does not run in the notebook.
 
         Imports, helpers, classes and constants of the cell come along. Example::
@@ -146,16 +193,68 @@ class WpcMagics(Magics):
         """
         options = vars(line)
         names, here = options.pop("name"), options.pop("here")
-        defined = self.session.define_functions(cell, names, here, self.shell.user_ns, **options)
+        source = as_in_editor(cell, self.running_cell())
+        label = f"Cell In[{self.cell_number()}]"
+        defined = self.session.define_functions(
+            source, names, here, self.shell.user_ns, label=label, **options
+        )
         self.shell.push(dict(defined.names))
         return defined
+
+    @magic(_DELETE_SETUP, cell=True, line=True)
+    def wpc_setup(self, line: Namespace, cell: str | None = None) -> Message:
+        """Have each worker run this cell before anything else, also each that replaces another one.
+
+        It is for seeds, limits of threads, logging, options of libraries. Its names are visible in all cells.
+        Workers that have done something already are replaced, one after another. Without a cell it is shown,
+        or with -d removed. Example::
+
+            %%wpc_setup
+            import pandas as pd
+            pd.options.mode.copy_on_write = True
+            LIMIT = 3
+        """
+        if cell is None:
+            return self.setup.remove() if line.delete else self.setup.show()
+        if line.delete:
+            raise UsageMistake("-d takes no cell. Type: %wpc_setup -d")
+        return self.setup.define(as_in_editor(cell, self.running_cell()), self.shell.user_ns)
+
+    @magic(
+        _DELETE,
+        Option("--eager", "Make it when a worker starts, and now, and not for the first call that needs it."),
+        _RESOURCE_TIMEOUT,
+        words=Positional("name", "The name in functions; without it, the list.", "*", completes="resource"),
+        cell=True,
+        line=True,
+    )
+    def wpc_resource(self, line: Namespace, cell: str | None = None) -> Message | Table:
+        """Give each worker an object of its own, such as a model or a connection, under a name.
+
+        The cell defines ``make()``, which returns it, and maybe ``close(x)``, and ``check(x)``, which returns
+        False if it does not work any more; each may be an ``async def``. Without a cell they are listed, or
+        with -d closed and removed. Example::
+
+            %%wpc_resource db
+            import sqlite3
+            def make():
+                return sqlite3.connect("data.db")
+            def close(db):
+                db.close()
+        """
+        if cell is None:
+            return self.resources.remove(line.name) if line.delete else self.resources.show(line.name)
+        if line.delete:
+            raise UsageMistake("-d takes no cell. Type: %wpc_resource -d NAME")
+        source = as_in_editor(cell, self.running_cell())
+        return self.resources.define(source, line.name, line.eager, line.timeout_ms, self.shell.user_ns)
 
     @magic(
         _DELETE,
         Option("--reload", "Import the module afresh, after its file has changed."),
         words=Positional("what", "What to import, as Python has it.", "code", completes="dependency"),
     )
-    def wpc_dep(self, line: Namespace) -> Said | Table:
+    def wpc_dep(self, line: Namespace) -> Message | Table:
         """Register modules for the workers' functions; without a word, list them.
 
         Examples::
@@ -170,10 +269,12 @@ class WpcMagics(Magics):
 
     @magic(
         _DELETE,
-        words=Positional("what", "The name; its value, if it is no variable.", "code", completes="constant"),
+        words=Positional(
+            "what", "The name; its value, if it is no variable.", "code", completes="constant", python=True
+        ),
         scope=True,
     )
-    def wpc_const(self, line: Namespace, local_ns: dict[str, Any] | None = None) -> Said | Table:
+    def wpc_const(self, line: Namespace, local_ns: dict[str, Any] | None = None) -> Message | Table:
         """Register constants for the workers' functions; without a word, list them.
 
         Examples::
@@ -185,10 +286,39 @@ class WpcMagics(Magics):
         """
         return self.session.constants(parse_constant(line.what, delete=line.delete), self.names(local_ns))
 
+    @magic(_DELETE_SEED, words=Positional("seed", "A whole number; without it, the seed is shown."))
+    def wpc_seed(self, line: Namespace) -> Message:
+        """Have calls draw the same random numbers each time, however many workers there are.
+
+        ``context.rng`` in a function is a NumPy generator of its own for each call, and each item of a map.
+        The calls are counted from here on. Example::
+
+            %wpc_seed 42
+        """
+        return seed_command(self.session.pool, line.seed, line.delete)
+
     @magic(words=Positional("name", "The functions to remove.", "+", completes="function"))
-    def wpc_undef(self, line: Namespace) -> Said:
+    def wpc_undef(self, line: Namespace) -> Message:
         """Remove functions from all workers."""
         return self.session.undefine(parse_names(" ".join(line.name), "%wpc_undef simulate"))
+
+    @magic(
+        Option("--force", "Overwrite a file that is something else."),
+        words=Positional("file", "The file to write.", "one"),
+    )
+    def wpc_export(self, line: Namespace) -> Message:
+        """Write all definitions as a Python module, whose ``build_pool()`` returns the same pool.
+
+        It needs no notebook; ``%wpc_load`` reads it back. Example::
+
+            %wpc_export pipeline.py
+        """
+        return self.session.export(line.file, line.force)
+
+    @magic(words=Positional("file", "A file that %wpc_export has written.", "one"))
+    def wpc_load(self, line: Namespace) -> Message:
+        """Define what a file has that ``%wpc_export`` has written."""
+        return self.session.load(line.file)
 
     # -- calls ------------------------------------------------------------------------------------------
 
@@ -197,7 +327,9 @@ class WpcMagics(Magics):
         _QUEUE_TIMEOUT,
         _WORKER,
         _STORE,
-        words=Positional("call", "The call; its arguments are evaluated here.", "code", completes="function"),
+        words=Positional(
+            "call", "The call; its arguments are evaluated here.", "code", completes="function", python=True
+        ),
         scope=True,
     )
     def wpc_call(self, line: Namespace, local_ns: dict[str, Any] | None = None) -> Any:
@@ -215,40 +347,156 @@ class WpcMagics(Magics):
         return self.store(line.store, value)
 
     @magic(
-        Option("--chunk-size", "How many items travel together.", "number"),
+        Option("-n --count", "How often to call it; without it, for 0.3 s, at most 100 times.", "number"),
+        _WORKER,
+        words=Positional(
+            "call", "The call; its arguments are evaluated here.", "code", completes="function", python=True
+        ),
+        scope=True,
+    )
+    def wpc_time(self, line: Namespace, local_ns: dict[str, Any] | None = None) -> Table:
+        """Compare a call with running it here, and show where its time goes.
+
+        ``queue`` is the wait for a worker, and the way there; ``return`` the way back. Example::
+
+            %wpc_time simulate(10)
+            %wpc_time -n 1 simulate(10)
+        """
+        node = parse_call(line.call, "wpc_time")
+        return self.session.time(node, self.names(local_ns), line.count, line.worker)
+
+    @magic(
+        Option("--chunk-size --chunksize", "How many items travel together.", "number"),
+        Option("--keep-going", "Go on when an item fails: its exception stands in its place."),
+        Option("--starmap", "Each item has all arguments of one call, as a tuple."),
         _TIMEOUT,
         _QUEUE_TIMEOUT,
         _STORE,
-        words=Positional("call", "The function with what to go over.", "code", completes="function"),
+        words=Positional(
+            "call", "The function with what to go over.", "code", completes="function", python=True
+        ),
         scope=True,
     )
     def wpc_map(self, line: Namespace, local_ns: dict[str, Any] | None = None) -> Any:
         """Call a registered function for each item, in all workers at once, and return the list of values.
 
-        Examples::
+        Keywords are the same for every item. Examples::
 
             %wpc_map simulate(range(10))
             %wpc_map --chunk-size 100 -o totals add(xs, ys)
+            %wpc_map score(grid, cv=3) --keep-going
+            %wpc_map --starmap add([(1, 2), (3, 4)])
         """
         node = parse_call(line.call, "wpc_map")
         options = {"timeout_ms": line.timeout_ms, "queue_timeout_ms": line.queue_timeout_ms}
-        values = self.session.map(node, self.names(local_ns), chunk_size=line.chunk_size, **options)
+        options["chunk_size"] = line.chunk_size
+        values = self.session.map(node, self.names(local_ns), line.keep_going, line.starmap, **options)
         return self.store(line.store, values)
 
-    # -- what there is ----------------------------------------------------------------------------------
+    @magic(
+        Option(
+            "-o --store",
+            "Bind this variable of the cell when it is done; may be repeated.",
+            "names",
+        ),
+        _WORKER,
+        _TIMEOUT,
+        cell=True,
+    )
+    def wpc_cell(self, line: Namespace, cell: str) -> BackgroundCell:
+        """Run this cell in a worker while the notebook goes on.
+
+        The variables, functions and modules that it reads are taken along as they are now. What it shows
+        appears under it; its last expression is its value. Example::
+
+            %%wpc_cell -o model
+            model = fit(df)
+            model.score
+        """
+        names = parse_names(" ".join(line.store), "%%wpc_cell -o model") if line.store else []
+        return self.background.run(
+            as_in_editor(cell, self.running_cell()),
+            self.shell.user_ns,
+            names,
+            self.print_message,
+            worker_id=line.worker,
+            timeout_ms=line.timeout_ms,
+        )
+
+    @magic(
+        _STORE,
+        Option("--keep-going", "Go on when an item fails: its exception stands in its place."),
+        Option("--chunk-size --chunksize", "How many items travel together.", "number"),
+        _TIMEOUT,
+        words=Positional("loop", "What to go over, as behind Python's for.", "code", python=True),
+        cell=True,
+        scope=True,
+    )
+    def wpc_for(self, line: Namespace, cell: str, local_ns: dict[str, Any] | None = None) -> Any:
+        """Run this cell once for each item, in all workers at once, and wait.
+
+        Its last expression is the value of an item; the values are a list, in the order of the items. What
+        it reads is taken along, as with ``%%wpc_cell``. Examples::
+
+            %%wpc_for path in paths -o tables --keep-going
+            pd.read_csv(path).groupby("day").sum()
+        """
+        loop, store, keep_going = parse_loop(line.loop)
+        values, is_worth_showing = run_for_each(
+            self.session,
+            as_in_editor(cell, self.running_cell()),
+            loop,
+            self.names(local_ns),
+            self.cell_number(),
+            self.print_message,
+            keep_going=keep_going or line.keep_going,
+            chunk_size=line.chunk_size,
+            timeout_ms=line.timeout_ms,
+        )
+        name = store or line.store
+        return self.store(name, values) if name or is_worth_showing else None
+
+    @magic(words=Positional("name", "Variables of cells with -o; without them, all that run.", "*"))
+    def wpc_wait(self, line: Namespace) -> None:
+        """Wait for cells in the background; the error of one that has failed is raised.
+
+        Examples::
+
+            %wpc_wait
+            %wpc_wait model
+        """
+        self.background.wait(parse_names(" ".join(line.name), "%wpc_wait model") if line.name else [])
+
+    # -- state of the pool ------------------------------------------------------------------------------
 
     @magic(words=Positional("name", "Show the source of this function.", completes="function"))
-    def wpc_functions(self, line: Namespace) -> Said | Table:
+    def wpc_functions(self, line: Namespace) -> Message | Table:
         """List the registered functions, or show the source of one."""
         return self.session.functions(line.name)
+
+    @magic(_DELETE_RESULTS, words=Positional("name", "The functions to remove.", "*", completes="function"))
+    def wpc_cache(self, line: Namespace) -> Message | Table:
+        """List the values that are stored on disk, by function; with -d, remove them.
+
+        ``%%wpc_function --cache`` stores values. Hits are those of this kernel. Examples::
+
+            %wpc_cache
+            %wpc_cache -d simulate
+        """
+        return cache_command(self.session.pool, line.name, line.delete)
 
     @magic()
     def wpc_status(self, line: Namespace) -> Table:
         """Show what each worker does now."""
         return self.session.status()
 
+    @magic()
+    def wpc_insights(self, line: Namespace) -> Insights:
+        """Show what stands out in how functions and maps have run: who works and waits, and what is slow."""
+        return self.session.pool.insights()
+
     @magic(words=Positional("id", "The worker; without it, all.", number=True, completes="worker"))
-    def wpc_stack(self, line: Namespace) -> Shown:
+    def wpc_stack(self, line: Namespace) -> PlainText:
         """Show where each worker is in the functions that it runs, also while it is busy."""
         return self.session.stack(line.id)
 
@@ -256,10 +504,41 @@ class WpcMagics(Magics):
         Option("-n --count", "How many, the latest; 20 without it.", "number"),
         Option("--severity", "At least this.", "text", ("info", "warn", "error"), "severity"),
         _WORKER,
+        Option("--log", "Write all events from now on to this file, as JSON lines.", "text"),
+        Option("--no-log", "Write them to no file any more."),
     )
-    def wpc_events(self, line: Namespace) -> Table:
-        """Show what happened to the workers, the latest last."""
+    def wpc_events(self, line: Namespace) -> Message | Table:
+        """Show what happened to the workers, the latest last; or log it to a file.
+
+        Examples::
+
+            %wpc_events -n 50 --severity warn
+            %wpc_events --log events.jsonl
+        """
+        if line.log is not None or line.no_log:
+            return event_log_command(self.session.pool, line.log)
         return self.session.events(line.count or 20, line.severity, line.worker)
+
+    @magic(
+        words=Positional("call", "The failed call, by its number: #11; without it, the latest.", hashes=True)
+    )
+    def wpc_debug(self, line: Namespace) -> Message | None:
+        """Run a call that has failed again here, and open the debugger where it fails, with real variables.
+
+        It runs with its arguments and in its version. Examples::
+
+            %wpc_debug
+            %wpc_debug #11
+        """
+        replay = self.session.failed_call(line.call)
+        sys.stdout.write(f"{replay.call}, run again here:\n")
+        with lines_for_debugger():
+            try:
+                value = replay()
+            except BaseException as error:
+                post_mortem(self.shell, error)
+                return None
+        return Message(f"it does not fail here: it returned {shown(value)}")
 
     @magic()
     def wpc_dashboard(self, line: Namespace) -> Any:

@@ -1,9 +1,10 @@
-"""The options of a magic's line, told once: they are parsed, explained at ``?`` and completed from here."""
+"""The options of a magic's line, declared once for parsing, for the help at ``?`` and for completion."""
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 import inspect
 import re
@@ -18,7 +19,7 @@ from .parsing import UsageMistake
 
 __all__ = ["LineOptions", "Option", "Positional", "pool_options", "read_literal"]
 
-Completes = Literal["", "function", "dependency", "constant", "worker", "severity"]
+Completes = Literal["", "function", "dependency", "constant", "resource", "worker", "severity"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,45 +29,50 @@ class Option:
     Parameters
     ----------
     flags : str
-        How it is written, separated by spaces: ``"-n --count"``.
+        Its spellings, separated by spaces: ``"-n --count"``.
     help : str
         One line.
-    value : {"", "number", "text", "literal"}
-        What follows it: nothing, a positive whole number, a word, or a number, True, False, None or a word.
+    value : {"", "number", "text", "literal", "names"}
+        Its value: none, a positive whole number, a word, a number, True, False, None or a word, or several
+        words: the option may be repeated.
     choices : tuple of str
-        The words that it takes; empty: any.
+        The accepted words; empty: any.
     completes : str
-        What its value is completed with.
+        The kind of completions of its value.
     """
 
     flags: str
     help: str
-    value: Literal["", "number", "text", "literal"] = ""
+    value: Literal["", "number", "text", "literal", "names"] = ""
     choices: tuple[str, ...] = ()
     completes: Completes = ""
 
     @property
     def names(self) -> list[str]:
-        """The ways to write it."""
+        """Its spellings."""
         return self.flags.split()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Positional:
-    """The words that are no options.
+    """The words that are not options.
 
     Parameters
     ----------
     name : str
-        What they are called in the help and in the answer.
+        Their name in the help and in the parsed result.
     help : str
         One line.
     count : {"?", "*", "+", "code", "one"}
-        How many there are; ``code``: the rest of the line as it is.
+        How many there are; ``code``: the rest of the line, unparsed.
     number : bool
-        Whether each is a positive whole number.
+        Whether it is a positive whole number, or the name of a variable that holds one.
     completes : str
-        What they are completed with.
+        The kind of their completions.
+    python : bool
+        Whether they are Python that is evaluated.
+    hashes : bool
+        Whether a word may begin with ``#``: then no comment does.
     """
 
     name: str
@@ -74,6 +80,8 @@ class Positional:
     count: Literal["?", "*", "+", "code", "one"] = "?"
     number: bool = False
     completes: Completes = ""
+    python: bool = False
+    hashes: bool = False
 
 
 def _number(word: str) -> int:
@@ -83,14 +91,19 @@ def _number(word: str) -> int:
 
 
 def read_literal(word: str) -> Any:
-    """Read a number, a truth value or None; leave the rest a word: the pool says what its option takes."""
+    """Read a number, a boolean or None; leave anything else a word, which the pool's option validates."""
     try:
         return ast.literal_eval(word.capitalize() if word.lower() in ("true", "false", "none") else word)
     except (ValueError, SyntaxError):
         return word
 
 
-_READ: dict[str, Callable[[str], Any]] = {"number": _number, "text": str, "literal": read_literal}
+_READERS: dict[str, Callable[[str], Any]] = {
+    "number": _number,
+    "text": str,
+    "literal": read_literal,
+    "names": str,
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,7 +112,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class LineOptions:
-    """Reads the line of one magic.
+    """Parses the line of one magic.
 
     Parameters
     ----------
@@ -129,10 +142,12 @@ class LineOptions:
             if not option.value:
                 parser.add_argument(*option.names, action="store_true", help=option.help)
                 continue
-            # SUPPRESS: what is not on the line is not in the answer, so that the pool's own default holds.
+            # SUPPRESS: an option that is not on the line is not in the result, so that the pool's default
+            # applies.
             parser.add_argument(
                 *option.names,
-                type=_READ[option.value],
+                action="append" if option.value == "names" else "store",
+                type=_READERS[option.value],
                 choices=option.choices or None,
                 default=argparse.SUPPRESS if option.value == "literal" else None,
                 metavar=_metavar(option),
@@ -140,38 +155,69 @@ class LineOptions:
             )
         words = self.positional
         if words is not None and words.count != "code":  # code is split off before the words are parsed
-            read = _number if words.number else str
             count = {"one": "?", "+": "*"}.get(words.count, words.count)
-            parser.add_argument(words.name, nargs=count, type=read, help=words.help)
+            parser.add_argument(words.name, nargs=count, help=words.help)
         return parser
 
-    def parse(self, line: str) -> argparse.Namespace:
-        """Return what the line says.
+    def parse(self, line: str, expand: Callable[[str], str] = str) -> argparse.Namespace:
+        """Return the parsed line.
+
+        Parameters
+        ----------
+        line : str
+            What stands behind the magic.
+        expand : callable
+            Puts values in the place of ``{x}`` and ``$x``; not called for Python code.
 
         Raises
         ------
         UsageMistake
-            If an option is unknown or does not take that value, or a word is missing or too many.
+            If an option is unknown or its value is not accepted, or the number of words is wrong.
         """
-        given = argparse.Namespace()
-        wanted = self.positional
-        if wanted is not None and wanted.count == "code":
+        positional = self.positional
+        if positional is None or not positional.hashes:
+            line = _without_comment(line)
+        result = argparse.Namespace()
+        if positional is not None and positional.count == "code":
             words, code = self.split_code(line)
-            setattr(given, wanted.name, code)
+            words = [expand(word) for word in words]
+            code = code if positional.python else expand(code)
+            setattr(result, positional.name, code)
         else:
-            words = _split_words(line)
-        answer, extra = self._parser.parse_known_args(words, given)
+            words = _split_words(expand(line))
+        result, extra = self._parser.parse_known_args(words, result)
         if extra:
             self._refuse(extra[0])
-        # Asked after the options: a mistyped option is the nearer cause.
-        if wanted is not None and wanted.count in ("one", "+") and not getattr(answer, wanted.name):
-            raise UsageMistake(f"no {wanted.name} is given. {self.hint}")
-        return answer
+        if positional is not None and positional.number:
+            self._read_number(result, positional.name, expand)
+        # Checked after the options: a mistyped option is the likelier cause.
+        if (
+            positional is not None
+            and positional.count in ("one", "+")
+            and not getattr(result, positional.name)
+        ):
+            raise UsageMistake(f"no {positional.name} is given. {self.hint}")
+        return result
+
+    def _read_number(self, result: argparse.Namespace, name: str, expand: Callable[[str], str]) -> None:
+        """Read a word that is a number, or the name of a variable that holds one."""
+        word = getattr(result, name)
+        if word is None:
+            return
+        value = word
+        if word.isidentifier():
+            with contextlib.suppress(UsageMistake):
+                value = expand(f"{{{word}}}")
+        try:
+            setattr(result, name, _number(value if value.isdecimal() else word))
+        except argparse.ArgumentTypeError as error:
+            raise UsageMistake(f"{name}: {error}") from None
 
     def split_code(self, line: str) -> tuple[list[str], str]:
-        """Take the options off both ends: quotes and spaces in the code between stay as they are.
+        """Split the options off both ends; quotes and spaces in the code between them are preserved.
 
-        At the far end only long options without a value, since ``-d`` there may be arithmetic.
+        At the end those that cannot be Python: long ones, and short ones with a value behind them. ``x -d``
+        there may be arithmetic, ``x -o name`` is not.
         """
         valued = {name for option in self.options if option.value for name in option.names}
         taken: list[str] = []
@@ -182,10 +228,21 @@ class LineOptions:
             if word in valued and rest:
                 word, rest = _first_word(rest)
                 taken.append(word)
-        front, _, last = rest.rpartition(" ")
-        if last.startswith("--") and any(last in o.names and not o.value for o in self.options):
-            return [*taken, last], front.strip()
+        while behind := self._behind(rest):
+            words, rest = behind
+            taken += words
         return taken, rest
+
+    def _behind(self, code: str) -> tuple[list[str], str] | None:
+        """Return the words of the last option behind code, and the code before it; None: there is none."""
+        found = _LAST_OPTION.search(code)
+        if found is None:
+            return None
+        name, value = found["name"], found["value"]
+        option = next((each for each in self.options if name in each.names), None)
+        if option is None or bool(option.value) != bool(value) or not (value or name.startswith("--")):
+            return None
+        return [name, value] if value else [name], code[: found.start()].strip()
 
     def _refuse(self, word: str) -> NoReturn:
         if not word.startswith("-"):
@@ -195,7 +252,7 @@ class LineOptions:
 
     @property
     def hint(self) -> str:
-        """Where the help is."""
+        """The pointer to the help, for errors."""
         return f"{self.magic}? shows the options."
 
     def help(self) -> str:
@@ -209,13 +266,43 @@ class LineOptions:
         return "\n".join(lines)
 
     def _usage(self) -> str:
-        few = len(self.options) <= 5
-        parts = [f"[{o.names[0]}{_placeholder(o)}]" for o in self.options] if few else ["[options]"]
+        is_short = len(self.options) <= 5
+        parts = [f"[{o.names[0]}{_placeholder(o)}]" for o in self.options] if is_short else ["[options]"]
         if self.positional is not None:
             name = self.positional.name.upper()
             forms = {"?": f"[{name}]", "*": f"[{name} ...]", "+": f"{name} [{name} ...]"}
             parts.append(forms.get(self.positional.count, name))
         return " ".join(parts)
+
+
+_LAST_OPTION = re.compile(r"(?:^|\s)(?P<name>--?[a-z][-a-z]*)(?:(?:\s+|=)(?P<value>[\w.{}$]+))?\s*$")
+"""An option at the end of a line; its value has neither quotes nor brackets."""
+
+
+def _without_comment(line: str) -> str:
+    """Return a line without the comment at its end, as Python and shells know it: behind a space.
+
+    Examples
+    --------
+    >>> _without_comment("-n 4  # don't take all")
+    '-n 4'
+    >>> _without_comment("COLOUR = '#fff'")
+    "COLOUR = '#fff'"
+    """
+    quote = ""
+    escaped = False
+    for position, character in enumerate(line):
+        if escaped:
+            escaped = False
+        elif character == "\\":
+            escaped = True
+        elif quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character == "#" and (not position or line[position - 1].isspace()):
+            return line[:position].rstrip()
+    return line
 
 
 def _split_words(line: str) -> list[str]:
@@ -231,7 +318,7 @@ def _first_word(text: str) -> tuple[str, str]:
 
 
 def _metavar(option: Option) -> str:
-    return {"number": "N", "text": "NAME", "literal": "VALUE"}[option.value]
+    return {"number": "N", "text": "NAME", "names": "NAME", "literal": "VALUE"}[option.value]
 
 
 def _placeholder(option: Option) -> str:
@@ -251,12 +338,16 @@ def pool_options() -> list[Option]:
     >>> next(o for o in pool_options() if o.flags == "--event-history").help
     'How many events are kept for late listeners. Default: 1000.'
     """
-    told: dict[str, str] = {}
+    help_texts: dict[str, str] = {}
     for entry in _ENTRY.finditer(inspect.getdoc(PoolOptions) or ""):
         text = " ".join(entry["text"].split())
-        told.update({name.strip(): text for name in entry["names"].split(",")})
+        help_texts.update({name.strip(): text for name in entry["names"].split(",")})
     fields = {field.name: field.default for field in dataclasses.fields(PoolOptions)}
     return [
-        Option("--" + name.replace("_", "-"), f"{told.get(name, '')} Default: {default}.".strip(), "literal")
+        Option(
+            "--" + name.replace("_", "-"),
+            f"{help_texts.get(name, '')} Default: {default}.".strip(),
+            "literal",
+        )
         for name, default in fields.items()
     ]

@@ -1,14 +1,17 @@
-"""What the code-like lines of the magics mean: text in, frozen answers out, and no IPython.
+"""Parses the code-like lines of the magics into frozen dataclasses, without IPython.
 
-Options are read by `options.py`; here is what looks like Python: ``numpy as np``, ``SEED = 40 + 2``,
-``simulate(10)``.
+Options are parsed by `options.py`; this module parses what resembles Python: ``numpy as np``,
+``SEED = 40 + 2``, ``simulate(10)``.
 """
 
 from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib.util
 import re
+import sys
+from keyword import iskeyword
 
 __all__ = [
     "ConstantLine",
@@ -23,7 +26,7 @@ __all__ = [
 
 
 class UsageMistake(ValueError):
-    """A line that the magic cannot read; the text is the one line that the user sees."""
+    """A line that the magic cannot parse; the message is the one line that the user sees."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,16 +50,16 @@ class Dependency:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DependencyLine:
-    """What a ``%wpc_dep`` line asks for; with nothing in it, the list.
+    """A parsed ``%wpc_dep`` line; an empty one requests the list.
 
     Parameters
     ----------
     define : tuple of Dependency
-        What to register.
+        The dependencies to register.
     delete : tuple of str
         The aliases to remove.
     reload : bool
-        Whether the workers import the modules afresh.
+        Whether the workers reload the modules.
     """
 
     define: tuple[Dependency, ...] = ()
@@ -66,7 +69,7 @@ class DependencyLine:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ConstantLine:
-    """What a ``%wpc_const`` line asks for; with nothing in it, the list.
+    """A parsed ``%wpc_const`` line; an empty one requests the list.
 
     Parameters
     ----------
@@ -91,12 +94,12 @@ def parse_names(text: str, example: str) -> tuple[str, ...]:
     text : str
         The names.
     example : str
-        A right line, for the error.
+        A correct line, for the error message.
 
     Raises
     ------
     UsageMistake
-        If there is none, or one is not a Python name.
+        If there is no name, or a word is not a Python name.
 
     Examples
     --------
@@ -113,14 +116,14 @@ def parse_names(text: str, example: str) -> tuple[str, ...]:
 
 
 def parse_dependency(text: str, *, delete: bool = False, reload: bool = False) -> DependencyLine:
-    """Read what ``%wpc_dep`` is given after its options.
+    """Parse the ``%wpc_dep`` line after its options.
 
     Parameters
     ----------
     text : str
         ``np numpy``, ``numpy as np``, ``numpy``, ``from math import sqrt as root``, ``import numpy as np``.
     delete, reload : bool
-        Whether the options ``-d`` and ``--reload`` were there.
+        Whether the options ``-d`` and ``--reload`` were given.
 
     Raises
     ------
@@ -153,6 +156,7 @@ _DEPENDENCY_HELP = "Type for example: %wpc_dep numpy as np, or %wpc_dep from mat
 def _dependencies(text: str) -> tuple[Dependency, ...]:
     pair = _ALIAS_MODULE.fullmatch(text)
     if pair and pair["alias"] not in ("import", "from"):
+        _refuse_module_as_alias(pair["alias"], pair["module"])
         text = f"import {pair['module']} as {pair['alias']}"
     elif not re.match(r"(import|from)\b", text):
         text = f"import {text}"
@@ -168,8 +172,24 @@ def _dependencies(text: str) -> tuple[Dependency, ...]:
     raise UsageMistake(f"one import a line. {_DEPENDENCY_HELP}")
 
 
+def _refuse_module_as_alias(alias: str, module: str) -> None:
+    """Refuse ``numpy pandas``, which could mean both of them."""
+    parts = [alias, *module.split(".")]
+    if alias == module or not all(part.isidentifier() and not iskeyword(part) for part in parts):
+        return
+    if alias not in sys.stdlib_module_names and importlib.util.find_spec(alias) is None:
+        return
+    last = module.rpartition(".")[2]
+    both = f"{alias}, {module}" if last == module else f"{alias}, {module} as {last}"
+    raise UsageMistake(
+        f"{alias} is a module, too. For both type: %wpc_dep {both}. "
+        f"To call {module} {alias}: %wpc_dep {module} as {alias}"
+    )
+
+
 def _module(name: ast.alias) -> Dependency:
-    # `import os.path` binds `os` in Python, which would hide what was asked for; a name of its own says it.
+    # In Python, `import os.path` binds `os`, which is not what was requested; so an explicit name is
+    # required.
     if "." in name.name and name.asname is None:
         last = name.name.rpartition(".")[2]
         raise UsageMistake(f"{name.name} needs a short name. Type: %wpc_dep {name.name} as {last}")
@@ -188,14 +208,14 @@ _NAME_REST = re.compile(r"(?P<name>[^\W\d]\w*)(?P<space>\s*)(?P<rest>.*)", re.DO
 
 
 def parse_constant(text: str, *, delete: bool = False) -> ConstantLine:
-    """Read what ``%wpc_const`` is given after its options.
+    """Parse the ``%wpc_const`` line after its options.
 
     Parameters
     ----------
     text : str
         ``SEED 42``, ``SEED = 40 + 2``, or ``df`` for the notebook's variable.
     delete : bool
-        Whether the option ``-d`` was there.
+        Whether the option ``-d`` was given.
 
     Raises
     ------
@@ -222,28 +242,48 @@ def parse_constant(text: str, *, delete: bool = False) -> ConstantLine:
         return ConstantLine(name)
     if rest.startswith("=") and not rest.startswith("=="):
         return ConstantLine(name, _expression(rest[1:].strip(), name))
-    if not match["space"]:  # `df.copy()` and `x+1` have a value and no name
+    if not match["space"]:  # `df.copy()` and `x+1` are values without a name
         raise UsageMistake(f"give the constant a name. Type for example: %wpc_const NAME = {text}")
     return ConstantLine(name, _expression(rest, name))
 
 
 def _expression(text: str, name: str) -> str:
     try:
-        ast.parse(text, mode="eval")
+        node = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError):
-        raise UsageMistake(f"the value of {name} is not a Python expression: {_short(text)}") from None
+        _refuse_dollar(text)
+        raise UsageMistake(f"the value of {name} is not a Python expression: {_truncated(text)}") from None
+    _refuse_braces(text, node)
     return text
 
 
+def _refuse_dollar(text: str) -> None:
+    """Refuse ``$n`` in Python with what to write."""
+    found = re.search(r"\$\{?([^\W\d]\w*)", re.sub(r"'[^']*'|\"[^\"]*\"", "''", text))
+    if found:
+        raise UsageMistake(f"this is Python, where a variable is just its name: {found[1]}, not {found[0]}")
+
+
+def _refuse_braces(text: str, value: ast.expr) -> None:
+    """Refuse ``{n}``, by which other magics mean the value of n, as a whole value: in Python it is a set."""
+    if not isinstance(value, ast.Set) or len(value.elts) != 1 or not isinstance(value.elts[0], ast.Name):
+        return
+    if "," not in (ast.get_source_segment(text, value) or ","):
+        name = value.elts[0].id
+        raise UsageMistake(
+            f"this is Python, where {{{name}}} is a set: write {name} for the value, {{{name},}} for the set"
+        )
+
+
 def parse_call(text: str, magic: str) -> ast.Call:
-    """Read the call that ``%wpc_call`` and ``%wpc_map`` are given after their options.
+    """Parse the call in a ``%wpc_call`` or ``%wpc_map`` line after the options.
 
     Parameters
     ----------
     text : str
         ``simulate(10, scale=2)``.
     magic : str
-        The magic, for the error.
+        The magic, for the error message.
 
     Returns
     -------
@@ -259,6 +299,8 @@ def parse_call(text: str, magic: str) -> ast.Call:
     --------
     >>> ast.unparse(parse_call("simulate( 10 )", "wpc_call"))
     'simulate(10)'
+    >>> ast.unparse(parse_call("simulate xs", "wpc_map"))
+    'simulate(xs)'
     """
     text = text.strip().rstrip(";").strip()
     example = f"Type for example: %{magic} simulate(10)"
@@ -266,14 +308,37 @@ def parse_call(text: str, magic: str) -> ast.Call:
         raise UsageMistake(f"no call is given. {example}")
     if text.isidentifier():
         raise UsageMistake(f"write the arguments too: %{magic} {text}()")
-    try:
-        node = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError):
-        raise UsageMistake(f"not a call: {_short(text)}. Options come before the call. {example}") from None
+    node = _read_call(text)
+    if node is None:
+        _refuse_dollar(text)
+        if behind := _BEHIND.search(text):
+            what = _truncated(behind[1])
+            raise UsageMistake(f"{what} behind the call is no option. %{magic}? shows the options")
+        raise UsageMistake(f"not a call: {_truncated(text)}. {example}")
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-        raise UsageMistake(f"not the call of a registered function: {_short(text)}. {example}")
+        raise UsageMistake(f"not the call of a registered function: {_truncated(text)}. {example}")
+    for value in (*node.args, *(keyword.value for keyword in node.keywords)):
+        _refuse_braces(text, value)
     return node
 
 
-def _short(text: str) -> str:
+_BEHIND = re.compile(r"\)\s+(--?[a-zA-Z][^()]*)$")
+_WITHOUT_BRACKETS = re.compile(r"^([^\W\d]\w*)\s+(?=[\w\[{'\"])(.*)", re.DOTALL)
+
+
+def _read_call(text: str) -> ast.expr | None:
+    """Parse a call, also one without brackets, or any other expression; None: it is none."""
+    found: ast.expr | None = None
+    for each in (text, _WITHOUT_BRACKETS.sub(r"\1(\2)", text, count=1)):
+        try:
+            node = ast.parse(each, mode="eval").body
+        except (SyntaxError, ValueError):
+            continue
+        if isinstance(node, ast.Call):
+            return node
+        found = found or node
+    return found
+
+
+def _truncated(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."

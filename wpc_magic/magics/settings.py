@@ -1,4 +1,4 @@
-"""Settings that check themselves as the pool does; bad ones in a configuration are told and left out."""
+"""Settings that are validated as the pool does; invalid ones in a configuration are reported and ignored."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .options import pool_options, read_literal
 if TYPE_CHECKING:
     from traitlets.config import Config, Configurable
 
-__all__ = ["Name", "PoolOption", "Workers", "drop_bad_settings"]
+__all__ = ["Name", "PoolOption", "ProgressAfter", "Workers", "drop_bad_settings"]
 
 _HELP = {option.names[0][2:].replace("-", "_"): option.help for option in pool_options()}
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(PoolOptions)}
 
 
-class _Checked(TraitType[Any, Any]):
-    """A setting whose check raises one line."""
+class _Validated(TraitType[Any, Any]):
+    """A setting whose validation error is one line."""
 
     def validate(self, obj: Any, value: Any) -> Any:
         """Return the value.
@@ -31,7 +31,7 @@ class _Checked(TraitType[Any, Any]):
         Raises
         ------
         TraitError
-            If the setting does not take it.
+            If the setting does not accept it.
         """
         try:
             self.check(value)
@@ -40,15 +40,15 @@ class _Checked(TraitType[Any, Any]):
         return value
 
     def check(self, value: Any) -> None:
-        """Raise `OptionError` if the setting does not take the value."""
+        """Raise `OptionError` if the setting does not accept the value."""
         raise NotImplementedError
 
     def from_string(self, s: str) -> Any:
-        """Read a value from a command line."""
+        """Parse a value from a command line."""
         return read_literal(s)
 
 
-class Name(_Checked):
+class Name(_Validated):
     """A Python name."""
 
     def check(self, value: Any) -> None:
@@ -56,7 +56,7 @@ class Name(_Checked):
         check_name(value, self.name or "name")
 
 
-class Workers(_Checked):
+class Workers(_Validated):
     """A number of workers, or None."""
 
     def check(self, value: Any) -> None:
@@ -65,13 +65,25 @@ class Workers(_Checked):
             raise OptionError(f"{self.name} takes a positive whole number or None, not {value!r}")
 
 
-class PoolOption(_Checked):
+class ProgressAfter(_Validated):
+    """When a wait is shown: ``"auto"``, False, or after how many seconds."""
+
+    def check(self, value: Any) -> None:
+        """Check that it is one of these."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (value is False or value == "auto" or (is_number and 0 < value < 1e6)):
+            raise OptionError(
+                f"{self.name} takes 'auto', False or a number of seconds above 0, not {value!r}"
+            )
+
+
+class PoolOption(_Validated):
     """An option of the pool.
 
     Parameters
     ----------
     option : str
-        Its name, which is also the setting's.
+        Its name, which is also that of the setting.
     """
 
     def __init__(self, option: str) -> None:
@@ -83,10 +95,11 @@ class PoolOption(_Checked):
         PoolOptions(**{str(self.name): value})
 
 
-def drop_bad_settings(cls: type[Configurable], config: Config, say: Callable[[str], object]) -> None:
-    """Take settings that `cls` refuses out of a configuration, and say one line for each.
+def drop_bad_settings(cls: type[Configurable], config: Config, report: Callable[[str], object]) -> None:
+    """Remove settings that `cls` rejects from a configuration, and report each in one line.
 
-    They would make every instance raise, so that one slip in a configuration file took all magics away.
+    They would make every instance raise, so that one mistake in a configuration file would disable all
+    magics.
     """
     section = config.get(cls.__name__, {})
     for name in list(section):
@@ -94,4 +107,4 @@ def drop_bad_settings(cls: type[Configurable], config: Config, say: Callable[[st
             cls(config=type(config)({cls.__name__: {name: section[name]}}))
         except TraitError as error:
             del section[name]
-            say(f"wpc_magic: {cls.__name__}.{name} in the configuration is ignored: {error}")
+            report(f"wpc_magic: {cls.__name__}.{name} in the configuration is ignored: {error}")

@@ -1,4 +1,4 @@
-"""What the pool knows, as tables for people."""
+"""The state of the pool as human-readable tables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from wpc_magic.dashboard.table import Table
-from wpc_magic.pool.mind.events import WorkerEvent
-from wpc_magic.pool.mind.snapshot import ConstantInfo, DependencyInfo, FunctionInfo, PoolSnapshot
+from wpc_magic.pool.core.events import WorkerEvent
+from wpc_magic.pool.core.snapshot import (
+    ConstantInfo,
+    DependencyInfo,
+    FunctionInfo,
+    PoolSnapshot,
+    ResourceInfo,
+    SharedInfo,
+)
 
 __all__ = [
     "constant_table",
@@ -16,6 +23,9 @@ __all__ = [
     "event_table",
     "function_table",
     "plural",
+    "resource_table",
+    "shared_table",
+    "size_text",
     "status_table",
 ]
 
@@ -23,7 +33,7 @@ _SEVERITIES = ("info", "warn", "error")
 
 
 def plural(count: int, word: str) -> str:
-    """Return a count with its word.
+    """Return a count with its noun, in the plural if necessary.
 
     Examples
     --------
@@ -34,7 +44,7 @@ def plural(count: int, word: str) -> str:
 
 
 def function_table(infos: Sequence[FunctionInfo]) -> Table:
-    """Return the registered functions."""
+    """Return the table of the registered functions."""
     rows = [
         (
             info.name + info.parameter_signature,
@@ -52,7 +62,7 @@ def function_table(infos: Sequence[FunctionInfo]) -> Table:
 
 
 def dependency_table(infos: Sequence[DependencyInfo]) -> Table:
-    """Return the registered dependencies."""
+    """Return the table of the registered dependencies."""
     rows = [(info.alias, _target(info), info.installed_worker_count) for info in infos]
     return _table(
         ("name", "stands for", "workers"), rows, "No dependency is registered: %wpc_dep numpy as np."
@@ -66,15 +76,59 @@ def _target(info: DependencyInfo) -> str:
 
 
 def constant_table(infos: Sequence[ConstantInfo]) -> Table:
-    """Return the registered constants, without their values."""
-    rows = [(info.name, info.type_name, _size(info.nbytes), info.installed_worker_count) for info in infos]
+    """Return the table of the registered constants, without their values."""
+    rows = [
+        (info.name, info.type_name, size_text(info.nbytes), info.installed_worker_count) for info in infos
+    ]
     return _table(
         ("name", "type", "size", "workers"), rows, "No constant is registered: %wpc_const SEED = 42."
     )
 
 
+def resource_table(infos: Sequence[ResourceInfo]) -> Table:
+    """Return the table of the registered resources, without the objects."""
+    rows = [
+        (
+            info.name,
+            info.made_by,
+            ", ".join(info.requires),
+            "at start" if info.eager else "on first use",
+            "" if info.timeout_ms is None else info.timeout_ms,
+            info.installed_worker_count,
+            info.revision,
+        )
+        for info in infos
+    ]
+    columns = ("name", "made by", "needs", "made", "time-out ms", "workers", "revision")
+    return _table(columns, rows, "No resource is registered: %%wpc_resource NAME on top of a cell does it.")
+
+
+def shared_table(infos: Sequence[SharedInfo]) -> Table:
+    """Return the table of the shared objects, without their values.
+
+    Examples
+    --------
+    >>> shared_table([SharedInfo("grid", "array", 2, 80, (10,), "float64")]).rows
+    [('grid', 'array of float64 (10)', '80 B', 2, 1)]
+    """
+    rows = [
+        (info.name, _shared_kind(info), size_text(info.nbytes), info.installed_worker_count, info.revision)
+        for info in infos
+    ]
+    columns = ("name", "kind", "size", "workers", "revision")
+    return _table(columns, rows, 'Nothing is shared: grid = wpc.shared("grid", np.zeros(10)).')
+
+
+def _shared_kind(info: SharedInfo) -> str:
+    if info.kind == "queue":
+        return f"queue of {info.shape[0]} items at most"
+    if info.kind == "array":
+        return f"array of {info.dtype} ({' × '.join(map(str, info.shape))})"
+    return info.kind
+
+
 def status_table(snapshot: PoolSnapshot) -> Table:
-    """Return what each worker does."""
+    """Return the table of the workers."""
     rows = [
         (
             worker.worker_id,
@@ -86,7 +140,7 @@ def status_table(snapshot: PoolSnapshot) -> Table:
             worker.done,
             worker.failed,
             worker.restarts,
-            "" if worker.memory_bytes is None else _size(worker.memory_bytes),
+            "" if worker.memory_bytes is None else size_text(worker.memory_bytes),
             "" if worker.cpu_percent is None else f"{worker.cpu_percent:.0f} %",
         )
         for worker in snapshot.workers
@@ -119,42 +173,42 @@ def status_table(snapshot: PoolSnapshot) -> Table:
 def event_table(
     events: Sequence[WorkerEvent], count: int, severity: str | None = None, worker_id: int | None = None
 ) -> Table:
-    """Return the latest events, the latest last.
+    """Return the table of the latest events, the latest last.
 
     Parameters
     ----------
     events : sequence of WorkerEvent
-        All that are kept, oldest first.
+        The event history, oldest first.
     count : int
         How many to return at most.
     severity : {"info", "warn", "error"}, optional
-        Leave out what is less than this.
+        The minimum severity.
     worker_id : int, optional
-        Leave out the other workers.
+        Only the events of this worker.
     """
-    least = _SEVERITIES.index(severity or "info")
-    chosen = [
+    min_severity = _SEVERITIES.index(severity or "info")
+    selected = [
         event
         for event in events
-        if _SEVERITIES.index(event.severity) >= least and worker_id in (None, event.worker_id)
+        if _SEVERITIES.index(event.severity) >= min_severity and worker_id in (None, event.worker_id)
     ]
     rows = [
         (
-            event.timestamp[11:23],  # the time of day; the date is that of the kernel
+            event.timestamp[11:23],  # the time of day: the history begins with the kernel
             event.worker_id or "pool",
             event.severity,
             event.event_name,
             event.correlation_id or "",
             _detail(event),
         )
-        for event in chosen[-count:]
+        for event in selected[-count:]
     ]
     columns = ("time (UTC)", "worker", "severity", "event", "call", "details")
     return _table(columns, rows, "No such event.")
 
 
 def _detail(event: WorkerEvent) -> str:
-    """Return what else is known of an event, in one line.
+    """Return the details of an event, in one line.
 
     Examples
     --------
@@ -167,10 +221,13 @@ def _detail(event: WorkerEvent) -> str:
     if "from" in details and "to" in details:
         parts.append(f"{details.pop('from')} → {details.pop('to')}")
     if "reason" in details:
-        details.pop("exitcode", None)  # which the reason tells, too
+        details.pop("exitcode", None)  # part of the reason already
         parts.append(details.pop("reason"))
+    if "call" in details:
+        details.pop("function", None)  # part of the call already
+        parts.append(f"{details.pop('call')} {details.pop('arguments', '')}".rstrip())
     if event.error is not None:
-        # A class of a cell is in a module of a name that says nothing to anybody.
+        # The module of a class from a cell has a generated name, which is meaningless to users.
         name = re.sub(r"^wpc_cell_\w+\.", "", event.error.name)
         parts.append(f"{name}: {event.error.message}")
     parts += [
@@ -180,12 +237,12 @@ def _detail(event: WorkerEvent) -> str:
     return " · ".join(parts)
 
 
-def _size(nbytes: float) -> str:
-    """Return a size in the unit in which it is a short number.
+def size_text(nbytes: float) -> str:
+    """Return a size in a unit that makes the number short.
 
     Examples
     --------
-    >>> _size(512), _size(64 * 2**20)
+    >>> size_text(512), size_text(64 * 2**20)
     ('512 B', '64.0 MB')
     """
     if nbytes < 1024:

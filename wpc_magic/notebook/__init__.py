@@ -1,1 +1,1 @@
-"""What a notebook shows of the pool: text in the cell that it belongs to."""
+"""The pool in a notebook: output in the cell that it belongs to, short tracebacks, shutdown."""

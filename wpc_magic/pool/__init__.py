@@ -1,4 +1,4 @@
-"""A supervised pool of worker processes that run named functions; it knows no notebook.
+"""A supervised pool of worker processes that run named functions; independent of notebooks.
 
 >>> from wpc_magic.pool import WorkerProcedureCall
 >>> with WorkerProcedureCall() as wpc:  # doctest: +SKIP
@@ -7,42 +7,51 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as `typing` has it, without the import: each worker would pay for it
+TYPE_CHECKING = False  # as in `typing`, without the import, which each worker would pay for
 if TYPE_CHECKING:
     from typing import Any
 
     from .api import WorkerProcedureCall
+    from .core.events import WorkerEvent
+    from .core.snapshot import PoolSnapshot
+    from .executor import WpcExecutor
     from .futures import CallFuture
-    from .mind.events import WorkerEvent
-    from .mind.snapshot import PoolSnapshot
     from .options import CallOptions, PoolOptions
+    from .results_cache import NotCachedWarning
+    from .streams import ResultStream
 
-_WHERE = {
+_MODULES = {
     "CallFuture": "futures",
     "CallOptions": "options",
+    "NotCachedWarning": "results_cache",
     "PoolOptions": "options",
-    "PoolSnapshot": "mind.snapshot",
-    "WorkerEvent": "mind.events",
+    "PoolSnapshot": "core.snapshot",
+    "ResultStream": "streams",
+    "WorkerEvent": "core.events",
     "WorkerProcedureCall": "api",
+    "WpcExecutor": "executor",
 }
 
 __all__ = [
     "CallFuture",
     "CallOptions",
+    "NotCachedWarning",
     "PoolOptions",
     "PoolSnapshot",
+    "ResultStream",
     "WorkerEvent",
     "WorkerProcedureCall",
+    "WpcExecutor",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    where = _WHERE.get(name)
-    if where is None:
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f".{where}", __name__), name)
+    return getattr(import_module(f".{module}", __name__), name)
 
 
 def __dir__() -> list[str]:

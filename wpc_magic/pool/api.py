@@ -1,50 +1,93 @@
-"""`WorkerProcedureCall`: the pool as its users see it."""
+"""`WorkerProcedureCall`: the public interface of the pool."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import itertools
+import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .checks import check_callable, check_flag, check_iterable, check_whole, shown
+from .cached_calls import CachedCalls
+from .checks import check_callable, check_whole
+from .constants import Constants
+from .core.events import WorkerEvent
+from .core.registry import Kind
+from .core.snapshot import PoolSnapshot
+from .databases import Databases
 from .definitions import Definitions
-from .driver import Driver
-from .errors import ArgumentsNotSerializableError, NestedCallError, OptionError
+from .dependencies import Dependencies
+from .driver.driver import Driver
+from .errors import NestedCallError
+from .event_log import EventLogs
+from .export import module_text
+from .function_calls import FunctionCalls
+from .future_driver import WaitObserver
 from .futures import CallFuture
-from .interrupts import Interrupts
+from .insights import Measured
 from .local import LocalDefinitions
-from .mapping import MapResults
-from .mind.calls import NO_OPTIONS, Call
-from .mind.events import WorkerEvent
-from .mind.snapshot import PoolSnapshot
-from .options import CallOptions, PoolOptions, check_count, check_name
+from .maps import Maps
+from .options import PoolOptions, check_name
 from .procedures import Procedures
-from .wire.codec import encode
+from .public import FOR_PARTS
+from .replay import Replays
+from .results_cache import ResultsCache
+from .seeds import Seeds
+from .setups import Setups
+from .shared_objects import SharedObjects
+from .statistics import Statistics
+from .submission import Submission
+from .wire.codec import decode
 from .workers import Workers
 
 __all__ = ["WorkerProcedureCall"]
 
 
-class WorkerProcedureCall(Workers, Definitions):
+class WorkerProcedureCall(
+    Submission,
+    Workers,
+    Maps,
+    CachedCalls,
+    FunctionCalls,
+    Replays,
+    Measured,
+    Dependencies,
+    Constants,
+    Databases,
+    SharedObjects,
+    Setups,
+    Seeds,
+    EventLogs,
+    Statistics,
+):
     """A supervised pool of worker processes that run named functions.
 
     Parameters
     ----------
     name : str
-        What the pool is called in messages.
+        The name of the pool in messages.
     **options
-        Of `PoolOptions`; ``configure`` changes them later.
+        Fields of `PoolOptions`; ``configure`` changes them later.
 
     Attributes
     ----------
     call : Procedures
-        The registered functions: ``pool.call.simulate(10)`` returns a `CallFuture`.
+        The namespace of the registered functions: ``pool.call.simulate(10)`` returns a `CallFuture`.
     describe_fix : callable
-        Writes the line that mends a refused definition, given a `Fix`.
-    origin : object
-        Goes along with every call that is made from now on, to where its text is shown.
+        Returns the line to type that fixes a refused definition, given a `Fix`.
+    find_origin : callable or None
+        Asked once for each call, in the thread and the task that makes it, for what the call carries as its
+        `origin`: it tells the output sink where the call's output belongs, and `cancel_all` which calls to
+        cancel. A notebook sets it; None: every call carries the value that `origin` was set to.
+    when_not_running : callable or None
+        Called when a call is made while the workers are stopped: it may start them.
+        None: the call is refused.
+    wait_observer : WaitObserver or None
+        Is told of waits that take long: a notebook shows them.
+    keep_partial : callable
+        Given the ``partial`` of the exception that ends a map, returns where it is, for the exception's note.
 
     Examples
     --------
@@ -55,19 +98,46 @@ class WorkerProcedureCall(Workers, Definitions):
     42
     """
 
+    __slots__ = ("call",)  # it is the only attribute that is not in `__dict__`; see below
+
     def __init__(self, *, name: str = "wpc", **options: Any) -> None:
         driver = Driver(check_name(name, "the pool's name"), PoolOptions().replace(options))
         Workers.__init__(self, driver)
-        Definitions.__init__(self, driver, name, lambda: self.call.forget())
-        self.origin: Any = None
-        self.call = Procedures(self)
-        self._ids = itertools.count(1)
+        self._results = ResultsCache(driver)
+        Submission.__init__(self)
+        Definitions.__init__(self, driver, name)
+        FunctionCalls.__init__(self, driver)
+        self.keep_partial: Callable[[dict[int, Any]], str] = lambda partial: "error.partial"
         self._listener_ids = itertools.count(1)
-        self._streaming: set[str] = set()  # functions whose arguments are pickled in pieces
-        weakref.finalize(self, _let_go, driver, self._local)
+        # What `call` and its functions refer to is not this object, which refers to them, but another one of
+        # the same state. So there is no cycle: the workers end as soon as nobody refers to the pool, nor to
+        # one of its functions, and not when the collector comes.
+        same = object.__new__(type(self))
+        same.__dict__ = self.__dict__
+        self.call = Procedures(same)
+        self._procedures = weakref.ref(self.call)
+        weakref.finalize(same, _release, driver, self._local)
+
+    def _changed(self) -> None:
+        self._forget_checks()
+        procedures = self._procedures()
+        if procedures is not None:
+            procedures.forget()
+
+    def _replace_workers(self) -> None:
+        if self.is_running:
+            self.restart_workers()
+            self.wait_until_ready()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}: {self._driver.core.state.phase}>"
+        state = self._driver.core.state
+        workers = _counted(len(state.slots), "worker") if self.is_running else "no workers"
+        functions = _counted(len(state.registry.of_kind(Kind.FUNCTION)), "function")
+        return f"<{type(self).__name__} {self.name}: {state.phase}, {workers}, {functions}>"
+
+    def __dir__(self) -> list[str]:
+        # What is for users; the rest is for maps, the notebook and the dashboard.
+        return [name for name in super().__dir__() if not name.startswith("_") and name not in FOR_PARTS]
 
     def __reduce__(self) -> NoReturn:
         raise NestedCallError(
@@ -87,230 +157,132 @@ class WorkerProcedureCall(Workers, Definitions):
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self.stop_workers_async(drain=kind is None)
 
+    @property
+    def wait_observer(self) -> WaitObserver | None:
+        """What is told of waits that take long; see `WaitObserver`."""
+        return self._driver.observer
+
+    @wait_observer.setter
+    def wait_observer(self, observer: WaitObserver | None) -> None:
+        self._driver.observer = observer
+
     # -- calls ------------------------------------------------------------------------------------------
 
-    def submit(
-        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions = NO_OPTIONS
-    ) -> CallFuture:
-        """Make a call; ``pool.call.NAME(...)`` is the better way to write it.
-
-        Raises
-        ------
-        NotRunningError, FunctionNotDefinedError, ArgumentsNotSerializableError, RequirementMissingError
-        NoWorkerError, SaturatedError
-            In this order, the first that holds.
-        """
-        __tracebackhide__ = True
-        if options.__class__ is not CallOptions:
-            raise OptionError(f"options takes CallOptions, not {shown(options)}")
-        if name.__class__ is not str:
-            _name(name)
-        try:
-            body, buffers = encode((args, kwargs), name in self._streaming)
-        except Exception as error:
-            raise self._not_sent(name, error) from error
-        if buffers:
-            return self._submit(name, body, buffers, 0, options)
-        driver = self._driver
-        call = Call(next(self._ids), name, body, options=options, origin=self.origin)
-        future = call.future = CallFuture(call, driver)
-        driver.submit(call)
-        return future
-
-    def submit_chunk(
-        self, name: str, columns: tuple[list[Any], ...], count: int, options: CallOptions
-    ) -> CallFuture:
-        """Make one call that runs the function for each item; its value is `(values, failure)`.
-
-        Parameters
-        ----------
-        name : str
-            The function.
-        columns : tuple of list
-            For each parameter, its values.
-        count : int
-            How many items there are.
-        options : CallOptions
-            How the call is made.
-        """
-        try:
-            body, buffers = encode(columns, name in self._streaming)
-        except Exception as error:
-            raise self._not_sent(name, error) from error
-        return self._submit(name, body, buffers, count, options)
-
-    def _not_sent(self, name: str, error: Exception) -> Exception:
-        self._driver.check()
-        with self._driver.deciding() as (core, _):
-            core.dispatch.check(_name(name))
-        if isinstance(error, NestedCallError):
-            return error
-        return ArgumentsNotSerializableError(f"the arguments of {name} cannot be sent to a worker: {error}")
-
-    def _submit(self, name: str, body: bytes, buffers: Any, items: int, options: CallOptions) -> CallFuture:
-        driver = self._driver
-        if not buffers:
-            call = Call(next(self._ids), name, body, items=items, options=options, origin=self.origin)
-            future = call.future = CallFuture(call, driver)
-            driver.submit(call)
-            return future
-        # Large pieces in the pickle itself: next time it is written in pieces from the start.
-        (self._streaming.discard if body[0] else self._streaming.add)(name)
-        with Interrupts():  # a block that is leased and not given back would be lost
-            # The call may be sent later, or again; what the caller then does to an array must not reach it.
-            block = driver.memory.store.place(buffers)
-            copies = () if block is not None else [memoryview(bytes(buffer)) for buffer in buffers]
-            call = Call(next(self._ids), name, body, copies, items=items, options=options, origin=self.origin)
-            call.block = block
-            future = call.future = CallFuture(call, driver)
-            try:
-                driver.submit(call)
-            except BaseException:
-                if block is not None:
-                    block.let_go()
-                raise
-        return future
-
-    def map(
-        self,
-        name: str,
-        *iterables: Iterable[Any],
-        chunk_size: int | None = None,
-        ordered: bool = True,
-        **options: Any,
-    ) -> MapResults:
-        """Call a function for each item, in all workers at once.
-
-        Parameters
-        ----------
-        name : str
-            The function.
-        *iterables : iterable
-            One for each argument; the shortest ends the map. They may be endless: items are taken as needed.
-        chunk_size : int, optional
-            How many items travel together; by default as many as take about 10 ms.
-        ordered : bool
-            Whether results come in the order of the items, or as soon as they are there.
-        **options
-            Of `CallOptions`.
-
-        Returns
-        -------
-        MapResults
-            An iterator, and an async iterator, of the results.
-        """
-        if not iterables:
-            raise OptionError("map takes at least one iterable after the function's name")
-        if chunk_size is not None:
-            check_count("chunk_size", chunk_size)
-        check_flag("ordered", ordered)
-        iterables = tuple(check_iterable("map, after the function's name,", each) for each in iterables)
-        call_options = NO_OPTIONS.replace(options) if options else NO_OPTIONS
-        return MapResults(self, _name(name), iterables, chunk_size, ordered, call_options)
-
-    def broadcast(self, name: str, /, *args: Any, **kwargs: Any) -> dict[int, CallFuture]:
-        """Call a function once in every worker.
-
-        Returns
-        -------
-        dict
-            From the worker's number to the future.
-        """
-        workers = [
-            state.worker_id
-            for state in self.get_worker_health_states()
-            if state.health_state not in ("failed", "stopped")
-        ]
-        if not workers:
-            with self._driver.deciding() as (core, _):
-                core.dispatch.check(_name(name))
-        return {
-            worker: self.submit(_name(name), args, kwargs, CallOptions(worker_id=worker))
-            for worker in workers
-        }
-
     def cancel_all(self, origin: Any = None) -> int:
-        """Cancel every call that has not ended, as `CallFuture.cancel` does.
+        """Cancel every call that has not ended, like `CallFuture.cancel`.
 
         Parameters
         ----------
         origin : object, optional
-            Only those that were made while the pool's `origin` was this.
+            Only calls that carry this `origin`.
 
         Returns
         -------
         int
-            How many there were.
+            The number of cancelled calls.
         """
         return self._driver.cancel_all(lambda call: origin is None or call.origin == origin)
 
     @property
     def cancelled_count(self) -> int:
-        """How many calls have been cancelled since the pool was made."""
+        """The number of calls that have been cancelled since the pool was created."""
         return self._driver.core.state.cancelled
 
-    def calls_at_workers(self, origin: Any) -> list[str]:
-        """Return what events call those calls of an origin that workers hold.
+    def cancelled_count_of(self, origin: Any) -> int:
+        """Return how many calls of an origin have been cancelled; known for the last 64 origins."""
+        return self._driver.core.state.cancelled_by_origin.count(origin)
 
-        Also those that have ended for whoever made them, and whose work has not ended yet.
+    def calls_at_workers(self, origin: Any) -> list[str]:
+        """Return the correlation ids of those calls of an origin that workers hold.
+
+        Includes calls whose future has ended but whose work in the worker has not.
         """
-        with self._driver.deciding() as (core, _):
-            return [call.correlation_id for call in core.dispatch.at_workers() if call.origin == origin]
+        with self._driver.reading() as core:
+            return [call.correlation_id for call in core.dispatcher.sent_calls() if call.origin == origin]
 
     def give_up(self, futures: list[CallFuture]) -> None:
-        """Have calls cancelled, without waiting for anything."""
+        """Request the cancellation of calls, without waiting for anything."""
         self._driver.give_up(futures)
 
-    def has_timeout(self, name: str, options: CallOptions) -> bool:
-        """Tell whether calls of a function run against a time-out."""
-        record = self._driver.core.state.registry.records.get(name)
-        own = record.options.timeout_ms if record is not None else None
-        return any(limit is not None for limit in (options.timeout_ms, own, self.options.call_timeout_ms))
-
-    def mean_s(self, name: str) -> float | None:
-        """Return what one call of a function takes, in seconds; None: not known yet."""
-        state = self._driver.core.state
-        record = state.registry.records.get(name)
-        stats = state.stats.get(record.key) if record is not None else None
-        return stats.mean_s if stats is not None else None
-
-    # -- what there is ----------------------------------------------------------------------------------
+    # -- events and status ------------------------------------------------------------------------------
 
     def on_worker_event(self, *, listener: Callable[[WorkerEvent], object]) -> int:
-        """Have `listener` called with every event from now on, in a thread of the pool's.
+        """Call `listener` with every event from now on, in a thread of the pool.
 
         Returns
         -------
         int
-            What `off_worker_event` takes.
+            The id that `off_worker_event` takes.
         """
         number = next(self._listener_ids)
         self._driver.listeners[number] = check_callable("listener", listener)
         return number
 
     def off_worker_event(self, *, listener_id: int) -> bool:
-        """Call a listener no more; return whether it was there."""
+        """Remove a listener; return whether it was registered."""
         check_whole("listener_id", listener_id, 0)
         return self._driver.listeners.pop(listener_id, None) is not None
 
     def snapshot(self) -> PoolSnapshot:
-        """Return a picture of the pool and its workers."""
-        with self._driver.deciding() as (core, now):
-            return core.snapshot(self.name, now, self._driver.facts())
+        """Return a snapshot of the pool and its workers."""
+        with self._driver.reading() as core:
+            return core.snapshot(self.name, time.monotonic(), self._driver.facts())
+
+    def export(self, module: str = "pipeline") -> str:
+        """Return the definitions, and the options of the pool, as the text of a Python module.
+
+        Its ``build_pool(**options)`` returns the same pool, without a notebook; its ``define(pool)`` adds the
+        definitions to another one.
+
+        Parameters
+        ----------
+        module : str
+            The name that the module will have; only the example in its docstring uses it.
+
+        Raises
+        ------
+        DefinitionError
+            If a constant holds an object that a module cannot write down.
+
+        Examples
+        --------
+        >>> pool = WorkerProcedureCall()
+        >>> _ = pool.define_worker_constant(name="SEED", value=42)
+        >>> made = {}
+        >>> exec(pool.export(), made)
+        >>> [info.name for info in made["build_pool"]().get_worker_constants()]
+        ['SEED']
+        """
+        check_name(module, "module's name")
+        with self._driver.reading() as core:
+            records = [each for kind in Kind for each in core.state.registry.of_kind(kind)]
+
+        def value_of(record: Any) -> Any:
+            if record.kind is Kind.SHARED:
+                return self.shared(record.name)
+            buffers = (
+                self._driver.changes.buffers(record.wire.buffers) if record.kind is Kind.CONSTANT else ()
+            )
+            return decode(record.wire.payload, buffers)
+
+        changed = {
+            field.name: value
+            for field in dataclasses.fields(self.options)
+            if (value := getattr(self.options, field.name)) != field.default
+        }
+        return module_text(records, value_of, changed, module, self.current_seed)
 
     def dashboard(self) -> Any:
         """Return the live dashboard, for a notebook to show."""
-        # By name and on demand: the pool itself knows no notebook, and works without one.
-        door: Any = importlib.import_module(f"{__name__.partition('.')[0]}.dashboard")
-        return door.open_dashboard(self)
+        # By name and on demand: the pool itself does not depend on a notebook.
+        dashboard: Any = importlib.import_module(f"{__name__.partition('.')[0]}.dashboard")
+        return dashboard.open_dashboard(self)
 
 
-def _let_go(driver: Driver, local: LocalDefinitions) -> None:
+def _release(driver: Driver, local: LocalDefinitions) -> None:
     driver.abandon()
     local.close()
 
 
-def _name(name: object) -> str:
-    if not isinstance(name, str):
-        raise OptionError(f"the function is given by its name, not by {shown(name)}")
-    return name
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -1,4 +1,4 @@
-"""Checks of what our own methods are given: one clear error each, which names the parameter."""
+"""Validation of arguments: one clear error each, which names the parameter."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .errors import OptionError
+from .errors import OptionError, qualified_name
 
 __all__ = [
-    "MOST",
-    "MOST_WORKERS",
+    "MAX_WHOLE",
+    "MAX_WORKERS",
+    "ErrorKinds",
     "check_callable",
     "check_count",
     "check_flag",
@@ -19,20 +20,24 @@ __all__ = [
     "check_text",
     "check_whole",
     "check_workers",
+    "error_names",
     "shown",
 ]
 
-MOST = 10**12
-"""The largest whole number that is taken: as milliseconds, thirty years."""
+ErrorKinds = type[BaseException] | str | Iterable[type[BaseException] | str]
+"""Classes of errors, or their names."""
 
-MOST_WORKERS = 10_000
-"""Each takes some descriptors and 20 MB: far more than any one machine can run."""
+MAX_WHOLE = 10**12
+"""The largest whole number that is accepted: as milliseconds, thirty years."""
 
-_LONGEST = 120  # characters of a value in a message
+MAX_WORKERS = 10_000
+"""Each needs some descriptors and 20 MB: far more than any one machine can run."""
+
+_MAX_LENGTH = 120  # characters of a value in a message
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: short, and without fail.
+    """Return the repr of a value for a message: short, and without raising.
 
     Examples
     --------
@@ -44,42 +49,44 @@ def shown(value: object) -> str:
     120
     """
     try:
-        text = repr(value) if _is_small(value) else _BRIEFLY.repr(value)
-    except Exception:  # of the value's own
+        text = repr(value) if _is_small(value) else _BRIEF_REPR.repr(value)
+    except Exception:  # from the value's own __repr__
         text = f"<{type(value).__name__} object>"
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 1] + "…"
 
 
 def _is_small(value: object) -> bool:
     return isinstance(value, float | bool | type(None)) or (
-        isinstance(value, int | str | bytes) and value.__sizeof__() < _LONGEST
+        isinstance(value, int | str | bytes) and value.__sizeof__() < _MAX_LENGTH
     )
 
 
-class _Briefly(reprlib.Repr):
-    """Looks at a part of what is large: all of it may take minutes."""
+class _BriefRepr(reprlib.Repr):
+    """Visits only a part of large values: all of it may take minutes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.maxstring = self.maxother = self.maxlong = _LONGEST
+        self.maxstring = self.maxother = self.maxlong = _MAX_LENGTH
 
 
-_BRIEFLY = _Briefly()
+_BRIEF_REPR = _BriefRepr()
 
 
 def check_whole(word: str, value: object, least: int) -> int:
-    """Return `value` if it is a whole number from `least` (0 or 1) up.
+    """Return `value` if it is a whole number from `least` up: 0, 1, or a negative number.
 
     Raises
     ------
     OptionError
-        If it is not; the text names it by `word`.
+        If it is not; the message names it by `word`.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         kind = "a positive whole number" if least == 1 else "a whole number, 0 or more"
+        if least < 0:
+            kind = f"a whole number from {least}"
         raise OptionError(f"{word} takes {kind}, not {shown(value)}")
-    if value > MOST:
-        raise OptionError(f"{word} takes a whole number up to {MOST}, not {shown(value)}")
+    if value > MAX_WHOLE:
+        raise OptionError(f"{word} takes a whole number up to {MAX_WHOLE}, not {shown(value)}")
     return value
 
 
@@ -89,16 +96,16 @@ def check_count(word: str, value: object) -> int:
 
 
 def check_workers(word: str, value: object) -> int:
-    """Return `value` if it is a number of workers.
+    """Return `value` if it is a valid number of workers.
 
     Raises
     ------
     OptionError
-        If it is none, or more than any machine can run.
+        If it is not, or is more than any machine can run.
     """
     number = check_whole(word, value, 1)
-    if number > MOST_WORKERS:
-        raise OptionError(f"{word} takes a number of workers up to {MOST_WORKERS}, not {number}")
+    if number > MAX_WORKERS:
+        raise OptionError(f"{word} takes a number of workers up to {MAX_WORKERS}, not {number}")
     return number
 
 
@@ -116,7 +123,7 @@ def check_flag(word: str, value: object) -> bool:
 
 
 def check_text(word: str, value: object) -> str:
-    """Return `value` if it is a text.
+    """Return `value` if it is a string.
 
     Raises
     ------
@@ -129,17 +136,17 @@ def check_text(word: str, value: object) -> str:
 
 
 def check_callable(word: str, value: Any) -> Callable[..., Any]:
-    """Return `value` if it can be called.
+    """Return `value` if it is callable.
 
     Raises
     ------
     OptionError
-        If it cannot.
+        If it is not.
     """
     if not callable(value):
         raise OptionError(f"{word} takes a callable, not {shown(value)}")
-    made: Callable[..., Any] = value
-    return made
+    checked: Callable[..., Any] = value
+    return checked
 
 
 def check_iterable(word: str, value: Iterable[Any]) -> Iterator[Any]:
@@ -156,14 +163,37 @@ def check_iterable(word: str, value: Iterable[Any]) -> Iterator[Any]:
         raise OptionError(f"{word} takes an iterable, not {shown(value)}") from None
 
 
-def check_seconds(word: str, value: object) -> float:
-    """Return `value` if it is a number of seconds; a negative one is none.
+def error_names(word: str, value: Any) -> tuple[str, ...]:
+    """Return the names of classes of errors, each given as the class or as its name.
 
     Raises
     ------
     OptionError
-        If it is no number, or not a number.
+        If one is neither.
+
+    Examples
+    --------
+    >>> error_names("retry_on", (ConnectionError, "HTTPError"))
+    ('ConnectionError', 'HTTPError')
+    """
+    names = []
+    for each in value if type(value) in (tuple, list, set, frozenset) else (value,):
+        if issubclass(type(each), type) and issubclass(each, BaseException):
+            each = qualified_name(each)
+        if type(each) is not str or not all(part.isidentifier() for part in each.split(".")):
+            raise OptionError(f"{word} takes classes of errors, or their names, not {shown(each)}")
+        names.append(each)
+    return tuple(names)
+
+
+def check_seconds(word: str, value: object) -> float:
+    """Return `value` if it is a number of seconds; a negative one becomes 0.
+
+    Raises
+    ------
+    OptionError
+        If it is not a number, or is NaN.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise OptionError(f"{word} takes a number of seconds, or None, not {shown(value)}")
-    return float(min(max(value, 0), MOST))
+    return float(min(max(value, 0), MAX_WHOLE))

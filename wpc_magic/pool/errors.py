@@ -3,39 +3,42 @@
 ::
 
     WpcError
-    ├── OptionError (ValueError)            an option, a name or an argument of ours is wrong
-    ├── DefinitionError                     a definition was refused; the one before it stays in force
+    ├── OptionError (ValueError)            an option, a name or an argument is invalid
+    ├── DefinitionError                     a definition was refused; the previous one stays in force
     │   ├── DefinitionSyntaxError           its source does not parse
     │   ├── UnknownNameError                it uses names that the workers do not have
+    │   ├── DoctestError                    its doctests fail
     │   └── InstallError                    a worker could not install it
-    ├── PoolStateError (RuntimeError)       the pool is not in a state to do this
+    ├── PoolStateError (RuntimeError)       the pool is not in the state that this needs
     │   ├── NotRunningError                 its workers are not running
     │   ├── StartError                      its workers could not be started
-    │   └── NestedCallError                 asked from inside a worker
+    │   └── NestedCallError                 used from inside a worker, or from a fork
     ├── CallRefusedError                    the call was not accepted; it did not run
     │   ├── FunctionNotDefinedError (LookupError)
     │   ├── ArgumentsNotSerializableError (TypeError)
     │   ├── RequirementMissingError (LookupError)
     │   ├── NoWorkerError
     │   └── SaturatedError
+    ├── SharedLockError (RuntimeError)      a lock of a shared object cannot be waited for, or released
     └── CallError                           the call was accepted and ended without a value
         ├── CallTimeoutError (TimeoutError)
         │   └── QueueTimeoutError           it waited too long; it did not run
-        ├── WorkerLostError                 the worker that ran it is gone
+        ├── ResourceTimeoutError (TimeoutError)  a resource that it needs took too long; it did not run
+        ├── WorkerLostError                 the worker that ran it has exited
         │   ├── WorkerCrashedError          by itself
-        │   └── WorkerReplacedError         because the pool ended it
-        │       └── MemoryLimitError        since the call took more memory than a worker may
+        │   └── WorkerReplacedError         killed by the pool
+        │       └── MemoryLimitError        the call used more memory than a worker may
         ├── PoolStoppedError                the pool was stopped
-        └── RemoteError                     the function's own error, where the object itself cannot travel
-    CallInterrupted (BaseException)         what a function sees when its call is ended
+        └── RemoteError                     the function's own error, if it cannot be pickled itself
+    CallInterrupted (BaseException)         raised in a function whose call is cancelled
 
-The first four kinds are the caller's to mend; of the last, `RemoteError` is the function's and the others
-are the machine's. A function's own exception comes back as itself wherever it can be pickled.
+The first four kinds are for the caller to fix; of the last, `RemoteError` comes from the function, and
+the others from the machine. A function's own exception is raised as itself if it can be pickled.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as `typing` has it, without the import: each worker would pay for it
+TYPE_CHECKING = False  # as in `typing`, without the import, which each worker would pay for
 if TYPE_CHECKING:
     from typing import Any
 
@@ -47,7 +50,9 @@ __all__ = [
     "CallTimeoutError",
     "DefinitionError",
     "DefinitionSyntaxError",
+    "DoctestError",
     "FunctionNotDefinedError",
+    "InitializerError",
     "InstallError",
     "MemoryLimitError",
     "NestedCallError",
@@ -59,7 +64,9 @@ __all__ = [
     "QueueTimeoutError",
     "RemoteError",
     "RequirementMissingError",
+    "ResourceTimeoutError",
     "SaturatedError",
+    "SharedLockError",
     "StartError",
     "UnknownNameError",
     "WorkerCrashedError",
@@ -69,16 +76,27 @@ __all__ = [
 ]
 
 
+def qualified_name(kind: type) -> str:
+    """Return the name of a class with its module, unless that is `builtins`.
+
+    Examples
+    --------
+    >>> qualified_name(OSError), qualified_name(WpcError)
+    ('OSError', 'wpc_magic.pool.errors.WpcError')
+    """
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
 class WpcError(Exception):
-    """Base of everything that the pool itself raises."""
+    """Base class of all errors of the pool itself."""
 
 
 class OptionError(WpcError, ValueError):
-    """An option, a name or an argument of the pool's own methods is wrong."""
+    """An option, a name or an argument of the pool's methods is invalid."""
 
 
 class DefinitionError(WpcError):
-    """A definition was refused. Nothing changed: the definition before it stays in force everywhere."""
+    """A definition was refused. Nothing changed: the previous definition stays in force everywhere."""
 
 
 class DefinitionSyntaxError(DefinitionError):
@@ -87,7 +105,7 @@ class DefinitionSyntaxError(DefinitionError):
     Attributes
     ----------
     line : int
-        The line, counted from 1 in the source that was given; 0 where unknown.
+        The line, counted from 1 in the given source; 0 if unknown.
     """
 
     def __init__(self, message: str, line: int = 0) -> None:
@@ -115,12 +133,42 @@ class UnknownNameError(DefinitionError):
         return type(self), (str(self), self.names)
 
 
+class DoctestError(DefinitionError):
+    """Doctests of a cell fail.
+
+    Attributes
+    ----------
+    functions : str
+        The functions that were to be defined.
+    attempted, failed : int
+        How many examples there are, and how many of them fail.
+    report : str
+        The report of doctest.
+    filename : str
+        What the report calls the file of the cell.
+    """
+
+    def __init__(self, functions: str, attempted: int, failed: int, report: str, filename: str) -> None:
+        super().__init__(functions, attempted, failed, report, filename)
+        self.functions = functions
+        self.attempted = attempted
+        self.failed = failed
+        self.report = report
+        self.filename = filename
+
+    def __str__(self) -> str:
+        return (
+            f"{self.failed} of {self.attempted} doctests fail, so {self.functions} "
+            f"stays as it was\n{self.report}"
+        )
+
+
 class InstallError(DefinitionError):
-    """A worker could not install a definition; the text carries the worker's own traceback."""
+    """A worker could not install a definition; the message includes the worker's traceback."""
 
 
 class PoolStateError(WpcError, RuntimeError):
-    """The pool is not in a state to do this."""
+    """The pool is not in the state that this needs."""
 
 
 class NotRunningError(PoolStateError):
@@ -159,18 +207,26 @@ class SaturatedError(CallRefusedError):
     """As many calls are pending as `max_pending_calls_per_worker` allows."""
 
 
+class SharedLockError(WpcError, RuntimeError):
+    """A lock of a shared object cannot be waited for, since that would never end; or is not held here."""
+
+
 class CallError(WpcError):
-    """The call was accepted, and ended without a value or an error of its own."""
+    """The call was accepted, but ended without a value or an error of its own."""
+
+
+class ResourceTimeoutError(CallError, TimeoutError):
+    """To make or check a resource that the call needs took longer than its limit; the call did not run."""
 
 
 class CallTimeoutError(CallError, TimeoutError):
-    """The call ran for longer than its time-out, and was stopped.
+    """The call ran for longer than its timeout, and was stopped.
 
     Attributes
     ----------
     stack : str
-        What its worker did at that moment, with source lines, or why that could not be seen; part of the
-        error's text.
+        The stack of its worker at that time, with source lines, or why it is not available; part of the
+        message.
     """
 
     def __init__(self, message: str, stack: object = "") -> None:
@@ -179,8 +235,8 @@ class CallTimeoutError(CallError, TimeoutError):
 
     @property
     def stack(self) -> str:
-        """What its worker did at that moment."""
-        return str(self._stack)  # only here are source lines looked up
+        """The stack of its worker at that time."""
+        return str(self._stack)  # source lines are looked up only here
 
     @stack.setter
     def stack(self, stack: object) -> None:
@@ -198,7 +254,7 @@ class QueueTimeoutError(CallTimeoutError):
 
 
 class WorkerLostError(CallError):
-    """The worker that ran the call is gone."""
+    """The worker that ran the call has exited."""
 
 
 class WorkerCrashedError(WorkerLostError):
@@ -209,15 +265,17 @@ class WorkerCrashedError(WorkerLostError):
     worker_id : int or None
         The slot of the worker.
     exitcode : int or None
-        Its exit code; minus the signal's number where a signal ended it.
+        Its exit code; the negative signal number if a signal killed it.
     signal : str or None
         The name of that signal: ``"SIGSEGV"``.
     stack : str
-        Where it crashed, with source lines; empty where it just ended. Part of the error's text.
+        Where it crashed, with source lines; empty if it just exited. Part of the message.
     output : str
-        The last lines that the call printed. Part of the error's text.
+        The last lines that the call printed. Part of the message.
     memory_bytes : int or None
-        The most memory that it is known to have had, in bytes.
+        Its peak memory as far as known, in bytes.
+    arguments : str
+        The arguments of the call, shortened; empty if they are not known. A note of the error.
     """
 
     def __init__(
@@ -229,6 +287,7 @@ class WorkerCrashedError(WorkerLostError):
         stack: object = "",
         output: str = "",
         memory_bytes: int | None = None,
+        arguments: str = "",
     ) -> None:
         super().__init__(message)
         self.worker_id = worker_id
@@ -237,11 +296,14 @@ class WorkerCrashedError(WorkerLostError):
         self._stack = stack
         self.output = output
         self.memory_bytes = memory_bytes
+        self.arguments = arguments
+        if arguments:
+            self.add_note(f"it was called with {arguments}")
 
     @property
     def stack(self) -> str:
         """Where it crashed."""
-        return str(self._stack)  # only here are source lines looked up
+        return str(self._stack)  # source lines are looked up only here
 
     def __str__(self) -> str:
         output = f"The last that it printed:\n{self.output.rstrip()}" if self.output.strip() else ""
@@ -249,15 +311,19 @@ class WorkerCrashedError(WorkerLostError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         known = self.worker_id, self.exitcode, self.signal, self.stack, self.output, self.memory_bytes
-        return type(self), (self.args[0], *known)
+        return type(self), (self.args[0], *known, self.arguments)
 
 
 class WorkerReplacedError(WorkerLostError):
-    """The pool ended the worker that ran the call, for a cause that was not this call."""
+    """The pool killed the worker that ran the call, for a reason other than this call."""
 
 
 class MemoryLimitError(WorkerReplacedError):
-    """The call took more memory than `hard_memory_per_worker_mb`; it is not tried again."""
+    """The call used more memory than `hard_memory_per_worker_mb`; it is not retried."""
+
+
+class InitializerError(CallError):
+    """The initializer of an executor has failed in a worker: no call can run."""
 
 
 class PoolStoppedError(CallError):
@@ -265,14 +331,14 @@ class PoolStoppedError(CallError):
 
 
 class RemoteError(CallError):
-    """An error of the function that cannot itself travel, told by name, message and stack.
+    """An error of the function that cannot be pickled: its name, message and stack.
 
     Attributes
     ----------
     name : str
-        The class of the error, with its module.
+        The qualified name of the error's class.
     message : str
-        What it says.
+        Its message.
     stack : str
         The traceback in the worker, as text.
     """
@@ -289,7 +355,7 @@ class RemoteError(CallError):
 
 
 class CallInterrupted(BaseException):
-    """Raised inside a function when its call is ended from outside, so that it can clean up.
+    """Raised inside a function when its call is cancelled from outside, so that it can clean up.
 
     A `BaseException`, so that ``except Exception`` in the function does not swallow it.
     """

@@ -1,61 +1,46 @@
-"""What a call gives back: a future that waits cheaply, and can be awaited."""
+"""The future of a call: cheap to wait for, and awaitable."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import suppress
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
 
 from .checks import check_callable, check_seconds
-from .quiet import QuietEvent, QuietLock
+from .errors import PoolStateError, RemoteError
+from .future_arguments import reduced_future
+from .future_driver import FutureDriver
+from .interrupts.locks import SignalSafeEvent, SignalSafeLock
+from .loop_waiters import end_waiter
+from .options import ANONYMOUS, shown_name
+from .outcomes import FailedCall, decoded_error, decoded_value
+from .passed_answers import Receive, hand_over
+from .public import OF_A_FUTURE
+from .wait_events import Waiters
 from .wire import protocol
-from .wire.blocks import Unmapped
-from .wire.codec import decode
-from .worker.failure import revive
+from .wire.protocol import Progress
 
 if TYPE_CHECKING:
-    from .hands.link import Link
-    from .mind.calls import Call
+    from .core.call_place import CallPlace
+    from .core.calls import Call
 
-__all__ = ["CallFuture", "Waiting", "leave_alone"]
-
-
-class Waiting(Protocol):
-    """What a future asks of the driver."""
-
-    def check(self) -> None:
-        """Refuse to work in a fork."""
-
-    def wait(self, future: CallFuture, timeout: float | None) -> None:
-        """Return when the future has ended, or the time is over."""
-
-    def watch(self) -> None:
-        """See to it that answers are read although nobody waits in `wait`."""
-
-    def cancel(self, future: CallFuture) -> bool:
-        """End the call, and its work."""
-
-    def has_begun(self, future: CallFuture) -> bool:
-        """Tell whether the call runs."""
-
-    def call_soon(self, function: Callable[..., object], *args: object) -> None:
-        """Call a function in the thread of the callbacks."""
-
-    def wait_in_loop(self, future: CallFuture, loop: Any) -> Any:
-        """Return an asyncio future that ends with this one."""
+__all__ = ["CallFuture", "leave_alone"]
 
 
 def leave_alone(interrupt: BaseException) -> None:
-    """Do nothing with what ends a wait; see `CallFuture.on_interrupt`."""
+    """Do nothing: the default of `CallFuture.on_interrupt`."""
 
 
 class CallFuture(Future[Any]):
     """The outcome of a call, now or later.
 
-    A `concurrent.futures.Future`: ``wait``, ``as_completed`` and ``asyncio.wrap_future`` take it. It can be
-    awaited as well.
+    A `concurrent.futures.Future`: ``wait``, ``as_completed`` and ``asyncio.wrap_future`` accept it. It can
+    be awaited as well, and everything in `asyncio` that takes an awaitable takes it.
 
     Attributes
     ----------
@@ -64,32 +49,55 @@ class CallFuture(Future[Any]):
     name : str
         The function's name.
     on_interrupt : callable
-        Of the class: given a KeyboardInterrupt or CancelledError that ends a wait, before it is raised. A
-        notebook has it shown in few lines.
+        Class attribute: called with the KeyboardInterrupt or CancelledError that ends a wait, and with the
+        TypeError of wrong arguments, before it is raised. A notebook uses it to shorten the traceback.
+    raises_exits : bool
+        Class attribute: whether a function's SystemExit is raised as itself. A notebook, which does not end
+        by it, sets it to False: then it is a `RemoteError`.
+    from_cache : bool
+        Whether it has not run, since its value was stored on disk: see `CallOptions`.
+    progress : Progress or None
+        How far the function says that it is: ``context.progress(done, total, text)``.
 
     Notes
     -----
-    The base class makes a lock and a condition for each future, which costs more than all the rest. Here a
-    condition is made only when somebody asks for one. Whoever ends the future and whoever asks agree by one
-    ``dict.setdefault``: either the end comes first, and a condition made later finds it ended; or the
-    condition does, and the end is told under it.
+    The base class creates a lock and a condition for each future, which costs more than everything else.
+    Here a condition is created on demand. The thread that ends the future and the one that needs a condition
+    synchronise by one atomic ``dict.setdefault``: either the end is first, and a condition created later
+    finds the future ended; or the condition is first, and the end is notified under it.
 
-    Who reads an answer only stores it; it is decoded in the thread that asks for it, since that may run a
-    user's code.
+    The thread that reads an answer only stores it; it is decoded in the thread that asks for it, because
+    decoding may run user code.
     """
 
     on_interrupt: Callable[[BaseException], object] = staticmethod(leave_alone)
+    raises_exits = True
+    is_shown = False  # whether its output is known to be shown
+    from_cache = False  # whether its value was stored, and it has not run
+    part_of: Any = None  # the map whose chunk it is
+    progress: Progress | None = None
+    _ran_ns = 0
+    failed: FailedCall | None = None
+    """What is known of it where it has failed; set by the driver before it ends."""
+    unasked: Any = None  # tells its error, where it has one, if nobody asks for it
+    trace: Any = None  # what travels with the call, where a tracer observes it
+    chunk: bytes = b""
+    """Of a chunk of a map: the encoded items, without large buffers; to tell which of them has failed."""
+    chunk_is_whole = True  # whether these have no large buffers
 
-    def __init__(self, call: Call, driver: Waiting) -> None:
+    # What most futures never set stands in the class: to make a future is part of every call.
+    _answer: Any = None  # a frame; or the exception; or None: cancelled
+    _finished = False  # whether it has ended, if it has a condition
+    _outcome: tuple[bool, Any] | None = None
+    _traceback: Any = None  # of the exception, as received
+    loops: Any = ()  # event loops that wait for it, and their futures
+    reserved_at: Any = None  # the link reserved for the submitter of the call; opaque here
+    wakers: Any = ()  # of threads that wait for it; to be called when it ends
+    receivers: tuple[Receive, ...] = ()  # calls that wait for it; see `pass_on`
+
+    def __init__(self, call: Call, driver: FutureDriver) -> None:
         self.call = call
         self._driver = driver
-        self._answer: Any = None  # a frame; or the exception; or None: cancelled
-        self._told = False  # whether it has ended, where there is a condition
-        self._outcome: tuple[bool, Any] | None = None
-        self._traceback: Any = None  # of the exception, as it came
-        self.loops: list[tuple[Any, Any]] = _NONE  # event loops, and their futures, that wait for it
-        self.expected_at: Link | None = None  # where its maker may wait without asking
-        self.wakes: list[Callable[[], object]] = _NONE  # of threads that wait for it
 
     @property
     def call_id(self) -> int:
@@ -99,15 +107,66 @@ class CallFuture(Future[Any]):
     @property
     def name(self) -> str:
         """The function's name."""
-        return self.call.name
+        name = self.call.name
+        return shown_name(name) if name.startswith(ANONYMOUS) else name
 
     def __repr__(self) -> str:
-        return f"<CallFuture {self.call}: {self._state.lower().partition('_')[0]}>"
+        return f"<CallFuture {self.call}: {self.state}>"
 
-    # -- the end ----------------------------------------------------------------------------------------
+    def __dir__(self) -> list[str]:
+        return [*OF_A_FUTURE]
+
+    @property
+    def place(self) -> CallPlace | None:
+        """Where the call is now; None: it has ended, or this is a fork, where nothing is known."""
+        try:
+            return None if self.ended else self._driver.place_of(self)
+        except PoolStateError:
+            return None
+
+    @property
+    def state(self) -> str:
+        """How it stands, in words: ``"running on worker 2 for 3 s"``, ``"finished → float"``.
+
+        A value that nobody has asked for yet is unpickled for it.
+        """
+        place = self.place
+        if place is not None:
+            return str(place)
+        outcome = self.peek()
+        if outcome is None:  # its work is being stopped
+            return "pending"
+        ok, value = outcome
+        if ok:
+            return f"finished → {'None' if value is None else type(value).__name__}"
+        if isinstance(value, CancelledError) and self._answer is None:
+            return "cancelled"
+        return f"raised {value.name if isinstance(value, RemoteError) else type(value).__name__}"
+
+    @property
+    def ran_s(self) -> float:
+        """For how long the function ran, in seconds, if it has returned or raised; else 0."""
+        answer = self._answer
+        return (answer[4] if type(answer) is tuple else self._ran_ns) / 1e9
+
+    @property
+    def raw_answer(self) -> Any:
+        """What it was settled with, until that is decoded: a frame, an exception, or None: cancelled."""
+        return self._answer
+
+    def value_body(self) -> Any:
+        """Return the pickle of the value of a call that has ended, if nobody has asked for it; else None."""
+        answer = self._answer
+        return answer[1] if type(answer) is tuple and answer[0] == protocol.VALUE else None
+
+    def peek(self) -> tuple[bool, Any] | None:
+        """Return whether there is a value, and that or the exception; None: it has not ended."""
+        return self._settled() if self.ended else None
+
+    # -- completion -------------------------------------------------------------------------------------
 
     def settle(self, answer: Any) -> None:
-        """End the future; the driver does, once, under its lock.
+        """End the future; called once by the driver, under its lock.
 
         Parameters
         ----------
@@ -117,8 +176,11 @@ class CallFuture(Future[Any]):
         self._answer = answer
         condition = self.__dict__.setdefault("_made_condition", _ENDED)
         if condition is not _ENDED:
+            if self.receivers:  # before anyone can unpickle it
+                receivers, self.receivers = self.receivers, ()
+                self._answer = answer = hand_over(self, receivers, answer)
             with condition:
-                self._told = True
+                self._finished = True
                 condition.notify_all()
                 for waiter in self.__dict__.get("_waiters", ()):
                     if answer is None:
@@ -130,35 +192,44 @@ class CallFuture(Future[Any]):
         callbacks = self.__dict__.get("_callbacks")
         if callbacks:
             self._driver.call_soon(self._run_callbacks)
-        for wake in self.wakes:
+        for wake in self.wakers:
             wake()
         for loop, waiter in self.loops:
-            _end_waiter(loop, waiter)
+            end_waiter(loop, waiter, self, self._driver)
+        self._driver.unsettled.discard(self)
+
+    def end_anyhow(self, error: BaseException) -> None:
+        """End the future, unless it has; notify all who wait, also if `settle` was stopped halfway."""
+        wakers, self.wakers = self.wakers, ()
+        self.settle(self._answer if self.ended else error)
+        for wake in wakers:
+            with contextlib.suppress(RuntimeError):  # woken already
+                wake()
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended; unlike `done`, it only looks."""
-        return self._told or self.__dict__.get("_made_condition") is _ENDED
+        """Whether it has ended; unlike `done`, this does not start the polling."""
+        return self._finished or self.__dict__.get("_made_condition") is _ENDED
 
-    def wake_by(self, wake: Callable[[], object]) -> None:
-        """Have a waiting thread woken at the end. Under the driver's lock."""
-        if self.wakes:
-            self.wakes.append(wake)
+    def add_waker(self, wake: Callable[[], object]) -> None:
+        """Wake a waiting thread when the future ends. Under the driver's lock."""
+        if self.wakers:
+            self.wakers.append(wake)
         else:
-            self.wakes = [wake]
+            self.wakers = [wake]
 
-    def wake_not_by(self, wake: Callable[[], object]) -> None:
-        """Have a thread woken no more. Under the driver's lock."""
-        if wake in self.wakes:
-            self.wakes.remove(wake)
+    def remove_waker(self, wake: Callable[[], object]) -> None:
+        """Undo `add_waker`. Under the driver's lock."""
+        if wake in self.wakers:
+            self.wakers.remove(wake)
 
     @property
     def is_awaited(self) -> bool:
-        """Whether somebody waits for it already, or has asked to be told."""
-        return bool(self.wakes or self.loops or "_made_condition" in self.__dict__)
+        """Whether a thread or an event loop waits for it, or a condition exists."""
+        return bool(self.wakers or self.loops or "_made_condition" in self.__dict__)
 
     @property
-    def _state(self) -> str:  # type: ignore[override]  # ``concurrent.futures.wait`` looks at it
+    def _state(self) -> str:  # type: ignore[override]  # ``concurrent.futures.wait`` reads it
         if self.ended:
             return CANCELLED_AND_NOTIFIED if self._answer is None else FINISHED
         return PENDING
@@ -167,26 +238,26 @@ class CallFuture(Future[Any]):
     def _condition(self) -> threading.Condition:  # type: ignore[override]
         condition: Any = self.__dict__.get("_made_condition")
         if condition is None:
-            self._driver.watch()
+            self._driver.ensure_polled()
             condition = self.__dict__.setdefault("_made_condition", _condition())
         if condition is _ENDED:
-            # Whoever acquires it releases it by asking once more, and has to get the same one then.
+            # A caller acquires it by one access and releases it by another, so both must return the same one.
             condition = self.__dict__.setdefault("_late_condition", _condition())
         made: threading.Condition = condition
         return made
 
     @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]  # for the same, under the condition
-        waiters: list[Any] = self.__dict__.setdefault("_waiters", _Waiters())
+    def _waiters(self) -> list[Any]:  # type: ignore[override]  # read by the same, under the condition
+        waiters: list[Any] = self.__dict__.setdefault("_waiters", Waiters(self, self._driver))
         return waiters
 
-    # -- asking -----------------------------------------------------------------------------------------
+    # -- state and result -------------------------------------------------------------------------------
 
     def done(self) -> bool:
         """Return whether it has ended."""
         if self.ended:
             return True
-        self._driver.watch()
+        self._driver.ensure_polled()
         return False
 
     def cancelled(self) -> bool:
@@ -194,29 +265,29 @@ class CallFuture(Future[Any]):
         return self.ended and self._answer is None
 
     def running(self) -> bool:
-        """Return whether its function runs now."""
+        """Return whether its function is running."""
         return not self.done() and self._driver.has_begun(self)
 
     def cancel(self) -> bool:
-        """End the call, and its work if that has begun; return whether it is cancelled.
+        """Cancel the call, and its work if that has begun; return whether it is cancelled.
 
-        The future is cancelled at once. The function sees `CallInterrupted` and may clean up; if that takes
-        longer than ``interrupt_grace_ms``, its worker is ended and replaced.
+        The future is cancelled at once. `CallInterrupted` is raised in the function, which may clean up; if
+        that takes longer than ``interrupt_grace_ms``, its worker is killed and replaced.
         """
         return self.cancelled() or (not self.ended and self._driver.cancel(self))
 
     def result(self, timeout: float | None = None) -> Any:
-        """Return the value; wait for it if need be.
+        """Return the value; wait for it if necessary.
 
         Parameters
         ----------
         timeout : float, optional
-            How long to wait, in seconds. The call goes on when it is over.
+            How long to wait, in seconds. The call continues when it expires.
 
         Raises
         ------
         TimeoutError
-            If the time is over first.
+            If the timeout expires first.
         concurrent.futures.CancelledError
             If the call was cancelled.
         BaseException
@@ -224,85 +295,176 @@ class CallFuture(Future[Any]):
         """
         __tracebackhide__ = True
         try:
-            ok, outcome = self._wait(timeout)
+            self._wait(timeout)
         except KeyboardInterrupt as interrupt:
             CallFuture.on_interrupt(interrupt)
-            raise interrupt.with_traceback(None) from None  # from where in here, nobody wants to know
+            raise interrupt.with_traceback(None) from None  # our own frames are no help to the user
+        ok, outcome = self._settled()
         if ok:
             return outcome
         try:
-            raise outcome.with_traceback(self._traceback)  # else it grew each time that somebody asks
+            raise outcome.with_traceback(
+                self._traceback
+            )  # without this it would grow with each call of `result`
         finally:
-            del self, outcome  # a traceback that holds its own exception would never be freed at once
+            # The traceback refers to this frame: with these it would refer to its own exception, and all that
+            # the caller had would be freed by the collector only. The same is done in each frame of ours.
+            del self, outcome
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Return the exception, or None if there is a value; wait if need be. See `result`."""
-        ok, outcome = self._wait(timeout)
-        if not ok and self._answer is None:
-            raise outcome
-        return None if ok else outcome
+        """Return the exception, or None if there is a value; wait if necessary. See `result`."""
+        self._wait(timeout)
+        ok, outcome = self._settled()
+        try:
+            if not ok and self._answer is None:
+                raise outcome
+            return None if ok else outcome
+        finally:
+            del self, outcome
 
-    def _wait(self, timeout: float | None) -> tuple[bool, Any]:
+    def _wait(self, timeout: float | None) -> None:
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
         if self._outcome is None:
-            if not self.ended:
-                self._driver.check()  # in a fork no answer ever comes
-            self._driver.wait(self, timeout)  # also where it has ended: what it printed is shown first
-            if not self.ended:
+            driver = self._driver
+            if driver.is_fork and not self.ended:
+                driver.check()
+            driver.wait(self, timeout)  # also if it has ended: its output is shown first
+            if timeout is not None and not self.ended:
                 raise TimeoutError(f"{self.call} has not ended after {timeout} s; it goes on")
-        answer = self._answer  # first: another thread that asks notes the outcome, and then lets go of this
+
+    def _settled(self) -> tuple[bool, Any]:
+        """Return the outcome of a call that has ended; the first time, it is decoded."""
+        answer = self._answer  # read first: another thread sets the outcome, and then drops the answer
         outcome = self._outcome
-        if outcome is None:
+        if outcome is not None:
+            return outcome
+        if answer.__class__ is tuple and answer[0] == protocol.VALUE:
+            self._ran_ns = answer[4]
+            outcome = decoded_value(self.call, answer)
+            if outcome[0]:
+                # The first thread decides for all: two threads that ask get the same object.
+                outcome = self._outcome = self._outcome or outcome
+                self._answer = True  # releases the frame
+                return outcome
+        try:
+            return self._settled_error(answer, outcome)
+        finally:  # frames of the error have this one behind them
+            del self, answer, outcome
+
+    def _settled_error(self, answer: Any, outcome: tuple[bool, Any] | None) -> tuple[bool, Any]:
+        """Return the outcome of a call that has ended, and whose value is not there."""
+        try:
             if answer is None:
                 return False, CancelledError(f"{self.call} was cancelled")
-            outcome = (False, answer) if isinstance(answer, BaseException) else self._decode(answer)
-            if not outcome[0] and self._outcome is None:
+            if outcome is not None:  # it could not be unpickled
+                pass
+            elif isinstance(answer, BaseException):
+                failed = self.__dict__.pop("failed", None)  # once, whoever asks at the same time
+                outcome = False, (answer if failed is None else failed.add_to(answer))
+            else:
+                self._ran_ns = answer[4]
+                outcome = False, decoded_error(self.call, self.failed, answer, self.raises_exits)
+            if self._outcome is None:
                 self._traceback = outcome[1].__traceback__
-            # Whoever was first decides for all: two threads that ask get the same object.
             outcome = self._outcome = self._outcome or outcome
-            self._answer = True if outcome[0] else outcome[1]  # lets go of the frame
-        return outcome
-
-    def _decode(self, answer: Any) -> tuple[bool, Any]:
-        """Return whether an answer is a value, and the value or the exception."""
-        kind, body, buffers, worker = answer
-        if kind == protocol.VALUE:
-            try:
-                return True, decode(body, buffers.map() if isinstance(buffers, Unmapped) else buffers)
-            except Exception as error:
-                error.add_note(f"while the value of {self.call} was unpickled here")
-                return False, error
-        failure = decode(body)
-        raised = revive(failure)
-        if failure.note:
-            raised.add_note(failure.note)
-        raised.add_note(f"in {self.call} on worker {worker}")
-        return False, raised
+            self._answer, self.failed = outcome[1], None
+            if self.unasked is not None:
+                self.unasked.asked()
+            return outcome
+        finally:
+            failed = None
+            del self, answer, outcome
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
-        """Have `fn` called with this future when it has ended: in a thread of the pool's, or at once here."""
+        """Call `fn` with this future when it has ended: in a thread of the pool, or here if it has by now.
+
+        It is called in the context variables of the caller, as what asyncio calls later: in a notebook, what
+        it prints, and the calls that it makes, belong to the cell that has added it.
+
+        What ``asyncio.wait`` adds is called in its event loop: it must not be called in another thread.
+        """
         check_callable("fn", fn)
+        if getattr(fn, "__module__", None) == "asyncio.tasks":
+            self._add_loop_callback(fn)
+            return
         with self._condition:
             if not self.ended:
-                self.__dict__.setdefault("_callbacks", []).append(fn)
+                self.__dict__.setdefault("_callbacks", []).append((fn, copy_context()))
                 return
         _call(fn, self)
 
-    def when_ended(self, take: Callable[[CallFuture], object]) -> None:
-        """Have `take` called with this future by whoever ends it, or at once here.
+    def _add_loop_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        import asyncio
 
-        It must not wait, and not run a user's code: the driver's lock is held.
+        loop = asyncio.get_running_loop()
+        waiter = self.wait_in(loop)
+        if waiter is None:
+            loop.call_soon(fn, self)
+            return
+
+        def ended(_: object) -> None:
+            self._remove_loop_callback(waiter)
+            if self.ended:  # otherwise the loop itself is being closed
+                fn(self)
+
+        self.__dict__.setdefault("_loop_callbacks", {})[waiter] = fn, ended
+        waiter.add_done_callback(ended)
+
+    def _remove_loop_callback(self, waiter: Any) -> None:
+        self.__dict__["_loop_callbacks"].pop(waiter, None)
+
+    def remove_done_callback(self, fn: Callable[[Future[Any]], object]) -> int:
+        """Remove a callback that has not been called; return how often it had been added."""
+        count = 0
+        for waiter, (added, ended) in list(self.__dict__.get("_loop_callbacks", {}).items()):
+            if added == fn:
+                waiter.remove_done_callback(ended)
+                self._remove_loop_callback(waiter)
+                waiter.cancel()  # the loop need not read the worker's channel for it any more
+                count += 1
+        callbacks: list[Any] = self.__dict__.get("_callbacks", [])
+        if callbacks:
+            with self._condition:
+                before = len(callbacks)
+                callbacks[:] = [each for each in callbacks if each[0] != fn]
+                count += before - len(callbacks)
+        return count
+
+    def when_ended(self, callback: Callable[[CallFuture], object]) -> None:
+        """Call `callback` with this future in the thread that ends it, or at once if it has ended.
+
+        It must neither block nor run user code: the driver's lock is held.
         """
         with self._condition:
             if not self.ended:
-                self._waiters.append(_Taker(take))
+                self._waiters.append(_CallbackWaiter(callback))
                 return
-        take(self)
+        callback(self)
+
+    def receive_with(self, receive: Receive) -> None:
+        """Call `receive` with what the call ends with; see `pass_on`. Under the driver's lock."""
+        _ = self._condition  # from now on, its answer is read although nobody waits for it
+        self.receivers = (*self.receivers, receive)
+
+    @property
+    def has_callbacks(self) -> bool:
+        """Whether anything is to be called when it ends, or an event loop waits."""
+        own = self.__dict__
+        return bool(self.loops or own.get("_callbacks") or own.get("_loop_callbacks"))
+
+    def known_value(self) -> tuple[bool, Any]:
+        """Return whether there is a value that has been unpickled, and that or None."""
+        outcome = self._outcome
+        return outcome if outcome is not None and outcome[0] else (False, None)
 
     def _run_callbacks(self) -> None:
-        for fn in self.__dict__.pop("_callbacks", ()):
-            _call(fn, self)
+        for fn, context in self.__dict__.pop("_callbacks", ()):
+            try:
+                context.run(_call, fn, self)
+            except BaseException as error:  # it ends no thread, and the others are called all the same
+                with suppress(BaseException):  # nor does a handler of the log
+                    _report(self, error)
 
     def wait_in(self, loop: Any) -> Any:
         """Return an asyncio future that ends with this one, or None if it has ended.
@@ -310,7 +472,7 @@ class CallFuture(Future[Any]):
         Parameters
         ----------
         loop : asyncio.AbstractEventLoop
-            The loop that is to run it.
+            The loop that the future belongs to.
         """
         if self.ended:
             return None
@@ -319,23 +481,29 @@ class CallFuture(Future[Any]):
 
     def __await__(self) -> Generator[Any, None, Any]:
         __tracebackhide__ = True
-        if not self.ended:
-            import asyncio
+        if self.ended:
+            return self.result()
+        import asyncio
 
-            self._driver.check()
-            waiter = self._driver.wait_in_loop(self, asyncio.get_running_loop())
+        self._driver.check()
+        waiter = self._driver.wait_in_loop(self, asyncio.get_running_loop())
+        try:
             try:
                 yield from waiter
             except asyncio.CancelledError as error:
                 self.cancel()
                 CallFuture.on_interrupt(error)
                 raise
-        return self.result()
+            return self.result()
+        finally:
+            if self._driver.observer is not None:
+                self._driver.observer.left(self)
+            del self
 
-    # The base class lets anybody end a future; this one only the pool ends.
+    # In the base class any caller may end a future; here only the pool.
 
     def set_running_or_notify_cancel(self) -> bool:
-        """Refuse: only the pool moves its futures on."""
+        """Refuse: only the pool changes the state of its futures."""
         raise RuntimeError("only the pool moves the future of a call on")
 
     def set_result(self, result: Any) -> None:
@@ -347,28 +515,19 @@ class CallFuture(Future[Any]):
         raise RuntimeError("only the pool ends the future of a call")
 
     def __reduce__(self) -> Any:
-        raise TypeError("the future of a call belongs to this process; send its result() instead")
+        return reduced_future(self)
 
 
 def _condition() -> threading.Condition:
-    return threading.Condition(QuietLock())  # type: ignore[arg-type]  # all that a condition asks of a lock
+    return threading.Condition(SignalSafeLock())  # type: ignore[arg-type]  # enough of a lock for it
 
 
-class _Waiters(list[Any]):
-    """What ``concurrent.futures.wait`` and ``as_completed`` enter; whoever ends a future tells it."""
+class _CallbackWaiter:
+    """A waiter in the sense of `concurrent.futures` that calls back, however the future has ended."""
 
-    def append(self, waiter: Any) -> None:
-        if not isinstance(waiter.event, QuietEvent):  # nobody has waited for it yet
-            waiter.event = QuietEvent()
-        super().append(waiter)
-
-
-class _Taker:
-    """What `concurrent.futures` calls a waiter: it is told how a future has ended."""
-
-    def __init__(self, take: Callable[[CallFuture], object]) -> None:
-        self.event = QuietEvent()
-        self.add_result = self.add_exception = self.add_cancelled = take
+    def __init__(self, callback: Callable[[CallFuture], object]) -> None:
+        self.event = SignalSafeEvent()
+        self.add_result = self.add_exception = self.add_cancelled = callback
 
 
 class _Ended:
@@ -377,31 +536,16 @@ class _Ended:
 
 
 _ENDED: Any = _Ended()
-_NONE: Any = ()
 
 
 def _call(fn: Callable[[Future[Any]], object], future: Future[Any]) -> None:
     try:
         fn(future)
-    except Exception:
-        import logging
-
-        logging.getLogger("concurrent.futures").exception("exception calling callback for %r", future)
+    except Exception as error:
+        _report(future, error)
 
 
-def _end_waiter(loop: Any, waiter: Any) -> None:
-    from asyncio import _get_running_loop
+def _report(future: Future[Any], error: BaseException) -> None:
+    import logging
 
-    if _get_running_loop() is loop:
-        if not waiter.done():
-            waiter.set_result(None)
-        return
-    try:
-        loop.call_soon_threadsafe(_set, waiter)
-    except RuntimeError:  # that loop is closed: nobody waits any more
-        pass
-
-
-def _set(waiter: Any) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+    logging.getLogger("concurrent.futures").error("exception calling callback for %r", future, exc_info=error)

@@ -1,4 +1,4 @@
-"""The options of a pool and of a call: frozen, and checked when they are made."""
+"""The options of a pool and of a call: frozen, and validated when they are created."""
 
 from __future__ import annotations
 
@@ -8,15 +8,28 @@ import keyword
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from .checks import check_count, check_flag, shown
+from .checks import MAX_WHOLE, check_count, check_flag, check_text, error_names, shown
 from .checks import check_whole as _whole
 from .errors import OptionError
 
-__all__ = ["CallOptions", "PoolOptions", "check_count", "check_name", "did_you_mean"]
+__all__ = [
+    "ANONYMOUS",
+    "PRIVATE",
+    "SETUP",
+    "CallOptions",
+    "FunctionOptions",
+    "PoolOptions",
+    "check_choice",
+    "check_count",
+    "check_name",
+    "did_you_mean",
+    "listed_names",
+    "shown_name",
+]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the known word nearest to `word`, or an empty text.
+    """Return ``" Did you mean 'x'?"`` for the known word closest to `word`, or an empty string.
 
     Examples
     --------
@@ -29,21 +42,66 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+PRIVATE = "_wpc_"
+"""How the names of definitions begin that are nobody's but the pool's own: no list shows them."""
+
+
+ANONYMOUS = f"{PRIVATE}:"
+"""How the names of functions begin that are not registered; a number follows, and what they are called."""
+
+SETUP = "the setup"
+"""The name of the setup of workers among all definitions; no other one can have it."""
+
+
+def shown_name(name: str) -> str:
+    """Return what a function is called in messages.
+
+    Examples
+    --------
+    >>> shown_name("simulate"), shown_name("_wpc_cell_3"), shown_name("_wpc_cell_3_2")
+    ('simulate', 'Cell In[3]', 'Cell In[3]')
+    >>> shown_name("_wpc_test_1_read_file"), shown_name("_wpc_:7:<lambda>")
+    ('doctests of read_file', '<lambda>')
+    >>> shown_name("_wpc_resource_make_my_model")
+    'my_model'
+    """
+    if not name.startswith(PRIVATE):
+        return name
+    if name.startswith(ANONYMOUS):
+        return name.split(":", 2)[2]
+    if name.startswith(f"{PRIVATE}resource_"):
+        return name.split("_", 4)[4]
+    if name.startswith(f"{PRIVATE}test_"):
+        return f"doctests of {name.split('_', 4)[4]}"
+    return f"Cell In[{name.split('_')[3]}]" if name.startswith(f"{PRIVATE}cell_") else name
+
+
+def listed_names(names: Iterable[str]) -> list[str]:
+    """Return the names of definitions that users have made, without the pool's own.
+
+    Examples
+    --------
+    >>> listed_names(["simulate", "_wpc_cell_3"])
+    ['simulate']
+    """
+    return [name for name in names if not name.startswith(PRIVATE)]
+
+
 def check_name(name: object, what: str) -> str:
-    """Return `name` if it can be the name of a definition.
+    """Return `name` if it is a valid name of a definition.
 
     Parameters
     ----------
     name : object
-        A Python identifier that is no keyword. Names in double underscores, and the names that every
-        function is given (``wpc_import``, ``wpc_constant``, ``context``), are kept for the pool.
+        A Python identifier that is not a keyword. Names in double underscores, and the names that are
+        injected into every function (``wpc_import``, ``wpc_constant``, ``context``), are reserved.
     what : str
         What is named, for the error: ``"function name"``.
 
     Raises
     ------
     OptionError
-        If it cannot.
+        If it is not.
 
     Examples
     --------
@@ -64,16 +122,24 @@ def check_name(name: object, what: str) -> str:
 
 
 RESERVED = frozenset({"wpc_import", "wpc_constant", "context"})
-"""Names that every function finds in its globals."""
+"""Names that are injected into the globals of every function."""
 
 
-def _choice(name: str, value: object, one: str, other: str) -> None:
-    if not isinstance(value, str) or value not in (one, other):
-        raise OptionError(f"{name} takes {one!r} or {other!r}, not {shown(value)}")
+def check_choice(name: str, value: object, *choices: str) -> None:
+    """Check that a value is one of several words.
+
+    Raises
+    ------
+    OptionError
+        If it is not.
+    """
+    if not isinstance(value, str) or value not in choices:
+        *most, last = map(repr, choices)
+        raise OptionError(f"{name} takes {', '.join(most)} or {last}, not {shown(value)}")
 
 
-class _Checked:
-    """What both kinds of options share: making changed copies from keywords, with one clear error."""
+class _Options:
+    """The base of both kinds of options: copies with changes, and one clear error for a wrong one."""
 
     def replace(self, changes: Mapping[str, Any]) -> Any:
         """Return a copy with some options changed.
@@ -81,7 +147,7 @@ class _Checked:
         Raises
         ------
         OptionError
-            If an option is unknown, or does not take that value.
+            If an option is unknown or has an invalid value.
         """
         known = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
         if not isinstance(changes, Mapping):
@@ -98,7 +164,7 @@ class _Checked:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class PoolOptions(_Checked):
+class PoolOptions(_Options):
     """How a pool behaves. Times are in milliseconds.
 
     Parameters
@@ -108,62 +174,75 @@ class PoolOptions(_Checked):
     queue_timeout_ms : int or None
         How long a call may wait before it begins.
     control_timeout_ms : int
-        How long a worker may take to install a definition.
+        How long a worker may take to install a definition, while somebody waits for it.
     start_timeout_ms : int
-        How long a worker may take from its start until it is ready.
+        How long a worker may take from its start until it is ready, while a call waits for it. As long as
+        nothing waits and it makes progress, such as loading a big model, each of these two may be exceeded
+        tenfold.
     interrupt_grace_ms : int
-        How long a call that was stopped may take to clean up, before its worker is ended by force.
+        How long a call that was stopped may take to clean up, before its worker is killed.
     stop_timeout_ms : int
-        How long stopping may take; workers that are still there are ended by force before it is over.
+        How long stopping may take; workers that are still running are killed before it expires.
     restart_on_failure : bool
-        Whether a dead worker's slot is filled again.
+        Whether the slot of a dead worker is filled again.
     max_restarts_per_worker : int
-        How many deaths in a row a slot may have before it is `failed`.
+        How many deaths in a row a slot may have, while it starts or is idle, before it is `failed`. A death
+        while a call runs is that call's, and does not count.
     restart_base_delay_ms, restart_max_delay_ms, restart_jitter_ms : int
         The delay before restart k is ``min(base * 2**(k - 1), max)`` plus a random part up to the jitter,
-        and never more than the maximum.
+        and never more than the maximum. After a death while a call ran, the first restart comes at once.
     restart_stable_after_ms : int
-        A worker that has been ready for this long has its earlier deaths forgotten.
+        A worker that has been ready for this long, or has ended a call well, has its earlier deaths
+        forgotten.
     max_calls_per_worker : int or None
-        After so many calls a worker is recycled: another process takes its place. The old one goes on until
-        the new one is ready, so it may have a few more; none is lost, and no restart is used up. The items of
-        a map that travel together are one call.
+        After so many calls a worker is recycled: another process replaces it. The old one continues until the
+        new one is ready, so it may run a few more; none is lost, and no restart is used up. The items of a
+        map that are sent together are one call.
     max_memory_per_worker_mb : int or None
-        A worker that has more MiB in use is recycled in the same way. Looked at with every sign of life that
-        it is asked for. What counts is memory of its own: shared blocks (large arguments, results and
-        constants) and files do not.
+        A worker that uses more MiB is recycled in the same way. Checked with every heartbeat. Only memory of
+        its own counts: shared blocks (large arguments, results and constants) and files do not.
     hard_memory_per_worker_mb : int or None
-        A worker that has more MiB in use while a call runs is ended at once, and the call fails with
-        `MemoryLimitError`; it is not tried again. Looked at every `heartbeat_interval_ms`, so a call may have
-        more for a moment. The system's own limits (``RLIMIT_AS`` and the like) would do worse: they count
-        what is only reserved, which libraries do in gigabytes, and not what is in use.
+        A worker that uses more MiB while a call runs is killed at once, and the call fails with
+        `MemoryLimitError`; it is not retried. Checked every `heartbeat_interval_ms`, so a call may exceed it
+        briefly. The system's own limits (``RLIMIT_AS`` and the like) are worse: they count what is only
+        reserved, which libraries do in gigabytes, and not what is in use.
     idle_timeout_ms : int or None
-        A worker that has had nothing to do for so long goes, and its slot is `resting` until a call needs it.
-        Looked at with the signs of life.
+        A worker that has been idle for so long is stopped, and its slot is `resting` until a call needs it.
+        Checked with the heartbeats.
     min_workers : int
-        How many workers are ready at least, however idle; 0: none.
+        How many workers stay ready at least, even if idle; 0: none.
     max_pending_calls_per_worker : int or None
         With a number, at most that many calls times the workers may be pending (queued and running).
     saturation : {"error", "wait"}
         Whether a call beyond that limit is refused, or waits for room.
     heartbeat_interval_ms : int
-        How often each worker is asked for a sign of life; a quarter as often while none runs anything.
+        How often each worker is pinged; a quarter as often while no worker runs anything.
     unresponsive_after_ms : int
         A worker silent for this long is `degraded` until it answers.
     threads_per_worker : int or None
-        What BLAS and OpenMP libraries in a worker may use. None: the usable cores divided by the workers.
+        What BLAS and OpenMP libraries in a worker may use. None: the usable cores (by affinity, and the
+        quota of the control groups) divided by the workers.
     block_memory_mb : int or None
         How much shared memory this process, and each worker, may keep for large arguments and results, in
-        MiB; what is more goes through a socket. None: a quarter of the machine's memory.
+        MiB; the rest is sent through a socket. None: a quarter of the memory that this process may use: the
+        machine's, or what its control groups allow.
     blocks_in : {"memory", "file"}
-        Whether that memory is nameless memory (Linux), or an unlinked temporary file as on other systems.
+        Whether that memory is anonymous memory (Linux), or an unlinked temporary file as on other systems.
+    keep_failed_arguments_mb : int
+        How large the arguments of a failed call may be, in MiB, to be kept for `replay` and ``%wpc_debug``;
+        those of the last 16 are. 0: none.
+    cache_folder : str or None
+        The folder of the results cache, which several pools may share. None: ``wpc_magic/results`` in the
+        user's folder for caches.
+    cache_limit_mb : int
+        How large it may become, in MiB; then what was used least recently is removed.
     event_history : int
         How many events are kept for late listeners.
 
     Raises
     ------
     OptionError
-        If a value is not of the kind named here.
+        If a value is invalid.
 
     Examples
     --------
@@ -195,6 +274,9 @@ class PoolOptions(_Checked):
     threads_per_worker: int | None = None
     block_memory_mb: int | None = None
     blocks_in: Literal["memory", "file"] = "memory"
+    keep_failed_arguments_mb: int = 1
+    cache_folder: str | None = None
+    cache_limit_mb: int = 1_024
     event_history: int = 1_000
 
     def __post_init__(self) -> None:
@@ -208,10 +290,16 @@ class PoolOptions(_Checked):
             "restart_stable_after_ms",
             "heartbeat_interval_ms",
             "unresponsive_after_ms",
+            "cache_limit_mb",
             "event_history",
         ):
             _whole(name, getattr(self, name), 1)
-        for name in ("max_restarts_per_worker", "restart_jitter_ms", "min_workers"):
+        for name in (
+            "max_restarts_per_worker",
+            "restart_jitter_ms",
+            "min_workers",
+            "keep_failed_arguments_mb",
+        ):
             _whole(name, getattr(self, name), 0)
         for name in (
             "call_timeout_ms",
@@ -226,38 +314,102 @@ class PoolOptions(_Checked):
         ):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)
+        if self.cache_folder is not None:
+            check_text("cache_folder", self.cache_folder)
         check_flag("restart_on_failure", self.restart_on_failure)
-        _choice("blocks_in", self.blocks_in, "memory", "file")
-        _choice("saturation", self.saturation, "error", "wait")
+        check_choice("blocks_in", self.blocks_in, "memory", "file")
+        check_choice("saturation", self.saturation, "error", "wait")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CallOptions(_Checked):
-    """How one call, or every call of one function, is made.
+class CallOptions(_Options):
+    """The options of one call, or of every call of one function.
 
     Parameters
     ----------
     timeout_ms : int or None
-        How long it may run, in milliseconds from the function's first instruction. None: what the pool says.
-        Unpickling its arguments may take as long before that, or `control_timeout_ms` where that is longer.
+        How long it may run, in milliseconds from the function's first instruction. None: the pool's option.
+        Unpickling its arguments may take as long before that, or `control_timeout_ms` if that is longer.
     queue_timeout_ms : int or None
-        How long it may wait before it begins, in milliseconds. None: what the pool says.
+        How long it may wait before it begins, in milliseconds. None: the pool's option. If it waits for the
+        values of other calls, it counts from when the last of them is there.
     worker_id : int or None
         The slot that must run it. None: any.
     retries : int or None
-        How many times it may run again after its worker has died under it, each time after a delay as before
-        a restart; never after an error of its own. Only for functions that are safe to run twice. None: what
-        its function says, else not at all.
+        How many times it may run again after its worker died while it ran, each time after a delay as before
+        a restart; after an error of its own only if that is among `retry_on`. Only for functions that are
+        safe to run twice. None: the function's option, by default not at all.
+    buffer : int or None
+        How many items a stream may be ahead of its caller: then it is paused. None: 1,000, or what comes to
+        16 MiB. With a number, also a function streams that is not known to yield, such as a decorated one.
+    item_timeout_ms : int or None
+        How long a stream may run from one item to the next, in milliseconds. The same as for `buffer` holds.
+        Neither here nor for `timeout_ms` counts how long it is paused.
+    retry_on : exception class, or sequence of these
+        The errors of the function after which it runs again, as often as `retries` says; also their names,
+        as text. It is kept as the names. Of a map, only the items run again that have failed; a stream does
+        not. None: the function's option, by default no error.
+    priority : int or None
+        Calls that wait are sent by priority, the highest first, and those of one priority in the order in
+        which they were made. It may be negative. None: 0.
+    keep : bool
+        Whether the value stays with the pool, and is fetched anew by each ``result()``, until the future is
+        dropped. Not for maps and streams.
+    cache : bool or None
+        Whether the value is stored on disk, and a later call of the same function with the same arguments has
+        it from there, also after a restart of this process. None: the function's option, by default not. It
+        needs joblib (``wpc_magic[cache]``).
     """
 
     timeout_ms: int | None = None
     queue_timeout_ms: int | None = None
     worker_id: int | None = None
     retries: int | None = None
+    buffer: int | None = None
+    item_timeout_ms: int | None = None
+    retry_on: Any = None
+    priority: int | None = None
+    keep: bool = False
+    cache: bool | None = None
+
+    @property
+    def is_for_stream(self) -> bool:
+        """Whether a call with these options is a stream, whatever its function is."""
+        return self.buffer is not None or self.item_timeout_ms is not None
 
     def __post_init__(self) -> None:
-        for name in ("timeout_ms", "queue_timeout_ms", "worker_id"):
+        for name in ("timeout_ms", "queue_timeout_ms", "worker_id", "buffer", "item_timeout_ms"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)
         if self.retries is not None:
             _whole("retries", self.retries, 0)
+        if self.retry_on is not None:
+            object.__setattr__(self, "retry_on", error_names("retry_on", self.retry_on))
+        if self.priority is not None:
+            _whole("priority", self.priority, -MAX_WHOLE)
+        check_flag("keep", self.keep)
+        if self.cache is not None:
+            check_flag("cache", self.cache)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FunctionOptions(CallOptions):
+    """The options of a function: those of its calls, and what holds for all of them together.
+
+    Parameters
+    ----------
+    timeout_ms, queue_timeout_ms, worker_id, retries, retry_on, priority, cache : object
+        As in `CallOptions`.
+    at_most : int or None
+        How many of its calls workers hold at once at most, in the whole pool; also of coroutines. The others
+        wait, and calls of other functions go past them. None: there is no limit.
+    """
+
+    at_most: int | None = None
+
+    def __post_init__(self) -> None:
+        CallOptions.__post_init__(self)
+        if self.at_most is not None:
+            _whole("at_most", self.at_most, 1)
+        if self.retry_on and not self.retries:
+            raise OptionError("retry_on says after which errors a call runs again; retries=N says how often")

@@ -1,4 +1,4 @@
-"""The workers of a pool, as its users start, change and stop them."""
+"""The part of the public interface that starts, changes and stops the workers."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterable
 from typing import Any, overload
 
 from .checks import check_callable, check_flag, check_workers
-from .driver import Driver, Surroundings
+from .core.events import WorkerEvent
+from .core.snapshot import WorkerHealth
+from .driver.driver import Driver, WorkerEnvironment
+from .driver.output import write_out
 from .errors import NestedCallError, OptionError, PoolStateError, PoolStoppedError, StartError
-from .hands.texts import OutputText, write_out
-from .mind.events import WorkerEvent
-from .mind.snapshot import WorkerHealth
+from .listing import History
+from .machine import usable_cores
 from .options import PoolOptions, check_count
 
-__all__ = ["Workers", "usable_cores"]
+__all__ = ["Workers"]
 
-# What BLAS and OpenMP libraries look at when they are loaded.
+# Read by BLAS and OpenMP libraries, Numba and Polars when they are loaded;
+# `worker.thread_limits` reads that of DuckDB.
 _THREAD_LIMITS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -25,16 +28,19 @@ _THREAD_LIMITS = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
     "BLIS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "DUCKDB_NUM_THREADS",
 )
 
 
 class Workers:
-    """What a pool does with its workers.
+    """The methods of a pool that manage its workers.
 
     Parameters
     ----------
     driver : Driver
-        The hands of the pool.
+        Does the I/O of the pool.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -48,40 +54,44 @@ class Workers:
         return self._driver.core.state.options
 
     def configure(self, **options: Any) -> None:
-        """Change options; they hold for what happens from now on.
+        """Change options; they apply from now on.
 
         Parameters
         ----------
         **options
-            Of `PoolOptions`.
+            Fields of `PoolOptions`.
 
         Raises
         ------
         OptionError
-            If an option is unknown, or does not take that value; then nothing changes.
+            If an option is unknown or has an invalid value; then nothing changes.
         """
         self._driver.configure(self.options.replace(options))
 
     @property
-    def output_sink(self) -> Callable[[OutputText], object] | None:
-        """Who is given what functions print; None: it goes where this process prints."""
-        sink = self._driver.texts.sink
+    def output_sink(self) -> Callable[[Any], object] | None:
+        """The callable that receives what functions print and display; None: this process prints it.
+
+        It is given an `OutputText` or an `OutputDisplay`; both have the text. If it has a method ``log``,
+        that receives each `OutputRecord`; else log records go to the loggers of this process.
+        """
+        sink = self._driver.output.sink
         return None if sink is write_out else sink
 
     @output_sink.setter
-    def output_sink(self, sink: Callable[[OutputText], object] | None) -> None:
-        self._driver.texts.sink = write_out if sink is None else check_callable("output_sink", sink)
+    def output_sink(self, sink: Callable[[Any], object] | None) -> None:
+        self._driver.output.sink = write_out if sink is None else check_callable("output_sink", sink)
 
     # -- the workers ------------------------------------------------------------------------------------
 
     @property
     def is_running(self) -> bool:
-        """Whether the workers are running, or about to."""
+        """Whether the workers are running or starting."""
         return self._driver.core.state.phase in ("starting", "running")
 
     @property
     def worker_count(self) -> int:
-        """How many slots there are."""
+        """The number of slots."""
         return len(self._driver.core.state.slots) if self.is_running else 0
 
     def start_workers(self, count: int | None = None, **options: Any) -> None:
@@ -90,82 +100,91 @@ class Workers:
         Parameters
         ----------
         count : int, optional
-            How many; by default, as many as there are usable cores.
+            The number of workers; by default, the number of usable cores.
         **options
-            Of `PoolOptions`, as `configure` takes them.
+            Fields of `PoolOptions`, as for `configure`.
 
         Raises
         ------
         PoolStateError
-            If they are running already.
+            If the workers are running already.
         StartError
-            If none of them could be started.
+            If no worker could be started.
         PoolStoppedError
-            If the pool was stopped meanwhile.
+            If the pool was stopped in the meantime.
         """
         self._begin_start(count, options)
-        self._started(self.wait_until_ready)
+        self._finish_start(self.wait_until_ready)
 
-    def _begin_start(self, count: int | None, options: dict[str, Any]) -> None:
+    def _begin_start(self, count: int | None, options: dict[str, Any], most: int = 0) -> None:
+        """Begin to start workers, of which there may be as many as `most` later."""
         self._driver.check()
         if sys.platform == "win32":
             raise StartError("worker processes need Linux or macOS; on Windows, run Python in WSL")
         number = check_workers("count", count) if count is not None else usable_cores()
         phase = self._driver.core.state.phase
-        if phase != "stopped":  # also the driver looks; but options must not change first
-            raise PoolStateError(f"the workers are {phase} already")
+        if phase != "stopped":  # the driver checks this too, but options must not change before
+            raise PoolStateError(f"the workers are {phase} already{self._if_all_failed()}")
         self.configure(**options)
-        self._driver.start(number, self._surroundings(number))
+        self._driver.start(number, self._worker_environment(most or number))
 
-    def _started(self, wait: Callable[[], None]) -> None:
+    def _if_all_failed(self) -> str:
+        states = self.get_worker_health_states()
+        if not states or any(each.health_state != "failed" for each in states):
+            return ""
+        return ", but every one has failed; restart_workers() starts them again, as %wpc_restart does"
+
+    def _finish_start(self, wait: Callable[[], None]) -> None:
         try:
             wait()
         except StartError:
             self.stop_workers()
             raise
 
-    def _surroundings(self, count: int) -> Surroundings:
+    def _worker_environment(self, count: int) -> WorkerEnvironment:
         threads = self.options.threads_per_worker
         limit = str(threads or max(1, usable_cores() // count))
-        # What the user has set counts for workers too, unless the option says otherwise.
-        given = {name: limit for name in _THREAD_LIMITS if threads is not None or name not in os.environ}
+        # What the user has set applies to workers too, unless the option overrides it.
+        limits = {name: limit for name in _THREAD_LIMITS if threads is not None or name not in os.environ}
         try:
             folder = os.getcwd()
         except FileNotFoundError:
             raise StartError("the working directory is gone; change to another one with os.chdir") from None
-        return Surroundings({**os.environ, **given}, folder, list(sys.path))
+        # As the interpreter does, it leaves out what is no text (a Path, say).
+        path = [str.__str__(entry) for entry in sys.path if isinstance(entry, str)]
+        return WorkerEnvironment({**os.environ, **limits}, folder, path)
 
     def stop_workers(self, drain: bool = False, timeout_ms: int | None = None) -> None:
-        """Stop the workers, within `stop_timeout_ms`; definitions stay.
+        """Stop the workers, within `stop_timeout_ms`; definitions are kept.
 
         Parameters
         ----------
         drain : bool
-            Whether the calls that were made before end first; new ones are refused meanwhile. If this wait is
-            interrupted, the workers stay, and take calls again.
+            Whether to wait for the pending calls first; new ones are refused meanwhile. If this wait is
+            interrupted, the workers keep running and accept calls again.
         timeout_ms : int, optional
-            How long the drain may take, in milliseconds. What has not ended by then is stopped as without
-            it: its future gets `PoolStoppedError`.
+            How long the drain may take, in milliseconds. Calls that have not ended by then are stopped as
+            without it: their futures get `PoolStoppedError`.
 
         Raises
         ------
         OptionError
-            If `timeout_ms` is given without `drain`, or is no positive whole number.
+            If `timeout_ms` is given without `drain`, or is not a positive whole number.
         """
         limit = _drain_limit(drain, timeout_ms)
-        if drain and self._is_here():
+        if drain and self._is_owner_process():
             self._driver.drain(limit)
         self._driver.stop()
 
     async def stop_workers_async(self, drain: bool = False, timeout_ms: int | None = None) -> None:
-        """Stop the workers as `stop_workers` does, and let the event loop run meanwhile."""
+        """Stop the workers like `stop_workers`, without blocking the event loop."""
         limit = _drain_limit(drain, timeout_ms)
-        if drain and self._is_here():
+        if drain and self._is_owner_process():
             await self._driver.drain_async(limit)
         await self._driver.stop_async()
 
-    def _is_here(self) -> bool:
-        """Return whether this is no fork: one that leaves a ``with`` block has nothing to wait for."""
+    def _is_owner_process(self) -> bool:
+        """Return whether this is not a fork: a fork that leaves a ``with`` block has nothing to wait for."""
         try:
             self._driver.check()
         except NestedCallError:
@@ -173,32 +192,32 @@ class Workers:
         return True
 
     def wait_until_ready(self, timeout_ms: int | None = None) -> None:
-        """Wait until every worker is ready, or has failed for good.
+        """Wait until every worker is ready, or has failed permanently.
 
         Parameters
         ----------
         timeout_ms : int, optional
-            How long, in milliseconds.
+            How long to wait, in milliseconds.
 
         Raises
         ------
         TimeoutError
-            If the time is over first.
+            If the timeout expires first.
         StartError
-            If no worker could be started, or none in the place of one that was to restart.
+            If no worker could be started, or no replacement for one whose restart was requested.
         PoolStoppedError
             If the pool is stopped.
         """
         limit = None if timeout_ms is None else check_count("timeout_ms", timeout_ms) / 1000
-        if not self._driver.gates.wait_for(self._driver.core.is_settled, limit):
+        if not self._driver.condition.wait_for(self._driver.core.is_settled, limit):
             raise TimeoutError(f"the workers are not all ready after {timeout_ms} ms")
         self._check_ready()
 
     def _check_ready(self) -> None:
         if not self.is_running:
             raise PoolStoppedError("the pool is stopped")
-        with self._driver.deciding() as (core, _):
-            failures = core.supervisor.overlap.take_failures()
+        with self._driver.locked_core() as (core, _):
+            failures = core.supervisor.replacements.take_failures()
         if failures:
             raise StartError("; ".join(failures))
         states = self.get_worker_health_states()
@@ -209,12 +228,12 @@ class Workers:
 
     def events(self) -> list[WorkerEvent]:
         """Return the latest events, oldest first."""
-        with self._driver.deciding() as (core, _):
-            return core.state.events.latest()
+        with self._driver.reading() as core:
+            return History(core.state.events.latest(), "event")
 
     def get_worker_health_states(self) -> list[WorkerHealth]:
         """Return the health of each worker, sorted by number."""
-        with self._driver.deciding() as (core, _):
+        with self._driver.reading() as core:
             return core.health()
 
     @overload
@@ -224,23 +243,22 @@ class Workers:
     def stack(self, worker_id: None = None, timeout_ms: int = 1000) -> dict[int, str]: ...
 
     def stack(self, worker_id: int | None = None, timeout_ms: int = 1000) -> str | dict[int, str]:
-        """Tell what workers do right now, with the lines of the functions that they run.
+        """Return the current stacks of workers, with the source lines of the functions that they run.
 
-        Works while they are busy, also while C code holds the interpreter's lock, and disturbs nothing.
-        Besides the call that runs, the threads that functions have started are told, and coroutines that
-        wait.
+        Works while they are busy, even while C code holds the GIL, and without side effects. Besides the
+        running call, the stacks include threads that functions have started, and suspended coroutines.
 
         Parameters
         ----------
         worker_id : int, optional
-            Which; without it, all.
+            The worker; without it, all of them.
         timeout_ms : int
-            After how long a worker is said not to answer, in milliseconds.
+            After how long a worker is reported as not answering, in milliseconds.
 
         Returns
         -------
         str or dict
-            The text of that worker; or from each worker's number to its text.
+            The stack of that worker as text; or the stack of each worker, by the worker's number.
 
         Raises
         ------
@@ -259,18 +277,18 @@ class Workers:
         """
         limit_s = check_count("timeout_ms", timeout_ms) / 1000
         number = None if worker_id is None else check_count("worker_id", worker_id)
-        seen: dict[int, object] = {}
-        with self._driver.deciding():
-            asked = self._driver.stacks.look_at(number, limit_s, seen.__setitem__)
-        # The pool's own thread is not asked for more than it has promised: a sink may hold it up.
-        self._driver.gates.wait_for(lambda: len(seen) == len(asked), limit_s + 1)
-        texts = {each: str(seen.get(each, f"worker {each} was not reached")) for each in asked}
-        return texts if number is None else texts[number]
+        reports: dict[int, object] = {}
+        with self._driver.locked_core():
+            requested = self._driver.stacks.request_stacks(number, limit_s, reports.__setitem__)
+        # With a timeout, because a sink may block the pool's thread that collects them.
+        self._driver.condition.wait_for(lambda: len(reports) == len(requested), limit_s + 1)
+        stacks = {each: str(reports.get(each, f"worker {each} was not reached")) for each in requested}
+        return stacks if number is None else stacks[number]
 
     def resize(self, count: int) -> None:
-        """Change how many workers there are.
+        """Change the number of workers.
 
-        New ones are started; those with the highest numbers go when their last call has ended.
+        New ones are started; those with the highest numbers stop when their last call has ended.
 
         Raises
         ------
@@ -278,42 +296,42 @@ class Workers:
             If the workers are not running.
         """
         number = check_workers("count", count)
-        with self._driver.deciding() as (core, now):
+        with self._driver.locked_core() as (core, now):
             core.supervisor.resize(number, now)
 
     def restart_worker(self, worker_id: int, drain: bool = True) -> None:
-        """Have a new process in the place of a worker; `wait_until_ready` waits for it.
+        """Replace the process of a worker; `wait_until_ready` waits for the new one.
 
-        The new process is ready before it takes the place: until then, calls go to the old one, which ends
-        the last of them, and leaves. A worker that has failed for good comes back.
+        The replacement takes over when it is ready: until then, calls go to the old process, which finishes
+        them and exits. A worker that has failed permanently is started again.
 
         Parameters
         ----------
         worker_id : int
-            Which.
+            The worker.
         drain : bool
-            Whether no call is lost, as above; else the old process is ended at once, and the call that it
-            runs ends with `WorkerReplacedError`.
+            Whether the old process finishes its calls, as above; else it is killed at once, and the call that
+            it runs ends with `WorkerReplacedError`.
         """
         self._restart([check_count("worker_id", worker_id)], drain)
 
     def restart_workers(self, drain: bool = True) -> None:
-        """Have new processes in all places, with the working directory, path and environment of now.
+        """Replace the processes of all workers; they get the current directory, path and environment.
 
-        One after another, with as many workers ready all the time as before. Where one does not come up, the
-        old one goes on, and `wait_until_ready` says so.
+        A rolling restart: as many workers stay ready as before. Where a replacement fails to start, the old
+        process stays, and `wait_until_ready` reports it.
 
         Parameters
         ----------
         drain : bool
-            Whether no call is lost; else all are ended at once.
+            Whether the old processes finish their calls; else all are killed at once.
         """
         self._restart([state.worker_id for state in self.get_worker_health_states()], drain)
 
     def _restart(self, worker_ids: Iterable[int], drain: bool) -> None:
         check_flag("drain", drain)
-        self._driver.surroundings = self._surroundings(max(1, self.worker_count))
-        with self._driver.deciding() as (core, now):
+        self._driver.parts.worker_environment = self._worker_environment(max(1, self.worker_count))
+        with self._driver.locked_core() as (core, now):
             for worker_id in worker_ids:
                 core.supervisor.restart(worker_id, drain, now)
 
@@ -326,10 +344,3 @@ def _drain_limit(drain: bool, timeout_ms: int | None) -> float | None:
     if not drain:
         raise OptionError("timeout_ms is how long a drain may take: give drain=True with it")
     return check_count("timeout_ms", timeout_ms) / 1000
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,8 +1,8 @@
-"""Who is compared. A module each, which imports its library; nothing here does."""
+"""The contestants. Each is a module that imports its library; this one imports none."""
 
 from __future__ import annotations
 
-__all__ = ["NAMES", "PEERS", "RESTLESS", "TITLES", "US"]
+__all__ = ["BUSY_WHEN_IDLE", "NAMES", "PEERS", "TITLES", "US"]
 
 TITLES = {
     "limit": "the bare limit",
@@ -15,10 +15,10 @@ TITLES = {
     "ipyparallel_cluster": "ipyparallel",
     "dask_cluster": "Dask LocalCluster",
 }
-"""What each is called in tables, by its module, in the order of their turns."""
+"""Titles for tables, by module, in the order of the turns."""
 
 NAMES = tuple(TITLES)
 US = "wpc"
 PEERS = tuple(name for name in NAMES if name not in ("limit", US))
-RESTLESS = frozenset({"dask_cluster"})
-"""Who takes some 6 % of a core when it does nothing, so it is open during its own turns only."""
+BUSY_WHEN_IDLE = frozenset({"dask_cluster"})
+"""Contestants that use some 6 % of a core when idle; open only during their own turns."""

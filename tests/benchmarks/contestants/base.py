@@ -1,10 +1,11 @@
-"""What a measure asks of a contestant."""
+"""The interface of contestants for measures."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from .. import work
@@ -14,29 +15,29 @@ __all__ = ["Contestant", "chunk_size"]
 
 
 def chunk_size(items: int, workers: int) -> int:
-    """Return the chunk that `multiprocessing.Pool` would choose, for those who choose none by themselves.
+    """Return the chunk size that `multiprocessing.Pool` would choose, for pools that do not choose one.
 
-    They are better off with it than with their default of one item.
+    It is faster for them than their default of one item.
     """
     return -(-items // (4 * workers))
 
 
 class Contestant:
-    """A pool, with its defaults: nobody is tuned.
+    """A pool with its default settings, without tuning.
 
     Attributes
     ----------
     package : str
-        What is installed; empty: the standard library.
+        The installed package; empty: the standard library.
     workers : int
-        How many are open.
+        How many are started.
     """
 
     package = ""
     workers = 0
 
     def version(self) -> str:
-        """Return the version that is measured."""
+        """Return the measured version."""
         if not self.package:
             import platform
 
@@ -52,7 +53,7 @@ class Contestant:
         raise NotImplementedError
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Make a call, and return its future at once."""
+        """Submit a call, and return its future."""
         raise NotImplementedError
 
     def results(self, futures: Sequence[Any]) -> list[Any]:
@@ -60,7 +61,7 @@ class Contestant:
         return [future.result() for future in futures]
 
     def caller(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that makes one call and waits for its value, in the shortest way there is."""
+        """Return a function that makes one call and waits for its value, in the fastest way."""
         submit = self.submit
         return lambda *args: submit(function, *args).result()
 
@@ -68,19 +69,33 @@ class Contestant:
         """Return the values for all items, in order."""
         raise NotImplementedError
 
-    def start(self, workers: int) -> float:
-        """Start a pool, have an answer of each worker, and return how long that took, in seconds.
+    def chained(self, functions: Sequence[Callable[..., Any]], value: Any) -> Any:
+        """Return the value after all functions, each of which takes that of the one before, in workers."""
+        for function in functions:
+            (value,) = self.results([self.submit(function, value)])
+        return value
 
-        Which worker answers is up to the pool. So as many calls as there are workers are made at once, each
-        of which holds its worker for 5 ms, until every worker has been heard of.
+    def executor(self) -> Executor:
+        """Return the open pool as an executor."""
+        raise Failed("has no executor")
+
+    def joblib_backend(self) -> tuple[str, dict[str, Any]]:
+        """Return the name of its backend for joblib, and the options."""
+        raise Failed("has no backend for joblib")
+
+    def start(self, workers: int) -> float:
+        """Start a pool, wait for a reply from each worker, and return the time, in seconds.
+
+        The pool decides which worker runs a call. So as many calls as workers are submitted at once, each of
+        which occupies its worker for 5 ms, until every worker has replied.
         """
         began = time.perf_counter()
         self.open(workers)
-        heard: set[int] = set()
-        while len(heard) < workers:
-            heard.update(self.results([self.submit(work.pid_after, 0.005) for _ in range(workers)]))
+        replied: set[int] = set()
+        while len(replied) < workers:
+            replied.update(self.results([self.submit(work.pid_after, 0.005) for _ in range(workers)]))
             if time.perf_counter() - began > 60:
-                raise Failed(f"only {len(heard)} of {workers} workers have answered within 60 s")
+                raise Failed(f"only {len(replied)} of {workers} workers have answered within 60 s")
         took = time.perf_counter() - began
         self.close()
         return took

@@ -10,7 +10,7 @@ from .base import Contestant, chunk_size
 
 
 class Executor(Contestant):
-    """With the default way of starting processes, which is to fork on Linux before Python 3.14."""
+    """With the default start method, which is fork on Linux before Python 3.14."""
 
     make: Callable[[int], Any] = ProcessPoolExecutor
     pool: Any = None
@@ -24,6 +24,9 @@ class Executor(Contestant):
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         return self.pool.submit(function, *args)
+
+    def executor(self) -> Any:
+        return self.pool
 
     def map(self, function: Callable[[int], int], items: range) -> list[int]:
         return list(self.pool.map(function, items, chunksize=chunk_size(len(items), self.workers)))

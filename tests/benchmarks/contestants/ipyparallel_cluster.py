@@ -39,5 +39,12 @@ class Ipyparallel(Contestant):
     def map(self, function: Callable[[int], int], items: range) -> list[int]:
         return list(self.view.map_sync(function, items, chunksize=chunk_size(len(items), self.workers)))
 
+    def executor(self) -> Any:
+        return self.view.executor
+
+    def joblib_backend(self) -> tuple[str, dict[str, Any]]:
+        ipyparallel.register_joblib_backend()
+        return "ipyparallel", {"view": self.view}
+
 
 CONTESTANT = Ipyparallel

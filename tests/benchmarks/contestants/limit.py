@@ -1,4 +1,4 @@
-"""The bare limit: what the machine takes if nothing is organised, checked, or supervised."""
+"""The bare limit: the time on this machine without any scheduling, checks, or supervision."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _answer(connection: Any) -> None:
 class Limit(Contestant):
     """A call is a ping-pong over a `Pipe`; an array is copied into warm memory; a map is a plain loop.
 
-    The ping-pong pickles a name with its arguments and unpickles the answer, as a call must, but by
-    ``send_bytes`` and the bare pickler, which is faster than the connection's own ``send``.
+    The ping-pong pickles a name with its arguments and unpickles the reply, as a call must, but with
+    ``send_bytes`` and a plain pickler, which is faster than the connection's own ``send``.
     """
 
     def open(self, workers: int) -> None:

@@ -1,4 +1,6 @@
-"""loky, which joblib stands on."""
+"""loky, the backend of joblib."""
+
+from typing import Any
 
 from loky import ProcessPoolExecutor
 
@@ -6,10 +8,13 @@ from .executor import Executor
 
 
 class Loky(Executor):
-    """Its executor starts fresh processes instead of forks."""
+    """Its executor spawns processes instead of forking."""
 
     package = "loky"
     make = ProcessPoolExecutor
+
+    def joblib_backend(self) -> tuple[str, dict[str, Any]]:
+        return "loky", {}  # with a pool of joblib's own
 
 
 CONTESTANT = Loky

@@ -10,7 +10,7 @@ from .base import Contestant
 
 
 class MpPool(Contestant):
-    """With the default way of starting processes, and its own chunks."""
+    """With the default start method, and its own chunk size."""
 
     pool: Any = None
 
@@ -31,6 +31,9 @@ class MpPool(Contestant):
     def caller(self, function: Callable[..., Any]) -> Callable[..., Any]:
         apply = self.pool.apply
         return lambda *args: apply(function, args)
+
+    def joblib_backend(self) -> tuple[str, dict[str, Any]]:
+        return "multiprocessing", {}  # with a pool of joblib's own
 
     def map(self, function: Callable[[int], int], items: range) -> list[int]:
         return self.pool.map(function, items)

@@ -11,7 +11,7 @@ from .base import Contestant
 
 
 class Mpire(Contestant):
-    """Its workers are kept between calls, since it ends them otherwise; with its own chunks."""
+    """With workers kept alive between calls, which is not the default; with its own chunk size."""
 
     package = "mpire"
     pool: Any = None

@@ -11,7 +11,7 @@ from .base import Contestant, chunk_size
 
 
 class Pebble(Contestant):
-    """With the default way of starting processes."""
+    """With the default start method."""
 
     package = "pebble"
     pool: Any = None

@@ -15,6 +15,8 @@ from .base import Contestant
 _FUNCTIONS = (
     work.noop,
     work.increment,
+    work.numbers,
+    work.plus_one,
     work.echo,
     work.sample,
     work.total,
@@ -29,13 +31,13 @@ _FUNCTIONS = (
 
 
 class Wpc(Contestant):
-    """Our own pool; `pool` is there for the measures that only it takes part in."""
+    """Our own pool; `pool` is for the measures of this contestant only."""
 
     package = "wpc_magic"
     pool: WorkerProcedureCall
 
     def define(self, **options: Any) -> None:
-        """Make a pool with the functions, not started."""
+        """Create a pool with the functions, without starting it."""
         self.pool = WorkerProcedureCall(**options)
         for function in _FUNCTIONS:
             self.pool.define_worker_function(worker_func=function)
@@ -58,8 +60,21 @@ class Wpc(Contestant):
     def map(self, function: Callable[[int], int], items: range) -> Sequence[int]:
         return list(self.pool.map(function.__name__, items))
 
+    def chained(self, functions: Sequence[Callable[..., Any]], value: Any) -> Any:
+        for function in functions:
+            value = self.pool.call[function.__name__](value)
+        return value.result()
+
+    def executor(self) -> Any:
+        return self.pool.executor()
+
+    def joblib_backend(self) -> tuple[str, dict[str, Any]]:
+        import wpc_magic.joblib  # noqa: F401  # which registers it
+
+        return "wpc", {"pool": self.pool}
+
     def start(self, workers: int) -> float:
-        # The functions are defined before: a notebook has its definitions when it starts workers.
+        # The functions are defined before the start, as in a notebook.
         self.define()
         began = time.perf_counter()
         self.pool.start_workers(workers)
@@ -71,7 +86,7 @@ class Wpc(Contestant):
         return took
 
     def pids(self) -> list[int]:
-        """Return the processes of the workers."""
+        """Return the process ids of the workers."""
         return [future.result() for future in self.pool.broadcast("pid_after", 0).values()]
 
 

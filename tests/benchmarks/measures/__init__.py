@@ -1,19 +1,34 @@
-"""What is measured, by theme, in the order of the run."""
+"""All measures, by theme, in the order of the run."""
 
 from __future__ import annotations
 
 from ..bench import Measure
-from . import arrays, calls, constants, definitions, growth, lifecycle, mapping, steps
+from . import (
+    arrays,
+    calls,
+    constants,
+    definitions,
+    growth,
+    lifecycle,
+    mapping,
+    pipelines,
+    plugged_in,
+    steps,
+    streams,
+)
 
 __all__ = ["ALL"]
 
 ALL: list[Measure] = [
-    # One worker, then two: neighbours share what is open.
+    # One worker, then two: consecutive measures share an open pool.
     *calls.ONE_WORKER,
     *arrays.MEASURES,
     *calls.TWO_WORKERS,
     *mapping.MEASURES,
+    *plugged_in.MEASURES,
+    *pipelines.MEASURES,
     *calls.OWN,
+    *streams.MEASURES,
     *lifecycle.MEASURES,
     *definitions.MEASURES,
     *constants.MEASURES,

@@ -1,4 +1,4 @@
-"""Arrays of 64 MB: there and back, read here and there, read in full, written in full."""
+"""Arrays of 64 MB: round trip, sampled, read in full, written in full."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from ..bench import Measure
 from ..contestants import US
 from ..timing import Failed
 
-__all__ = ["MEASURES"]
+__all__ = ["MEASURES", "array_of_64_mb"]
 
 _ITEMS = 8 << 20  # 64 MB of float64
 _made: list[Any] = []
 
 
-def _array() -> Any:
+def array_of_64_mb() -> Any:
+    """Return the array, which is always the same one."""
     import numpy
 
     if not _made:
@@ -27,13 +28,13 @@ def _array() -> Any:
 
 
 def _timed(
-    call: Callable[[Any], Any], right: Callable[[Any, Any], bool], repeats: int, limit_s: float
+    call: Callable[[Any], Any], is_expected: Callable[[Any, Any], bool], repeats: int, limit_s: float
 ) -> float:
-    """Return the median time of calls with the array; its first number is another one each time.
+    """Return the median time of calls with the array, whose first number changes with each call.
 
-    Two calls are the warm-up, or one that takes longer than the limit; at least one counts.
+    The warm-up is two calls, or one that exceeds the limit; at least one call is timed.
     """
-    array = _array()
+    array = array_of_64_mb()
     times = []
     end = time.perf_counter() + limit_s
     for number in range(repeats + 2):
@@ -41,7 +42,7 @@ def _timed(
         began = time.perf_counter()
         value = call(array)
         took = time.perf_counter() - began
-        if not right(value, array):
+        if not is_expected(value, array):
             raise Failed("wrong result with an array")
         del value
         late = time.perf_counter() > end
@@ -53,7 +54,7 @@ def _timed(
 
 
 def arrays(contestant: Any, repeats: int, limit_s: float) -> dict[str, float]:
-    """Send the array as an argument, and have it back, or some of it read."""
+    """Send the array as an argument, and receive it back, or read a sample of it."""
     import numpy
 
     return _all(
@@ -71,7 +72,7 @@ def arrays(contestant: Any, repeats: int, limit_s: float) -> dict[str, float]:
 
 
 def arrays_in_full(contestant: Any, repeats: int, limit_s: float) -> dict[str, float]:
-    """Send the array as an argument, and have all of it read, or written in place."""
+    """Send the array as an argument, and read it in full, or write it in place."""
     return _all(
         contestant,
         repeats,
@@ -80,7 +81,7 @@ def arrays_in_full(contestant: Any, repeats: int, limit_s: float) -> dict[str, f
             "array.total": (work.total, lambda value, array: value == work.total(array)),
             "array.write": (
                 work.write,
-                # What the worker writes must not be seen here.
+                # Writes of the worker must not be visible here.
                 lambda value, array: value == (array[0] + 1, array[-1] + 1) and array[-1] == _ITEMS - 1,
             ),
         },
@@ -90,19 +91,37 @@ def arrays_in_full(contestant: Any, repeats: int, limit_s: float) -> dict[str, f
 def arrays_in_shared_memory(contestant: Any, repeats: int, limit_s: float) -> dict[str, float]:
     """Copy the array into warm shared memory, and read or write all of it there, in one process.
 
-    That is what any pool has to do at least which lays arguments in shared memory: its pages are small ones
-    of 4 kB, while those of a large array are huge ones.
+    This is the minimum for any pool that passes arguments in shared memory, whose pages have 4 kB, while a
+    large array has huge pages.
     """
     import mmap
 
-    array = _array()
-    with mmap.mmap(-1, array.nbytes) as memory:  # shared, and nameless
+    array = array_of_64_mb()
+    with mmap.mmap(-1, array.nbytes) as memory:  # shared and anonymous
         return {
             f"array.{function.__name__}.shared": _timed(
                 _copied_into(memory, function), lambda value, _: value is not None, repeats, limit_s
             )
             for function in (work.total, work.write)
         }
+
+
+def shared_arrays(contestant: Any, repeats: int) -> dict[str, float]:
+    """Write all of an array that the workers have in common: it is an argument, and does not travel."""
+    contestant.open(1)
+    array = contestant.pool.shared("array", array_of_64_mb())
+    first = float(array[0])
+    call = contestant.caller(work.write)
+    times = []
+    for number in range(repeats + 2):  # the first two are the warm-up
+        began = time.perf_counter()
+        value = call(array)
+        times.append(time.perf_counter() - began)
+        if value[0] != first + number + 1 or value[0] != array[0]:
+            raise Failed("wrong values in a shared array")
+    del array
+    contestant.close()
+    return {"array.common": statistics.median(times[2:])}
 
 
 def _copied_into(memory: Any, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -121,8 +140,8 @@ _Case = tuple[Callable[..., Any], Callable[[Any, Any], bool]]
 
 def _all(contestant: Any, repeats: int, limit_s: float, cases: dict[str, _Case]) -> dict[str, float]:
     return {
-        key: _timed(contestant.caller(function), right, repeats, limit_s)
-        for key, (function, right) in cases.items()
+        key: _timed(contestant.caller(function), is_expected, repeats, limit_s)
+        for key, (function, is_expected) in cases.items()
     }
 
 
@@ -147,5 +166,8 @@ MEASURES = [
         who=["limit"],
         full=_FULL,
         quick=_QUICK,
+    ),
+    Measure(
+        "shared-arrays", shared_arrays, ["array.common"], who=[US], full={"repeats": 10}, quick={"repeats": 5}
     ),
 ]

@@ -1,4 +1,4 @@
-"""Calls: one at a time, awaited, in a burst, and beside a slow one."""
+"""Calls: one at a time, awaited, in a burst, and alongside a slow one."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ __all__ = ["ONE_WORKER", "OWN", "TWO_WORKERS", "warm_up"]
 
 
 def warm_up(call: Any, count: int = 100, limit_s: float = 0.1) -> None:
-    """Make calls that do not count."""
+    """Make calls that are not timed."""
     batch(call, None, count, limit_s)
 
 
 def latency(contestant: Any, count: int, limit_s: float) -> dict[str, float]:
-    """One no-op call after another, each waited for; on the cores where the kernel puts the two processes.
+    """Consecutive blocking no-op calls; on the cores that the kernel chooses for the two processes.
 
-    Where that is makes more of a difference than most pools do: on one core a wake-up is a switch, on two it
-    has to rouse a core, which in a virtual machine costs tens of microseconds. The kernel stays with either
-    for a while. So the same is measured with the workers apart from the caller, and together with it.
+    The placement matters more than the difference between most pools: on one core a wake-up is a context
+    switch, on two it has to wake an idle core, which costs tens of microseconds in a virtual machine. The
+    kernel keeps a placement for a while. So the same is measured with the workers pinned to another core than
+    the caller, and to the same one.
     """
     call = contestant.caller(work.noop)
     found = {}
@@ -45,9 +46,9 @@ def latency(contestant: Any, count: int, limit_s: float) -> dict[str, float]:
 
 
 def burst(contestant: Any, count: int, limit_s: float) -> dict[str, float]:
-    """Make many no-op calls at once, then wait for all of them.
+    """Submit many no-op calls at once, then wait for all of them.
 
-    The warm-up is a burst of 200, which tells as well how many fit into the limit.
+    The warm-up is a burst of 200, which also shows how many fit into the limit.
     """
 
     def go(calls: int) -> float:
@@ -64,7 +65,7 @@ def burst(contestant: Any, count: int, limit_s: float) -> dict[str, float]:
 
 
 def awaited(contestant: Any, count: int) -> dict[str, float]:
-    """One no-op call after another, awaited; beside as many that are waited for, in alternating batches."""
+    """Consecutive awaited no-op calls, in batches that alternate with as many blocking ones."""
     contestant.open(1)
     procedure = contestant.pool.call.noop
     call = contestant.caller(work.noop)
@@ -94,7 +95,7 @@ def awaited(contestant: Any, count: int) -> dict[str, float]:
 def fairness(contestant: Any) -> dict[str, float]:
     """One call of 1 s, then 40 of 1 ms, of the same function, on two workers: until the 40 are done.
 
-    The pool has seen the function be quick before, which is when it is easiest to be wrong about it.
+    The function was fast before, so that an estimate of its duration is wrong.
     """
     contestant.open(2)
     nap = contestant.pool.call.nap

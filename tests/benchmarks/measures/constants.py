@@ -1,4 +1,4 @@
-"""A constant of 256 MB: how often it is in memory, and how long it takes until all workers have it."""
+"""A constant of 256 MB: its copies in memory, and the time until all workers have it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_constant():
 
 
 def _memcpy_into_untouched(source: Any) -> float:
-    """Return what one copy into fresh pages takes, in seconds: those of 4 KB, which shared memory has too."""
+    """Return the time of a copy into fresh pages of 4 kB, as in shared memory, in seconds."""
     import numpy
 
     with mmap.mmap(-1, source.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
@@ -36,7 +36,7 @@ def _memcpy_into_untouched(source: Any) -> float:
 
 
 def _memcpy_into_untouched_huge(source: Any) -> float:
-    """Return the same for memory that NumPy allocates, which it asks the kernel to have in pages of 2 MB."""
+    """Return the same for memory that NumPy allocates, for which it requests huge pages of 2 MB."""
     import numpy
 
     began = time.perf_counter()
@@ -45,9 +45,9 @@ def _memcpy_into_untouched_huge(source: Any) -> float:
 
 
 def constant(contestant: Any, workers: int) -> dict[str, float]:
-    """Define the constant, read of it in every worker, and weigh all processes before and after.
+    """Define the constant, read it in every worker, and measure the memory of all processes before and after.
 
-    The memory is touched in every page by every worker: what is mapped but never read does not count.
+    Every worker reads every page, since pages that are mapped but never read are not counted.
     """
     import numpy
 

@@ -1,4 +1,4 @@
-"""A function that is defined anew."""
+"""Redefinition of a function."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..timing import Failed
 
 __all__ = ["MEASURES"]
 
-# As long as a cell is, with what a cell has: an import, a loop, a local function, a docstring.
+# A cell of typical length and contents: an import, a loop, a local function, a docstring.
 _CELL = '''
 def estimate(points, scale=1.0):
     """Return a number that depends on the points and the revision."""
@@ -38,9 +38,9 @@ def estimate(points, scale=1.0):
 
 
 def redefinition(contestant: Any, count: int) -> dict[str, float]:
-    """Define a function object anew, as a notebook's cell does, until both workers have answered with it.
+    """Redefine a function object, as a notebook's cell does, until both workers have replied with it.
 
-    Its source is read from `linecache`, where IPython keeps that of cells. Three are the warm-up.
+    Its source is read from `linecache`, where IPython stores that of cells. The first three are the warm-up.
     """
     contestant.open(2)
     pool = contestant.pool

@@ -1,4 +1,4 @@
-"""Whether a call takes longer when there is more of everything."""
+"""How the latency of a call scales with functions, workers and queued calls."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ __all__ = ["MEASURES"]
 
 
 def _latency(call: Any, count: int) -> float:
-    """Return what a call takes with all processes on one core.
+    """Return the time of a call with all processes on one core.
 
-    Else the kernel might put the worker apart from the caller in the one case and not in the other, which is
-    a larger difference than the one looked for; see `calls.latency`.
+    Otherwise the kernel might place worker and caller on different cores in only one of the two cases, which
+    would outweigh the difference to be measured; see `calls.latency`.
     """
     cores = os.sched_getaffinity(0)
-    everybody = [os.getpid(), *processes.descendants()]
-    processes.pin(everybody, {min(cores)})
+    all_processes = [os.getpid(), *processes.descendants()]
+    processes.pin(all_processes, {min(cores)})
     warm_up(call)
     found = batch(call, None, count, 5.0)
-    processes.pin(everybody, cores)
+    processes.pin(all_processes, cores)
     return found
 
 
 def functions(contestant: Any, many: int, count: int) -> dict[str, float]:
-    """A call with one function registered, and with many, from texts of ten each."""
+    """A call with one function registered, and with many, from sources of ten each."""
     from wpc_magic import WorkerProcedureCall
 
     pool = contestant.pool = WorkerProcedureCall()
@@ -50,7 +50,7 @@ def functions(contestant: Any, many: int, count: int) -> dict[str, float]:
 
 
 def workers(contestant: Any, many: int, count: int) -> dict[str, float]:
-    """A call with two workers, and with many, all of which have answered."""
+    """A call with two workers, and with many, all of which have replied."""
     contestant.open(2)
     few = _latency(contestant.caller(work.noop), count)
     contestant.pool.resize(many)
@@ -63,7 +63,7 @@ def workers(contestant: Any, many: int, count: int) -> dict[str, float]:
 
 
 def queue(contestant: Any, many: int, count: int) -> dict[str, float]:
-    """A call to one worker while none, and many, wait for the other one, which is held up."""
+    """A call to one worker, while no or many calls are queued for the other one, which is blocked."""
     contestant.open(2)
     here = contestant.pool.call.noop.options(worker_id=1)
     there = contestant.pool.call.increment.options(worker_id=2)

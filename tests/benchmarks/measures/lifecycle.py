@@ -1,4 +1,4 @@
-"""How workers come, come back, and do nothing."""
+"""Start, restart and idle cost of workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BACKOFF_S = 0.1
 
 
 def start(contestant: Any, workers: int) -> dict[str, float]:
-    """From nothing until every worker has answered. Who has never started does so once before: bytecode."""
+    """From the start until every worker has replied, after a first start that compiles the bytecode."""
     if not contestant.workers:
         contestant.start(1)
         contestant.workers = 1
@@ -26,7 +26,7 @@ def start(contestant: Any, workers: int) -> dict[str, float]:
 
 
 def crash(contestant: Any, count: int) -> dict[str, float]:
-    """From the call that ends a worker until its slot has answered again, less the delay of the options."""
+    """From the call that crashes a worker until its slot has replied again, minus the backoff delay."""
     contestant.define(
         restart_base_delay_ms=int(_BACKOFF_S * 1000),
         restart_max_delay_ms=int(_BACKOFF_S * 1000),
@@ -52,7 +52,7 @@ def crash(contestant: Any, count: int) -> dict[str, float]:
 
 
 def idle_memory(contestant: Any) -> dict[str, float]:
-    """What an idle worker has for itself alone, after its first calls."""
+    """The unshared memory (USS) of an idle worker, after its first calls."""
     contestant.open(2)
     contestant.pool.call.noop().result()
     found = [processes.uss(pid) for pid in contestant.pids()]
@@ -64,7 +64,7 @@ def idle_cpu(contestant: Any, seconds: float) -> dict[str, float]:
     """The processor time of an idle pool in all its processes, for 10 s; the caller sleeps meanwhile."""
     contestant.open(2)
     contestant.caller(work.noop)()
-    time.sleep(0.5)  # noqa: TID251 - what comes after the start is not idleness
+    time.sleep(0.5)  # noqa: TID251 - until the work after the start is done
     pids = [os.getpid(), *processes.descendants()]
     before = processes.cpu_s(pids)
     time.sleep(seconds)  # noqa: TID251 - it is the measure

@@ -15,8 +15,8 @@ __all__ = ["MEASURES"]
 def tiny_items(contestant: Any, count: int, limit_s: float) -> dict[str, float]:
     """Add one to each of many numbers.
 
-    The warm-up is the same with a tenth of them. Who would take longer than the limit has fewer items, and
-    the time is what all of them would take.
+    The warm-up is a tenth of them. A pool that would exceed the limit has fewer items, and its time is
+    extrapolated.
     """
 
     def go(items: int) -> float:

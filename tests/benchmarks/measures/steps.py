@@ -27,10 +27,10 @@ _SENDS = ("socket.send", "socket.sendall", "socket.sendmsg", "posix.write", "pos
 
 
 def steps(contestant: Any, count: int) -> dict[str, float]:
-    """Count system calls by the functions that make them, then wake-ups by what the kernel has counted.
+    """Count system calls by the functions that make them, then wake-ups from statistics of the kernel.
 
-    System calls are counted with ``sys.setprofile`` in the thread that calls, in all threads that the pool
-    has started there, and in the thread that runs the function in the worker. Messages are writes among them.
+    System calls are counted with ``sys.setprofile`` in the calling thread, in all threads that the pool has
+    started in its process, and in the thread that runs the function in the worker. Messages are the writes.
     """
     threads: Counter[str] = Counter()
 

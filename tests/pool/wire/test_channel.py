@@ -1,9 +1,11 @@
-"""Frames over a socket, however it cuts and delays them."""
+"""Frames over a socket, however they are split and delayed."""
 
 import _socket
 import contextlib
 import select
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -45,8 +47,8 @@ def pieces(one):
     return frame(*one[:5], [memoryview(buffer) for buffer in one[5]])
 
 
-class Cut:
-    """A socket that gives its bytes in parts of the sizes that it is told."""
+class SplitSocket:
+    """A socket that returns its data in parts of the given sizes."""
 
     def __init__(self, data: bytes, sizes) -> None:
         self.data = memoryview(data)
@@ -75,7 +77,7 @@ def read_all(sock):
 @given(FRAMES, st.lists(st.integers(1, 70_000), max_size=30))
 def test_frames_survive_being_cut_anywhere(frames, sizes):
     data = b"".join(bytes(piece) for one in frames for piece in pieces(one))
-    assert [flat(one) for one in read_all(Cut(data, sizes))] == frames
+    assert [flat(one) for one in read_all(SplitSocket(data, sizes))] == frames
 
 
 def test_frames_survive_being_cut_at_every_byte():
@@ -86,14 +88,14 @@ def test_frames_survive_being_cut_at_every_byte():
     ]
     data = b"".join(bytes(piece) for one in frames for piece in pieces(one))
     small = b"".join(bytes(piece) for one in frames[::2] for piece in pieces(one))
-    assert [flat(one) for one in read_all(Cut(small, [1] * len(small)))] == frames[::2]
+    assert [flat(one) for one in read_all(SplitSocket(small, [1] * len(small)))] == frames[::2]
     for at in range(1, 200):
-        assert [flat(one) for one in read_all(Cut(data, [at, 1, 1, 1]))] == frames
+        assert [flat(one) for one in read_all(SplitSocket(data, [at, 1, 1, 1]))] == frames
 
 
-def test_a_frame_that_never_ends_is_no_frame():
+def test_an_incomplete_frame_is_not_returned():
     data = b"".join(bytes(piece) for piece in pieces((4, 0, 0, 1, b"x" * 200_000, [])))
-    assert read_all(Cut(data[:-1], [])) == []
+    assert read_all(SplitSocket(data[:-1], [])) == []
 
 
 @pytest.mark.parametrize(
@@ -107,19 +109,21 @@ def test_a_frame_that_never_ends_is_no_frame():
         (1, 0, 0, 0, 0, 0, 1 << 40),
     ],
 )
-def test_bytes_that_are_no_frame_are_refused(head):
+def test_bytes_that_are_not_a_frame_are_rejected(head):
     with pytest.raises(BadFrame):
-        read_all(Cut(HEADER.pack(*head) + bytes(1000), []))
+        read_all(SplitSocket(HEADER.pack(*head) + bytes(1000), []))
 
 
-def test_buffers_larger_than_their_frame_are_refused():
+def test_buffers_larger_than_their_frame_are_rejected():
     with pytest.raises(BadFrame, match="buffers of"):
-        read_all(Cut(HEADER.pack(1, 0, 1, 0, 0, 0, 20) + (1000).to_bytes(8, "little") + bytes(12), []))
+        read_all(
+            SplitSocket(HEADER.pack(1, 0, 1, 0, 0, 0, 20) + (1000).to_bytes(8, "little") + bytes(12), [])
+        )
 
 
 def test_a_buffer_is_memory_of_its_own_that_can_be_written_to():
     data = b"".join(bytes(piece) for piece in pieces((4, 0, 0, 1, b"body", [b"a" * 100, b"b" * 100])))
-    ((*_, buffers),) = read_all(Cut(data, []))
+    ((*_, buffers),) = read_all(SplitSocket(data, []))
     buffers[0][:] = b"c" * 100
     assert bytes(buffers[1]) == b"b" * 100
 
@@ -145,7 +149,7 @@ def test_a_reader_needs_no_more_than_a_bare_socket():
     two.close()
 
 
-def test_the_end_of_the_other_side_is_seen():
+def test_the_end_of_the_other_side_is_detected():
     with pair() as (one, two):
         send_all(one, frame(2, 1, 2, 3, b"body"))
         one.close()
@@ -168,11 +172,11 @@ def channels():
 
 
 def pump(*ends, until):
-    """Read and write on all ends, as a pool does, until something is so."""
+    """Read and write on all ends, as a pool does, until a condition holds."""
     got = {end: [] for end in ends}
     while not until(got):
         readable, writable, _ = select.select(ends, [end for end in ends if end.outbox], [], 20)
-        assert readable or writable, "nothing moves any more"
+        assert readable or writable, "no progress"
         for end in writable:
             end.flush()
         for end in readable:
@@ -189,7 +193,7 @@ def test_a_small_frame_goes_out_at_once():
             two.read()
 
 
-def test_64_mb_each_way_at_once_stop_nobody():
+def test_64_mb_each_way_at_once_do_not_deadlock():
     body = bytes(64 * 1024 * 1024)
     with channels() as (one, two):
         for end in (one, two):
@@ -203,7 +207,7 @@ def test_64_mb_each_way_at_once_stop_nobody():
         assert not two.outbox
 
 
-def test_what_waits_keeps_its_order_and_is_a_copy():
+def test_queued_data_keeps_its_order_and_is_a_copy():
     with channels() as (one, two):
         array = bytearray(b"a") * 2_000_000
         one.send(frame(4, 0, 0, 1, b"x", [memoryview(array)]))
@@ -215,14 +219,14 @@ def test_what_waits_keeps_its_order_and_is_a_copy():
         assert all(set(f[5][0]) == {ord("a")} for f in got[:2])
 
 
-def test_bytes_that_wait_are_not_copied():
+def test_queued_bytes_are_not_copied():
     with channels() as (one, _):
         body = bytes(2_000_000)
         one.send(frame(4, 0, 0, 1, body))
         assert one.outbox[-1].obj is body
 
 
-def test_sending_to_one_who_is_gone_says_that_nothing_is_left_to_send():
+def test_sending_to_a_closed_end_reports_that_nothing_is_left_to_send():
     with channels() as (one, two):
         one.send(frame(4, 0, 0, 1, bytes(2_000_000)))
         two.close()
@@ -239,3 +243,56 @@ def test_a_channel_can_be_closed_twice_in_the_middle_of_a_frame():
         for _ in range(2):
             one.close()
             two.close()
+
+
+@pytest.mark.parametrize("buffers", [[], [bytes(1 << 25)]], ids=["body", "buffer"])
+def test_the_memory_of_a_large_frame_is_not_kept_by_its_reader(buffers):
+    with pair() as (one, two):
+        reader = Reader(two)
+        sender = threading.Thread(
+            target=send_all, args=(one, frame(1, 2, 3, 4, bytes(1 << 25), [memoryview(b) for b in buffers]))
+        )
+        sender.start()
+        frames = []
+        while not frames:
+            frames = reader.read()
+        sender.join()
+        *_, body, received = frames.pop()
+        memory = received[0] if buffers else body
+        memory.close()  # a mapping refuses while there is a view of it
+
+
+SIGPIPE = """
+import os, signal, socket
+from wpc_magic.pool.wire.block_sender import Sender
+from wpc_magic.pool.wire.block_store import BlockStore
+from wpc_magic.pool.wire.channel import Channel, frame, send_all
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in programs that are to end with `| head`
+small, large = frame(1, 0, 0, 0, b"x"), frame(1, 0, 0, 0, b"x", [memoryview(bytes(100_000))])
+for pieces in (small, large):
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours)
+    theirs.close()
+    assert channel.send(pieces)
+    assert channel.send(pieces)
+    channel.close()
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    try:
+        send_all(ours, pieces)
+    except BrokenPipeError:
+        print("an error")
+    ours.close()
+ours, theirs = socket.socketpair()
+theirs.close()
+placed = BlockStore(1 << 20).put([bytes(1 << 18)])
+assert Sender(ours).send(placed) is not None
+print("goes on")
+"""
+
+
+def test_the_end_of_a_worker_ends_no_program_that_has_sigpipe_at_its_default() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SIGPIPE], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout.split("\n"), done.stderr) == (["an error", "an error", "goes on", ""], "")

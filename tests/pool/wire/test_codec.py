@@ -1,6 +1,9 @@
-"""Values to bytes and back."""
+"""Serialization of values."""
 
+import gc
+import subprocess
 import sys
+import threading
 import types
 
 import numpy as np
@@ -8,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wpc_magic.pool.wire.codec import decode, encode
+from tests.pool.conftest import PATIENCE_S, ROOT
+from wpc_magic.pool.wire.codec import decode, encode, encode_whole
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -22,7 +26,7 @@ def test_plain_values_come_back(value):
     assert decode(*encode(value)) == value
 
 
-def test_large_arrays_travel_apart_and_small_ones_do_not():
+def test_large_arrays_are_out_of_band_and_small_ones_are_not():
     large, small = np.arange(100_000.0), np.arange(10.0)
     body, buffers = encode([large, small])
     assert [buffer.nbytes for buffer in buffers] == [large.nbytes]
@@ -50,12 +54,12 @@ def test_long_texts_and_bytes_come_back(make, size):
     assert type(back) is type(value)
 
 
-def test_functions_travel_by_value():
+def test_functions_are_sent_by_value():
     factor = 3
     assert decode(*encode(lambda x: x * factor))(2) == 6
 
 
-def test_classes_of_main_travel_by_value(monkeypatch):
+def test_classes_of_main_are_sent_by_value(monkeypatch):
     main = types.ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", main)
     exec(
@@ -67,7 +71,79 @@ def test_classes_of_main_travel_by_value(monkeypatch):
     assert decode(body, buffers).twice() == 8
 
 
-def test_a_text_that_names_main_is_a_text():
+def test_a_value_that_arrives_leaves_a_class_of_this_process_as_it_is():
+    class Counted:
+        count = 1
+
+    body = encode_whole(Counted())
+    Counted.count = 5
+    assert type(decode(body)) is Counted
+    assert Counted.count == 5
+
+
+class Slow:
+    """A base whose subclasses take long to be made, in one thread."""
+
+    making = threading.Event()
+    go_on = threading.Event()
+    waits = None
+
+    def __init_subclass__(cls):
+        if threading.get_ident() == Slow.waits:
+            Slow.making.set()
+            assert Slow.go_on.wait(PATIENCE_S)
+
+
+def test_a_class_that_arrives_in_two_threads_at_once_is_one_and_whole():
+    # one thread     makes the class ...................... finds that the other has made it
+    # this thread                    makes it, sets its state, uses it
+    def pickled():
+        class Arriving(Slow):
+            count = 3
+
+        return encode_whole(Arriving())
+
+    body = pickled()
+    gc.collect()
+    found = []
+
+    def arrive():
+        Slow.waits = threading.get_ident()
+        found.append(decode(body))
+
+    thread = threading.Thread(target=arrive)
+    thread.start()
+    assert Slow.making.wait(PATIENCE_S)
+    mine = decode(body)
+    assert mine.count == 3
+    Slow.go_on.set()
+    thread.join()
+    Slow.waits = None
+    assert type(found[0]) is type(mine)
+    assert found[0].count == 3
+
+
+def test_cloudpickle_is_loaded_only_where_it_is_needed():
+    code = """
+import sys
+from wpc_magic.pool.wire.codec import decode, encode
+decode(*encode([1, {"a": b"x" * 100_000}]))
+print("cloudpickle" in sys.modules)
+decode(*encode(lambda: 1))
+print("cloudpickle" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        cwd=ROOT,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("False\nTrue\n", "")
+
+
+def test_a_string_that_contains_main_is_sent_unchanged():
     assert decode(*encode("if __name__ == '__main__':")) == "if __name__ == '__main__':"
     assert decode(*encode({"code": "__main__"})) == {"code": "__main__"}
 
@@ -77,7 +153,7 @@ def test_what_cannot_be_pickled_raises():
         encode(n for n in range(3))
 
 
-def test_a_value_that_pickles_its_way_out_is_not_swallowed():
+def test_a_system_exit_while_pickling_is_not_swallowed():
     class Leaves:
         def __reduce__(self):
             raise SystemExit(3)

@@ -1,19 +1,19 @@
-"""Workers for the tests of this folder."""
+"""Worker processes for the tests of this folder."""
 
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.pool.worker.hand import Hand
+from tests.pool.worker.harness import WorkerHarness
 
 
 @pytest.fixture
-def workers() -> Iterator[Callable[..., Hand]]:
-    """Start workers; they are ended after the test."""
-    started: list[Hand] = []
+def workers() -> Iterator[Callable[..., WorkerHarness]]:
+    """Starts workers; they are killed after the test."""
+    started: list[WorkerHarness] = []
 
-    def start(**environ: str) -> Hand:
-        started.append(Hand(**environ))
+    def start(**environ: str) -> WorkerHarness:
+        started.append(WorkerHarness(**environ))
         return started[-1]
 
     yield start
@@ -22,6 +22,6 @@ def workers() -> Iterator[Callable[..., Hand]]:
 
 
 @pytest.fixture
-def worker(workers: Callable[..., Hand]) -> Hand:
+def worker(workers: Callable[..., WorkerHarness]) -> WorkerHarness:
     """One worker."""
     return workers()

@@ -1,4 +1,4 @@
-"""Calls, chunks and coroutines, by hand."""
+"""Calls, chunks and coroutines in one worker, without a pool."""
 
 import asyncio
 import math
@@ -8,10 +8,10 @@ import os
 import numpy as np
 import pytest
 
-from tests.pool.worker.hand import Failed
+from tests.pool.worker.harness import Failed
 from wpc_magic.pool.wire import protocol
 from wpc_magic.pool.wire.codec import encode
-from wpc_magic.pool.wire.page import ANSWERED, BEGUN, SINCE
+from wpc_magic.pool.wire.status_page import ANSWERED, BEGUN, SINCE
 
 
 def test_a_function_of_a_cell_is_called_with_arguments_and_keywords(worker):
@@ -39,32 +39,46 @@ def test_the_status_page_tells_what_runs_and_what_has_ended(worker):
     worker.call("quick")
     words = worker.process.page.words
     assert words[BEGUN] == 2
-    assert words[ANSWERED] >= 1  # it is written down just after it was sent
+    assert words[ANSWERED] >= 1  # it is recorded just after the answer was sent
     assert words[SINCE] > 0
     assert worker.process.page.running() == (2, words[SINCE])
 
 
 def test_a_chunk_comes_back_as_one_answer(worker):
     worker.define("def add(a, b): return a + b")
-    values, failure = worker.outcome(worker.send_chunk("add", [(1, 2), (3, 4)]))
-    assert (values, failure) == ([3, 7], None)
-    assert worker.outcome(worker.send_chunk("add", [])) == ([], None)
+    assert worker.outcome(worker.send_chunk("add", [(1, 2), (3, 4)])) == ([3, 7], {})
+    assert worker.outcome(worker.send_chunk("add", [])) == ([], {})
 
 
 @pytest.mark.parametrize("how", ["raise ValueError('no')", "raise SystemExit(3)", "raise KeyboardInterrupt"])
 def test_a_failing_item_of_a_chunk_keeps_the_values_before_it(worker, how):
     worker.define(f"def only_small(n):\n    if n > 1: {how}\n    return n")
-    values, failure = worker.outcome(worker.send_chunk("only_small", [(0,), (1,), (2,), (3,)]))
+    values, failures = worker.outcome(worker.send_chunk("only_small", [(0,), (1,), (2,), (3,)]))
     assert values == [0, 1]
-    assert failure.name == how.split()[1].partition("(")[0]
+    assert list(failures) == [2]
+    assert failures[2].name == how.split()[1].partition("(")[0]
 
 
-def test_a_chunk_whose_third_value_cannot_be_sent_keeps_two(worker):
-    worker.define("def maybe(n):\n import threading\n return n if n < 2 else threading.Lock()")
-    values, failure = worker.outcome(worker.send_chunk("maybe", [(0,), (1,), (2,)]))
-    assert values == [0, 1]
-    assert "lock" in failure.message
-    assert "cannot be sent" in failure.note
+def test_a_chunk_whose_second_value_cannot_be_sent_keeps_the_others(worker):
+    worker.define("def maybe(n):\n import threading\n return n if n != 1 else threading.Lock()")
+    values, failures = worker.outcome(worker.send_chunk("maybe", [(0,), (1,), (2,)]))
+    assert values == [0, None, 2]
+    assert "lock" in failures[1].message
+    assert "cannot be sent" in failures[1].note
+
+
+@pytest.mark.parametrize("how", ["raise ValueError('no')", "raise SystemExit(3)", "next(iter([]))"])
+def test_a_whole_chunk_goes_on_after_an_item_that_fails(worker, how):
+    worker.define(f"def only_even(n):\n    if n % 2: {how}\n    return n")
+    values, failures = worker.outcome(worker.send_chunk("only_even", [(n,) for n in range(5)], whole=True))
+    assert values == [0, None, 2, None, 4]
+    assert list(failures) == [1, 3]
+
+
+def test_a_whole_chunk_of_coroutines_has_all_their_outcomes(worker):
+    worker.define("async def only_even(n):\n    assert n % 2 == 0\n    return n")
+    values, failures = worker.outcome(worker.send_chunk("only_even", [(n,) for n in range(4)], whole=True))
+    assert (values, list(failures)) == ([0, None, 2, None], [1, 3])
 
 
 def test_importable_functions_and_builtins_and_lambdas_are_called(worker):
@@ -193,7 +207,7 @@ def test_a_chunk_of_coroutines_runs_side_by_side(worker):
         """,
         "meet",
     )
-    assert worker.outcome(worker.send_chunk("meet", [(0, 3), (1, 3), (2, 3)])) == ([0, 1, 2], None)
+    assert worker.outcome(worker.send_chunk("meet", [(0, 3), (1, 3), (2, 3)])) == ([0, 1, 2], {})
 
 
 @pytest.mark.parametrize(
@@ -229,7 +243,7 @@ def test_a_coroutine_whose_value_cannot_be_sent_fails_its_call(worker):
     assert worker.call("ok") == 1
 
 
-def test_a_call_that_is_taken_back_in_time_never_runs_and_no_other_is_lost(worker, tmp_path):
+def test_a_call_that_is_revoked_in_time_never_runs_and_no_other_is_lost(worker, tmp_path):
     worker.define(
         """
         import os, select
@@ -248,39 +262,39 @@ def test_a_call_that_is_taken_back_in_time_never_runs_and_no_other_is_lost(worke
     os.mkfifo(gate)
     blocker = worker.send("wait", str(gate))
     seqs = [worker.send("mark", n) for n in range(6)]
-    with gate.open("w"):  # opens when the function has
-        taken = (seqs[1], seqs[3], blocker)
-        assert worker.ask(protocol.Revoke(taken), protocol.GivenUp).seqs == (seqs[1], seqs[3])
-        assert worker.ask(protocol.Revoke((seqs[1],)), protocol.GivenUp).seqs == ()
-        assert worker.ask(protocol.Ping(5), protocol.Pong).token == 5  # while it is busy
+    with gate.open("w"):  # returns when the function has opened it
+        revoked = (seqs[1], seqs[3], blocker)
+        assert worker.request(protocol.Revoke(revoked), protocol.Revoked).seqs == (seqs[1], seqs[3])
+        assert worker.request(protocol.Revoke((seqs[1],)), protocol.Revoked).seqs == ()
+        assert worker.request(protocol.Ping(5), protocol.Pong).token == 5  # while it is busy
     assert worker.call("all_seen") == ["wait", 0, 2, 4, 5]
     assert not {seqs[1], seqs[3]} & set(worker.outcomes)
-    assert worker.ask(protocol.Revoke((seqs[0],)), protocol.GivenUp).seqs == ()
+    assert worker.request(protocol.Revoke((seqs[0],)), protocol.Revoked).seqs == ()
 
 
-def test_each_call_is_either_run_or_given_up_however_they_race(worker):
+def test_each_call_is_either_run_or_revoked_however_they_race(worker):
     worker.define("ran = []\ndef mark(n): ran.append(n)\ndef all_ran(): return ran", "mark", "all_ran")
-    given_up = []
+    revoked = []
     for _ in range(40):
         seqs = [worker.send("mark", worker.seq + 1) for _ in range(50)]
-        answer = worker.ask(protocol.Revoke(tuple(reversed(seqs))), protocol.GivenUp)
-        given_up += answer.seqs
+        answer = worker.request(protocol.Revoke(tuple(reversed(seqs))), protocol.Revoked)
+        revoked += answer.seqs
     ran = worker.call("all_ran")
-    assert sorted(ran + given_up) == list(range(1, worker.seq))
+    assert sorted(ran + revoked) == list(range(1, worker.seq))
     assert {seq for seq in worker.outcomes if seq != worker.seq} == set(ran)
 
 
 def test_a_worker_that_leaves_while_idle_ends_by_itself(worker):
     worker.define("def f(): return 1")
     assert worker.call("f") == 1
-    assert worker.leave() == 0
+    assert worker.shut_down() == 0
 
 
 def test_leaving_runs_what_was_registered_at_exit(worker, tmp_path):
     worker.define("import atexit\ndef f(path): atexit.register(lambda: open(path, 'w').close())", "f")
     worker.call("f", str(tmp_path / "mark"))
-    worker.tell(protocol.Leave())
-    assert worker.ended() == 0
+    worker.send_message(protocol.Shutdown())
+    assert worker.wait_exit() == 0
     assert (tmp_path / "mark").exists()
 
 
@@ -300,7 +314,7 @@ def test_a_busy_function_is_interrupted_when_its_worker_leaves_and_can_clean_up(
     seq = worker.send("hang")
     behind = worker.send("hang")
     worker.until(lambda: "here\n" in worker.printed)
-    assert worker.leave() == 0
+    assert worker.shut_down() == 0
     assert worker.outcomes[seq].failure.name == "wpc_magic.pool.errors.CallInterrupted"
     assert worker.printed == "here\ncleaned\n"
     assert behind not in worker.outcomes
@@ -321,7 +335,7 @@ def test_a_function_that_swallows_an_interrupt_gets_another(worker):
     )
     seq = worker.send("stubborn")
     worker.until(lambda: "here\n" in worker.printed)
-    assert worker.leave() == 0
+    assert worker.shut_down() == 0
     assert worker.outcomes[seq] == "left"
 
 
@@ -338,7 +352,7 @@ def test_coroutines_are_cancelled_when_their_worker_leaves(worker):
     )
     seq = worker.send("wait")
     worker.until(lambda: "here\n" in worker.printed)
-    assert worker.leave() == 0
+    assert worker.shut_down() == 0
     assert type(worker.outcomes[seq].error) is asyncio.CancelledError
     assert worker.printed == "here\ncleaned\n"
     assert "never" not in worker.stderr()

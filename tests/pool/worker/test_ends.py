@@ -1,4 +1,4 @@
-"""How a worker ends, and what does not end it."""
+"""How a worker exits, and what does not end it."""
 
 import os
 import select
@@ -10,12 +10,12 @@ import textwrap
 import psutil
 import pytest
 
-from tests.pool.worker.hand import DEADLINE_S
+from tests.pool.worker.harness import DEADLINE_S
 from wpc_magic.pool.wire import protocol
 
 
-def wait_gone(pid):
-    """Wait until a process that may be ours to reap has ended."""
+def wait_exited(pid):
+    """Wait until a process has exited, which may be our child."""
     process = psutil.Process(pid) if psutil.pid_exists(pid) else None
     if process is not None:
         process.wait(DEADLINE_S)
@@ -24,7 +24,7 @@ def wait_gone(pid):
 def test_an_interrupt_from_outside_does_nothing_to_an_idle_or_busy_worker(worker):
     worker.define("import os, signal\ndef f():\n os.kill(os.getpid(), signal.SIGINT)\n return 1")
     worker.process.signal(signal.SIGINT)
-    assert worker.ask(protocol.Ping(1), protocol.Pong).token == 1
+    assert worker.request(protocol.Ping(1), protocol.Pong).token == 1
     assert worker.call("f") == 1
     os.killpg(worker.pid, signal.SIGINT)
     assert worker.call("f") == 1
@@ -35,31 +35,31 @@ def test_the_kill_of_a_busy_worker_leaves_the_sequence_number_on_its_page(worker
     seq = worker.send("f")
     worker.until(lambda: worker.printed == "here\n")
     worker.process.kill()
-    assert worker.ended() == -signal.SIGKILL
+    assert worker.wait_exit() == -signal.SIGKILL
     assert worker.process.page.running()[0] == seq
 
 
 def test_a_crash_in_native_code_says_where(worker):
     worker.define("import ctypes\ndef f(): ctypes.string_at(0)")
     worker.send("f")
-    assert worker.ended() == -signal.SIGSEGV
+    assert worker.wait_exit() == -signal.SIGSEGV
     text = worker.process.dump.read()
     assert "Segmentation fault" in text
     assert " in f" in text
-    assert worker.stderr() == "", "it does not appear among what functions print"
+    assert worker.stderr() == "", "it does not appear in the output of functions"
 
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_a_function_that_ends_its_process_ends_it(worker, code):
     worker.define("import os\ndef f(code): os._exit(code)", "f")
     worker.send("f", code)
-    assert worker.ended() == code
+    assert worker.wait_exit() == code
 
 
 def test_answers_that_were_written_before_a_death_are_still_there(worker):
     worker.define("import os\ndef f(n):\n if n == 5: os._exit(1)\n return n", "f")
     seqs = [worker.send("f", n) for n in range(8)]
-    assert worker.ended() == 1
+    assert worker.wait_exit() == 1
     assert [worker.outcomes.get(seq) for seq in seqs] == [0, 1, 2, 3, 4, None, None, None]
 
 
@@ -71,7 +71,7 @@ def test_answers_that_were_written_before_a_death_are_still_there(worker):
 )
 def test_bytes_that_are_no_frame_end_the_worker_with_a_message(worker, channel, junk):
     getattr(worker, channel).send([junk])
-    assert worker.ended() == 70
+    assert worker.wait_exit() == 70
     assert "channel cannot be served any more: BadFrame" in worker.stderr()
 
 
@@ -80,7 +80,7 @@ def test_bytes_that_are_no_frame_end_a_worker_that_runs_coroutines(worker):
     worker.send("f")
     worker.until(lambda: worker.printed == "here\n")
     worker.calls.send([b"\xff" * 100])
-    assert worker.ended() == 70
+    assert worker.wait_exit() == 70
 
 
 def test_a_frame_that_holds_no_message_is_an_event_and_nothing_else(worker):
@@ -88,22 +88,22 @@ def test_a_frame_that_holds_no_message_is_an_event_and_nothing_else(worker):
 
     worker.define("def f(): return 1")
     worker.calls.send(frame(protocol.MESSAGE, 0, 0, 0, b"no pickle"))
-    assert "UnpicklingError" in worker.noticed("malformed_parent_message").details["what"]
+    assert "UnpicklingError" in worker.wait_event("malformed_parent_message").details["what"]
     worker.messages.clear()
     worker.calls.send(frame(protocol.VALUE, 0, 0, 0, b""))
-    worker.noticed("malformed_parent_message")
+    worker.wait_event("malformed_parent_message")
     worker.control.send(frame(protocol.MESSAGE, 0, 0, 0, b"no pickle"))
-    worker.noticed("malformed_control_request")
-    worker.tell(protocol.Pong(1), worker.control)
-    worker.tell(protocol.Pong(1))
-    assert worker.ask(protocol.Ping(2), protocol.Pong).token == 2
+    worker.wait_event("malformed_control_request")
+    worker.send_message(protocol.Pong(1), worker.control)
+    worker.send_message(protocol.Pong(1))
+    assert worker.request(protocol.Ping(2), protocol.Pong).token == 2
     assert worker.call("f") == 1
 
 
 def test_a_function_that_closes_all_descriptors_ends_its_worker_honestly(worker):
     worker.define("import os\ndef f(): os.closerange(3, 1000)", "f")
     worker.send("f")
-    assert worker.ended() in (70, -signal.SIGKILL)
+    assert worker.wait_exit() in (70, -signal.SIGKILL)
 
 
 def test_a_fork_whose_child_returns_does_not_serve(worker):
@@ -161,17 +161,17 @@ def test_what_a_worker_has_started_ends_with_it(worker):
     pid = worker.call("f")
     child = psutil.Process(pid)
     worker.send("die")
-    assert worker.ended() == 1
+    assert worker.wait_exit() == 1
     child.wait(DEADLINE_S)
 
 
 def orphan(body):
-    """Run a program that starts a worker, tells of it, and is killed; return the pids that it printed."""
+    """Run a program that starts a worker, prints pids, and is killed; return the pids."""
     program = textwrap.dedent(
         """
         import os, signal, sys
-        from tests.pool.worker.hand import Hand
-        worker = Hand()
+        from tests.pool.worker.harness import WorkerHarness
+        worker = WorkerHarness()
         worker.define('''
         import ctypes, subprocess, threading
         def f(how):
@@ -198,7 +198,7 @@ def test_a_worker_ends_with_the_pools_process_however_busy_it_is(how):
     )
     assert len(pids) == 2
     for pid in pids:
-        wait_gone(pid)
+        wait_exited(pid)
 
 
 def test_a_worker_whose_channels_are_closed_ends(worker):

@@ -1,4 +1,4 @@
-"""Whatever a function raises comes back, and the worker goes on."""
+"""Whatever a function raises is sent to the caller, and the worker keeps running."""
 
 import asyncio
 import sys
@@ -6,11 +6,11 @@ import traceback
 
 import pytest
 
-from tests.pool.worker.hand import Failed, cell
+from tests.pool.worker.harness import Failed, cell
 from wpc_magic.pool.errors import RemoteError
 from wpc_magic.pool.wire.protocol import Failure
 from wpc_magic.pool.worker.cells import load_cell, show_source
-from wpc_magic.pool.worker.failure import describe, revive
+from wpc_magic.pool.worker.failure import describe, rebuild_exception
 
 SOURCE = """
 import sys, os
@@ -89,7 +89,7 @@ NAMES = [line[4:].partition("(")[0] for line in SOURCE.splitlines() if line.star
 
 @pytest.fixture
 def failing(worker):
-    """A worker with the functions above, whose cell is known here, too."""
+    """A worker with the functions above, whose cell is loaded in this process, too."""
     worker.install(*worker.functions(SOURCE, *NAMES))
     made = worker.names["mine"].cell
     load_cell(made, {})
@@ -98,7 +98,7 @@ def failing(worker):
     del sys.modules[made.module]
 
 
-def shown(error):
+def format_error(error):
     return "".join(traceback.format_exception(error))
 
 
@@ -111,7 +111,7 @@ def test_an_exception_keeps_its_class_arguments_and_attributes(failing):
 
 
 def test_its_traceback_has_the_functions_lines_and_none_of_ours(failing):
-    text = shown(failing.error("mine"))
+    text = format_error(failing.error("mine"))
     assert "raise Mine('broken', 7)  # the line" in text
     assert "wpc_magic" not in text
 
@@ -121,7 +121,7 @@ def test_cause_context_and_notes_come_along(failing):
     assert type(error) is LookupError
     assert error.__cause__.code == 7
     assert error.__cause__.__notes__ == ["a note"]
-    assert "# the line" in shown(error)
+    assert "# the line" in format_error(error)
     context = failing.error("context")
     assert type(context.__context__) is ZeroDivisionError
     assert not context.__suppress_context__
@@ -169,7 +169,7 @@ def test_a_hostile_exception_harms_nobody(failing, name):
 def test_an_exception_that_ends_a_process_when_it_is_unpickled_ends_the_worker_and_not_the_pool(worker):
     worker.install(*worker.functions(SOURCE, *NAMES))
     worker.send("kind", "UnpicklingKills")
-    assert worker.ended() == 6
+    assert worker.wait_exit() == 6
 
 
 def test_an_exception_that_holds_a_lock_comes_as_text(failing):
@@ -209,9 +209,9 @@ def test_arguments_that_cannot_be_unpickled_fail_the_call(failing):
         assert type(error) in (ZeroDivisionError, SystemExit)
 
 
-def test_a_failure_of_an_unknown_class_is_revived_as_text():
+def test_a_failure_of_an_unknown_class_is_rebuilt_as_text():
     pickled = b"\x80\x05cno_such_module\nX\n)R."
-    error = revive(Failure(pickled, "no_such_module.X", "message", "stack", ""))
+    error = rebuild_exception(Failure(pickled, "no_such_module.X", "message", "stack", "", ()))
     assert type(error) is RemoteError
     assert str(error) == "no_such_module.X: message\n\nIn the worker:\nstack"
 
@@ -225,7 +225,7 @@ def test_lines_are_shown_for_a_cell_that_never_ran_here(worker):
     worker.define("def f(x):\n    return 1 / x  # this line")
     made = worker.names["f"].cell
     show_source(made)
-    assert "return 1 / x  # this line" in shown(worker.error("f", 0))
+    assert "return 1 / x  # this line" in format_error(worker.error("f", 0))
     assert made.module not in sys.modules
 
 

@@ -1,11 +1,11 @@
-"""What functions print, and what nobody catches."""
+"""What functions print, and uncaught exceptions."""
 
 import io
 import os
 
 import pytest
 
-from wpc_magic.pool.worker.output import Output, Tagged
+from wpc_magic.pool.worker.output import Output, TaggedStream
 
 
 def test_text_carries_its_call_and_its_stream_and_comes_before_the_answer(worker):
@@ -107,7 +107,27 @@ def test_a_finalizer_and_a_signal_handler_that_print_stop_nothing(worker):
     assert "tick" in worker.printed
 
 
-def test_bytes_and_native_text_go_to_the_descriptors(worker):
+def test_a_handler_that_prints_while_text_is_sent_starts_no_sending_of_its_own():
+    """A signal that comes again before its text is sent would fill the stack otherwise."""
+    sent, depth = [], []
+
+    def send(message):
+        depth.append(len(depth))
+        assert len(depth) == 1
+        output.write("stdout", "tick")  # as the handler of a signal that arrives now
+        output.write("stdout", "\n")
+        sent.append(message.text)
+        depth.pop()
+
+    output = Output(send, lambda: 1)
+    output._flush_scheduled = True  # no thread: the text of the handler stays until it is asked for
+    output.write("stdout", "first\n")
+    output.flush()
+    output.flush()
+    assert sent == ["first\n", "tick\n", "tick\n"]
+
+
+def test_native_text_goes_to_the_descriptors_and_bytes_are_the_calls(worker):
     worker.define(
         """
         import os, sys
@@ -115,12 +135,15 @@ def test_bytes_and_native_text_go_to_the_descriptors(worker):
             os.write(1, b'raw')
             sys.stderr.buffer.write(b'bytes')
             sys.stderr.flush()
+            sys.__stderr__.write('around it')
+            sys.__stderr__.flush()
         """,
         "f",
     )
     worker.call("f")
     assert os.read(worker.process.stdout_fd, 100) == b"raw"
-    assert worker.stderr() == "bytes"
+    assert worker.by_call[1, "stderr"] == "bytes"
+    assert worker.stderr() == "around it"
 
 
 def test_the_streams_behave_as_streams(worker):
@@ -154,7 +177,7 @@ def test_an_uncaught_exception_in_a_thread_is_an_event_and_printed(worker):
     )
     seq = worker.send("f")
     assert worker.outcome(seq) == 1
-    event = worker.noticed("uncaught_exception")
+    event = worker.wait_event("uncaught_exception")
     assert event.failure.name == "ValueError"
     assert event.failure.message == "in a thread"
     assert event.details == {"thread": "mine"}
@@ -175,7 +198,7 @@ def test_an_exception_in_a_finalizer_is_an_event(worker):
         "f",
     )
     assert worker.call("f") == 1
-    assert worker.noticed("uncaught_exception").failure.message == "late"
+    assert worker.wait_event("uncaught_exception").failure.message == "late"
 
 
 def test_what_a_callback_of_the_event_loop_raises_is_an_event(worker):
@@ -192,10 +215,10 @@ def test_what_a_callback_of_the_event_loop_raises_is_an_event(worker):
         "f",
     )
     assert worker.call("f", ValueError) == 1
-    assert worker.noticed("unhandled_rejection").failure.name == "ValueError"
+    assert worker.wait_event("unhandled_rejection").failure.name == "ValueError"
     worker.messages.clear()
     assert worker.call("f", SystemExit) == 1
-    assert worker.noticed("unhandled_rejection").failure.name == "SystemExit"
+    assert worker.wait_event("unhandled_rejection").failure.name == "SystemExit"
 
 
 @pytest.fixture
@@ -205,13 +228,13 @@ def sent():
 
 @pytest.fixture
 def output(sent):
-    return Output(lambda *text: sent.append(text), lambda: 7)
+    return Output(sent.append, lambda: 7)
 
 
 def test_neighbours_of_one_stream_travel_together(output, sent):
-    out, err = Tagged(output, "stdout", io.StringIO()), Tagged(output, "stderr", io.StringIO())
-    output._sent_at = float("inf")  # as if something had just been sent
-    output._due = True  # and the thread had been told
+    out, err = TaggedStream(output, "stdout", io.StringIO()), TaggedStream(output, "stderr", io.StringIO())
+    output._flushed_at = float("inf")  # as if something had just been sent
+    output._flush_scheduled = True  # and the thread had been woken up
     print("a", "b", file=out)
     print("c", file=err)
     print("d", file=out)
@@ -222,6 +245,6 @@ def test_neighbours_of_one_stream_travel_together(output, sent):
 
 
 def test_a_line_after_silence_is_sent_at_once(output, sent):
-    output._due = True
-    print("line", file=Tagged(output, "stdout", io.StringIO()))
+    output._flush_scheduled = True
+    print("line", file=TaggedStream(output, "stdout", io.StringIO()))
     assert sent == [(7, "stdout", "line\n")]

@@ -1,1 +1,1 @@
-"""What travels between the pool and a worker, and how."""
+"""What the pool and a worker send each other, and how: messages, frames, pickles and shared memory."""

@@ -1,55 +1,54 @@
-"""Values to bytes and back: pickle 5 with its large buffers apart, cloudpickle where it must be.
+"""Serialization of values: pickle 5 with out-of-band buffers, and cloudpickle where pickle does not suffice.
 
-Plain pickle is tried first: it is several times faster. It is not trusted where it names ``__main__``: what
-is defined there exists in this process only, so it goes by value, which cloudpickle does.
+Plain pickle is tried first: it is several times faster. Its result is discarded if it refers to ``__main__``:
+objects defined there exist in this process only, so cloudpickle serializes them by value (`classes`).
 
-Where a value has large parts that pickle does not put apart, its pickle comes in pieces: the body begins with
-a zero, the number of pieces, and their places in what follows; and the pieces are the first of the buffers.
+Where a value has large parts that pickle does not pass out of band, its pickle is split into pieces: the body
+begins with a zero byte, the number of large pieces, and their offsets in the rest of the body; the large
+pieces are the first buffers.
 """
 
 from __future__ import annotations
 
 import struct
-import sys
 
-# `pickle` has these same functions, and a slow copy of them in Python, and loads `re`.
+# `pickle` exports the same functions, but also defines slow versions in Python and loads `re`.
 from _pickle import dumps, loads
 
-from wpc_magic.pool.wire.late import own_path
-from wpc_magic.pool.wire.streams import APART, read_pieces, write_pieces
+from wpc_magic.pool.wire.limits import MAX_BUFFERS
+from wpc_magic.pool.wire.pickle_pieces import MIN_OUT_OF_BAND, read_pieces, write_pieces
+from wpc_magic.pool.wire.value_marks import FutureInValueError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pickle import PickleBuffer
     from typing import Any
 
 __all__ = ["decode", "encode", "encode_whole", "pack"]
 
 _PIECES = struct.Struct("<BxxxI")
-_MOST_SEARCHED = 1 << 18  # a longer piece is one object's bytes, and not a part of the pickle's own text
-_MOST_BUFFERS = 65_000  # a frame counts them in 16 bits
-_MOST_APART = 60_000  # of which pickle itself puts apart
+_MAX_SEARCHED = 1 << 18  # bytes; a longer piece is the data of one object, and contains no pickle opcodes
+_MAX_OUT_OF_BAND = 60_000  # of these, for pickle's own out-of-band buffers
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
-"""These hold nothing else, so a text that says ``__main__`` is just a text."""
+"""These contain no other objects, so a string that says ``__main__`` is just a string."""
 
 
 def pack(message: object) -> bytes:
-    """Return a message of ours as a pickle, all in one."""
+    """Return a protocol message as one pickle."""
     return dumps(message, 5)
 
 
 def encode_whole(value: object) -> bytes:
-    """Return `value` as one pickle, whatever is in it; see `encode`."""
+    """Return `value` as one pickle without out-of-band buffers; see `encode`."""
     try:
         body = dumps(value, 5)
         if b"__main__" not in body:
             return body
     except Exception:
         pass  # as in `encode`
-    whole: bytes = _cloudpickle().dumps(value, protocol=5)
-    return whole
+    return _dumps_by_value(value)
 
 
 def encode(value: object, streaming: bool = False) -> tuple[bytes, list[memoryview]]:
@@ -58,17 +57,17 @@ def encode(value: object, streaming: bool = False) -> tuple[bytes, list[memoryvi
     Parameters
     ----------
     value : object
-        Anything that cloudpickle can carry.
+        Any value that cloudpickle supports.
     streaming : bool
-        Whether it most likely has large bytes or the like in it, which are then copied once less; for small
-        values it takes longer.
+        Whether the value probably contains large bytes or the like: saves one copy of these, but is slower
+        for small values.
 
     Returns
     -------
     body : bytes
         The pickle, protocol 5.
     buffers : list of memoryview
-        Flat views, of 64 KiB or more each, of the memory of `value` itself: not copied.
+        Flat views, of 64 KiB or more each, of the memory of `value` itself, without a copy.
 
     Raises
     ------
@@ -83,54 +82,56 @@ def encode(value: object, streaming: bool = False) -> tuple[bytes, list[memoryvi
     2
     """
     if type(value) in _PLAIN:
-        return _apart(dumps(value, 5), [], [])
+        return _split(dumps(value, 5), [], [])
     buffers: list[memoryview] = []
 
-    def keep_apart(buffer: PickleBuffer) -> bool:
+    def take_out_of_band(buffer: PickleBuffer) -> bool:
         view = buffer.raw()
-        if view.nbytes < APART or len(buffers) == _MOST_APART:
+        if view.nbytes < MIN_OUT_OF_BAND or len(buffers) == _MAX_OUT_OF_BAND:
             return True
         buffers.append(view)
         return False
 
     try:
         if streaming:
-            pieces = write_pieces(value, keep_apart)
+            pieces = write_pieces(value, take_out_of_band)
             body, large = pieces.body, pieces.large
-            own = [body, *(piece for _, piece in large if len(piece) < _MOST_SEARCHED)]
-            if not any(b"__main__" in text for text in own):
-                return _apart(body, large, buffers)
+            searched = [body, *(piece for _, piece in large if len(piece) < _MAX_SEARCHED)]
+            if not any(b"__main__" in piece for piece in searched):
+                return _split(body, large, buffers)
         else:
-            body = dumps(value, 5, buffer_callback=keep_apart)
+            body = dumps(value, 5, buffer_callback=take_out_of_band)
             if b"__main__" not in body:
-                return (body, buffers) if len(body) < APART else _apart(body, [], buffers)
+                return (body, buffers) if len(body) < MIN_OUT_OF_BAND else _split(body, [], buffers)
+    except FutureInValueError:
+        raise  # cloudpickle would find it as well
     except Exception:
-        pass  # cloudpickle decides, and its error is the better one
+        pass  # cloudpickle may succeed; otherwise its error is the better one
     buffers.clear()
-    body = _cloudpickle().dumps(value, protocol=5, buffer_callback=keep_apart)
-    return _apart(body, [], buffers)
+    body = _dumps_by_value(value, take_out_of_band)
+    return _split(body, [], buffers)
 
 
-def _apart(
+def _split(
     body: bytes, large: list[tuple[int, Any]], buffers: list[memoryview]
 ) -> tuple[bytes, list[memoryview]]:
-    """Put large pieces among the buffers; a body that is large itself is one."""
+    """Move large pieces to the buffers; a body that is large itself becomes one."""
     if not large:
-        if len(body) < APART:
+        if len(body) < MIN_OUT_OF_BAND:
             return body, buffers
         large, body = [(0, body)], b""
-    if len(large) + len(buffers) > _MOST_BUFFERS:
-        return _apart(_joined(body, large), [], buffers)
-    places = struct.pack(f"<{len(large)}Q", *(place for place, _ in large))
+    if len(large) + len(buffers) > MAX_BUFFERS:
+        return _split(_joined(body, large), [], buffers)
+    offsets = struct.pack(f"<{len(large)}Q", *(offset for offset, _ in large))
     views = [memoryview(piece) for _, piece in large]
-    return _PIECES.pack(0, len(large)) + places + body, [*views, *buffers]
+    return _PIECES.pack(0, len(large)) + offsets + body, [*views, *buffers]
 
 
 def _joined(body: bytes, large: list[tuple[int, Any]]) -> bytes:
     parts, start = [], 0
-    for place, piece in large:
-        parts += [body[start:place], piece]
-        start = place
+    for offset, piece in large:
+        parts += [body[start:offset], piece]
+        start = offset
     return b"".join([*parts, body[start:]])
 
 
@@ -142,7 +143,7 @@ def decode(body: Any, buffers: Sequence[Any] = ()) -> Any:
     body : bytes-like
         The pickle.
     buffers : sequence of bytes-like
-        What was kept apart, in order. Arrays are built on this memory: they can be written to if it can.
+        The out-of-band buffers, in order. Arrays use this memory directly: they are writable if it is.
 
     Raises
     ------
@@ -154,18 +155,15 @@ def decode(body: Any, buffers: Sequence[Any] = ()) -> Any:
     if body[0]:
         return loads(body, buffers=buffers)
     _, count = _PIECES.unpack_from(body)
-    places = struct.unpack_from(f"<{count}Q", body, _PIECES.size)
+    offsets = struct.unpack_from(f"<{count}Q", body, _PIECES.size)
     small = memoryview(body)[_PIECES.size + 8 * count :]
     pieces, rest = buffers[:count], buffers[count:]
     if count == 1 and not len(small):
         return loads(pieces[0], buffers=rest)
-    return read_pieces(small, list(zip(places, pieces, strict=True)), rest)
+    return read_pieces(small, list(zip(offsets, pieces, strict=True)), rest)
 
 
-def _cloudpickle() -> Any:
-    if "cloudpickle" not in sys.modules:
-        with own_path:
-            import cloudpickle
-    else:
-        import cloudpickle  # it may be half loaded, by another thread: this waits
-    return cloudpickle
+def _dumps_by_value(value: object, buffer_callback: Callable[[PickleBuffer], bool] | None = None) -> bytes:
+    from wpc_magic.pool.wire.classes import dumps  # it loads cloudpickle
+
+    return dumps(value, buffer_callback)

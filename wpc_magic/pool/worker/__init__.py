@@ -1,1 +1,1 @@
-"""The child process. Imports nothing of the mind, and as little as it can: start-up counts."""
+"""The worker process. It imports nothing of the core, and as little as it can: start-up time counts."""

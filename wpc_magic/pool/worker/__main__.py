@@ -1,10 +1,10 @@
-"""Start-up of a worker: its descriptors, its signals, the watch over its parent.
+"""Start-up of a worker: its descriptors, its signals, and its end when the parent process ends.
 
-Run as ``python -P -c ...`` by `process`, with six descriptors (the three channels, the status page, the
-lifeline, the dump) and the process that must be our parent.
+`process` runs it as ``python -P -c ...``, with six descriptors (the three channels, the status page, the
+lifeline, the fault dump) and the pid that our parent must have.
 
-Modules of Python with an underscore are used here and around it where the ones without load five times as
-much: ``import socket, signal, pickle, typing`` takes longer than an interpreter takes to start.
+This folder uses the standard library's underscore modules where the public ones import five times as much:
+``import socket, signal, pickle, typing`` takes longer than the start of an interpreter.
 """
 
 from __future__ import annotations
@@ -15,27 +15,36 @@ import faulthandler
 import os
 import sys
 
-from wpc_magic.pool.wire import dump
-from wpc_magic.pool.wire.late import OWN
-from wpc_magic.pool.wire.page import DUMPS, StatusPage
-from wpc_magic.pool.worker.control import Control, die, end_now
-from wpc_magic.pool.worker.exchange import Exchange
-from wpc_magic.pool.worker.guards import install_guards
-from wpc_magic.pool.worker.output import Tagged
+from wpc_magic.pool.wire import fault_dump
+from wpc_magic.pool.wire.channel import without_sigpipe
+from wpc_magic.pool.wire.lazy_import import INTERPRETER_PATH
+from wpc_magic.pool.wire.status_page import DUMP_READY, PID, StatusPage
+from wpc_magic.pool.worker.cells import CellFinder
+from wpc_magic.pool.worker.control import Control, die, kill_process_group
+from wpc_magic.pool.worker.exception_hooks import install_exception_hooks
+from wpc_magic.pool.worker.joblib_tasks import name_backend
+from wpc_magic.pool.worker.module_files import record_imports
+from wpc_magic.pool.worker.no_terminal import refuse_questions
+from wpc_magic.pool.worker.output import TaggedStream
+from wpc_magic.pool.worker.process_state import ProcessState
+from wpc_magic.pool.worker.rich_output import install_rich_output
 from wpc_magic.pool.worker.server import Server
+from wpc_magic.pool.worker.shared_memory import SharedBuffers
+from wpc_magic.pool.worker.thread_limits import limit_threads
 
 __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_IGNORED = {_signal.SIGPIPE, _signal.SIGXFSZ}
 
 
-def _die_with(parent: int, lifeline: int) -> None:
-    """Have the kernel end this process, and those that it has started, when the pool's process ends.
+def _die_with_parent(parent: int, lifeline: int) -> None:
+    """Make the kernel kill this process, and those that it has started, when the parent process ends.
 
-    The end-of-file on the control channel does the same everywhere, but not while C code holds the GIL. The
-    lifeline is a pipe of which the pool has the other end; when that is closed, however that comes about,
-    Linux kills our whole group. A fork of the pool's process may hold it open, so there is a third way: the
-    signal for the death of the thread that has started us, which reaches us alone.
+    An end-of-file on the control channel has the same effect on every system, but not while C code holds the
+    GIL. The lifeline is a pipe whose other end the pool holds; when that is closed for any reason, Linux
+    kills our whole process group. A fork of the parent process may keep it open, so there is a third way: the
+    signal for the death of the thread that has started us, which kills this process only.
     """
     if sys.platform == "linux":
         import fcntl
@@ -45,56 +54,88 @@ def _die_with(parent: int, lifeline: int) -> None:
             fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
             fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
         except OSError:
-            pass  # a sandbox that does not know it
-        import _ctypes  # `ctypes` is a layer over it that takes ten times as long to load
+            pass  # a sandbox that does not support it
+        import _ctypes  # `ctypes`, a layer over it, takes ten times as long to load
 
         prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
         _ctypes.call_function(prctl, (_PR_SET_PDEATHSIG, int(_signal.SIGKILL)))
-    if os.getppid() != parent:  # it died before we asked
-        end_now()
+    # If it died before the lines above. A script that starts Python, and waits, is in between.
+    if os.getppid() != parent and (os.getpgrp() == os.getpid() or _is_closed(lifeline)):
+        kill_process_group()
 
 
-def _dump_to(fd: int, page: StatusPage) -> None:
-    """Have stacks written to a file of the pool's: at a crash, and at a signal."""
+def _is_closed(pipe: int) -> bool:
+    """Tell whether the other end of a pipe, to which nothing is written, is closed."""
+    os.set_blocking(pipe, False)
+    try:
+        return os.read(pipe, 1) == b""
+    except BlockingIOError:
+        return False
+
+
+def _enable_fault_dump(fd: int, page: StatusPage) -> None:
+    """Write stacks to the pool's file on a crash and on a signal."""
     faulthandler.enable(file=fd)
-    if dump.SIGNAL:
-        faulthandler.register(dump.SIGNAL, file=fd, all_threads=True, chain=False)
-        # It goes to the control thread: in this one it would end a system call of the user's C code early.
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, [dump.SIGNAL])
-        page.words[DUMPS] = 1
-    # What a fork ends with is no news of this process.
+    if fault_dump.SIGNAL:
+        faulthandler.register(fault_dump.SIGNAL, file=fd, all_threads=True, chain=False)
+        # The control thread receives it: in this one it would interrupt system calls of C code.
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, [fault_dump.SIGNAL])
+        page.words[DUMP_READY] = 1
+    # The crash of a forked process does not belong to this one.
     os.register_at_fork(after_in_child=lambda: faulthandler.enable(file=2))
 
 
-def main() -> None:
-    """Serve one pool until it lets go."""
+def _reset_signals() -> None:
+    """Undo what is inherited of the program: blocked signals, as in a service, and ignored ones.
+
+    The parent process cannot: in its threads, which have other handlers, nothing may be unblocked.
+    """
+    for number in _signal.valid_signals():
+        # Python itself ignores two, so that a write raises an exception instead.
+        if number not in _IGNORED and _signal.getsignal(number) == _signal.SIG_IGN:
+            _signal.signal(number, _signal.SIG_DFL)
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
+def main() -> None:
+    """Serve one pool until it requests shutdown."""
+    _reset_signals()
     call_fd, control_fd, blocks_fd, page_fd, lifeline, dump_fd, parent = map(int, sys.argv[1:8])
-    _die_with(parent, lifeline)
+    _die_with_parent(parent, lifeline)
     for fd in (call_fd, control_fd, blocks_fd, page_fd, lifeline, dump_fd):
         os.set_inheritable(fd, False)
     del sys.argv[1:]
-    # Names that a user's pickles look for in `__main__` are not ours to answer.
+    # User pickles that refer to `__main__` must not find our names there.
     sys.modules["__main__"] = type(sys)("__main__")
-    OWN[:] = sys.path
+    INTERPRETER_PATH[:] = sys.path
 
     page = StatusPage(page_fd)
     page.close_fd()
-    _dump_to(dump_fd, page)
+    page.words[PID] = os.getpid()
+    _enable_fault_dump(dump_fd, page)
     call, control = _socket.socket(fileno=call_fd), _socket.socket(fileno=control_fd)
-    server = Server(call, page, Exchange(_socket.socket(fileno=blocks_fd)))
+    for sock in (call, control):
+        without_sigpipe(sock)
+    server = Server(call, page, SharedBuffers(_socket.socket(fileno=blocks_fd)))
     os.register_at_fork(after_in_child=control.close)
-    _signal.signal(_signal.SIGINT, server.on_interrupt)
-    sys.stdout = Tagged(server.output, "stdout", sys.stdout)
-    sys.stderr = Tagged(server.output, "stderr", sys.stderr)
-    install_guards(server.notice)
+    stdout = TaggedStream(server.output, "stdout", sys.stdout)
+    stderr = TaggedStream(server.output, "stderr", sys.stderr)
+    server.use(ProcessState(server.interruption.on_signal, stdout, stderr))
+    refuse_questions(server.name_of, lambda: f"{server.pool_name}.call")
+    install_exception_hooks(server.emit)
+    install_rich_output(server.output)
+    limit_threads()
+    name_backend()
+    sys.meta_path.append(CellFinder(server.find_cell))
+    record_imports()
     Control(control, server).start()
     try:
         server.serve()
     except (BrokenPipeError, ConnectionResetError):
-        pass  # the pool is gone, or has let go of this worker
+        pass  # the pool has exited, or has closed the channel
     except BaseException as error:
         die(f"the call channel cannot be served any more: {type(error).__name__}: {error}")
-    # What follows is the interpreter's own ending: threads are waited for, `atexit` runs.
+    # Next, the interpreter finalizes: it joins threads and runs `atexit` callbacks.
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__

@@ -1,7 +1,7 @@
-"""The control thread: it listens while the main thread works.
+"""The control thread: it serves the control channel while the main thread runs calls.
 
-It answers pings, takes calls back, interrupts, takes stacks; it never imports and never unpickles what a
-user made.
+It answers pings, revokes calls, interrupts calls and takes stacks. It never imports a module and never
+unpickles user data.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import _signal  # type: ignore[import-not-found]
 import os
 import threading
 
-from wpc_magic.pool.wire import dump, protocol
+from wpc_magic.pool.wire import fault_dump, protocol
 from wpc_magic.pool.wire.channel import Frame, Reader, frame, send_all
 from wpc_magic.pool.wire.codec import decode, pack
+from wpc_magic.pool.worker.rich_output import set_log_levels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,21 +22,21 @@ if TYPE_CHECKING:
 
     from wpc_magic.pool.worker.server import Server
 
-__all__ = ["Control", "die", "end_now"]
+__all__ = ["Control", "die", "kill_process_group"]
 
-_REPEAT_S = 0.05  # one interrupt may be swallowed (by a `__del__`, say), so it is repeated
-_BROKEN = 70  # the exit code for "an internal error" (sysexits.h)
+_REPEAT_S = 0.05  # an interrupt is repeated, because user code (such as `__del__`) may swallow one
+_EX_SOFTWARE = 70  # the exit code for "an internal error" (sysexits.h)
 
 
 class Control:
-    """Serves the control channel in a thread of its own.
+    """Serves the control channel in its own thread.
 
     Parameters
     ----------
     sock : socket
-        The control channel; it blocks.
+        The control channel, in blocking mode.
     server : Server
-        What it controls.
+        The server of the call channel.
     """
 
     def __init__(self, sock: socket, server: Server) -> None:
@@ -49,72 +50,78 @@ class Control:
         threading.Thread(target=self._run, name="wpc-control", daemon=True).start()
 
     def _run(self) -> None:
-        if dump.SIGNAL:
-            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [dump.SIGNAL])  # see `__main__`
+        if fault_dump.SIGNAL:
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [fault_dump.SIGNAL])  # see `__main__`
         try:
             while True:
                 try:
                     frames = self._reader.read()
-                except TimeoutError:  # only set while something is to be interrupted
-                    if self._server.is_interrupting():
-                        self._interrupt()
+                except TimeoutError:  # the socket has a timeout only while an interrupt is pending
+                    if self._server.interruption.pending():
+                        self._send_sigint()
                     else:
                         self._sock.settimeout(None)
                     continue
                 if self._reader.eof:
-                    end_now()
-                for one in frames:
-                    self._handle(one)
+                    kill_process_group()
+                for received in frames:
+                    self._handle(received)
         except BaseException as error:
             die(f"the control channel cannot be served any more: {type(error).__name__}: {error}")
 
-    def _handle(self, one: Frame) -> None:
+    def _handle(self, received: Frame) -> None:
         try:
-            message = decode(one[4])
+            message = decode(received[4])
         except Exception as error:
             message = error
         if isinstance(message, protocol.Ping):
-            self._tell(protocol.Pong(message.token))
+            self._send(protocol.Pong(message.token))
             self._server.note_memory()
-            self._server.tidy()
+            self._server.trim_idle()
         elif isinstance(message, protocol.Trim):
-            self._server.tidy(0.0)
+            self._server.trim_idle(0.0)
         elif isinstance(message, protocol.Revoke):
-            self._tell(protocol.GivenUp(self._server.revoke(message.seqs)))
+            self._send(protocol.Revoked(self._server.revoke(message.seqs)))
+        elif isinstance(message, protocol.Credit):
+            self._server.streams.credit(message)
+        elif isinstance(message, protocol.Resend):
+            self._server.resend(message)
+        elif isinstance(message, protocol.LogLevels):
+            set_log_levels(message)
         elif isinstance(message, protocol.TakeStack):
-            self._tell(protocol.StackTaken(message.token, self._server.stacks(self._main)))
+            self._send(protocol.StackTaken(message.token, self._server.stacks(self._main)))
         elif isinstance(message, protocol.Interrupt):
-            self._server.interrupt(message.seq)
+            self._server.interruption.request(message.seq)
             self._sock.settimeout(_REPEAT_S)
-            self._interrupt()
-        elif isinstance(message, protocol.Leave):
-            self._server.leave()
+            self._send_sigint()
+        elif isinstance(message, protocol.Shutdown):
+            self._server.shut_down()
             self._sock.settimeout(_REPEAT_S)
-            self._interrupt()
+            self._send_sigint()
         else:
-            self._server.notice("malformed_control_request", None, {"what": repr(message)[:200]})
+            self._server.emit("malformed_control_request", None, {"what": repr(message)[:200]})
 
-    def _interrupt(self) -> None:
+    def _send_sigint(self) -> None:
         _signal.pthread_kill(self._main, _signal.SIGINT)
 
-    def _tell(self, message: protocol.FromWorker) -> None:
+    def _send(self, message: protocol.FromWorker) -> None:
         try:
             send_all(self._sock, frame(protocol.MESSAGE, 0, 0, 0, pack(message)))
         except OSError:
-            end_now()
+            kill_process_group()
 
 
-def end_now() -> NoReturn:
-    """End this process and those that it started: the pool is gone."""
+def kill_process_group() -> NoReturn:
+    """Kill this process and those that it has started, because the pool has exited."""
     try:
         os.killpg(0, _signal.SIGKILL)
     finally:
-        os._exit(_BROKEN)
+        os._exit(_EX_SOFTWARE)
 
 
 def die(why: str) -> NoReturn:
-    """End this process, and say why on descriptor 2: it cannot serve, and nothing else would tell."""
+    """Exit after writing the reason to descriptor 2: this process has no other way left to report it."""
     try:
         os.write(2, f"wpc_magic: {why}\n".encode(errors="backslashreplace"))
     finally:
-        os._exit(_BROKEN)
+        os._exit(_EX_SOFTWARE)

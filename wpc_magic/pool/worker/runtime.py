@@ -1,117 +1,51 @@
-"""What a worker holds: the definitions of each epoch, and functions that are ready to be called.
+"""The definitions of each epoch in a worker, loaded, with functions ready to be called.
 
-An *epoch* is one state of the whole registry. A new epoch is installed beside the one in force, and calls say
-which epoch they belong to, so functions, dependencies and constants switch together. Names that the registry
-gives to a cell (``np``, ``SEED``, another registered function) are simply globals of its module; they are put
-there when the first call of an epoch reaches a function of that cell.
+An *epoch* is one state of the whole registry. A new epoch is installed beside the active one, and each call
+names its epoch, so functions, dependencies and constants switch together. Names that the registry provides
+to a cell (``np``, ``SEED``, another registered function) are simply globals of its module; they are bound
+when the first call of an epoch activates it.
 
-The pool's own process uses the same class to run functions locally.
+The parent process uses the same class to run functions locally.
 """
 
 from __future__ import annotations
 
+import builtins
 import sys
-from _collections_abc import Mapping  # `collections.abc`, which need not load `collections`
 
 from wpc_magic.pool.errors import RequirementMissingError
 from wpc_magic.pool.wire.codec import decode
-from wpc_magic.pool.wire.protocol import Cell, Constant, Dependency, Function, Install
-from wpc_magic.pool.worker.cells import PREFIX, load_cell
+from wpc_magic.pool.wire.protocol import (
+    ANY_VALUE,
+    Cell,
+    Constant,
+    Dependency,
+    Function,
+    Install,
+    Resource,
+    SetupCell,
+    Shared,
+)
+from wpc_magic.pool.worker.cell_modules import CellModules
+from wpc_magic.pool.worker.cells import PREFIX, cell_key, load_cell
+from wpc_magic.pool.worker.context import Context
+from wpc_magic.pool.worker.load_marks import marked
+from wpc_magic.pool.worker.module_files import check_module
+from wpc_magic.pool.worker.namespaces import Binding, Namespace
+from wpc_magic.pool.worker.random_numbers import RandomNumbers
+from wpc_magic.pool.worker.resources import NotMade, Resources
+from wpc_magic.pool.worker.rich_output import display
+from wpc_magic.pool.worker.setup import add_setup, drop_setup, provide
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from types import ModuleType
     from typing import Any
 
-__all__ = ["Bound", "Runtime"]
+    from wpc_magic.pool.worker.resources import Runner
 
-
-class _Home:
-    """Where a function's globals are, and which of them the registry gives."""
-
-    __slots__ = ("globals", "name", "needs", "own")
-
-    def __init__(
-        self, name: str, namespace: dict[str, Any], needs: tuple[str, ...], own: dict[str, Any]
-    ) -> None:
-        self.name = name
-        self.globals = namespace
-        self.needs = needs
-        self.own = own  # what the cell itself has defined: a registered function may take a name's place
-
-    def fill(self, names: dict[str, Bound]) -> None:
-        """Put the names of an epoch into the globals."""
-        for name in self.needs:
-            if name in names:
-                self.globals[name] = names[name].value
-            elif name in self.own:
-                self.globals[name] = self.own[name]
-            else:
-                self.globals.pop(name, None)
-
-
-class Bound:
-    """A definition as it is held: the record, the object, and for functions their home."""
-
-    __slots__ = ("home", "record", "value")
-
-    def __init__(self, record: Any, value: Any, home: _Home | None = None) -> None:
-        self.record = record
-        self.value = value
-        self.home = home
-
-
-class _Names(Mapping):  # type: ignore[type-arg]  # `typing` is not loaded here
-    """``context.dependencies`` and ``context.constants``: by attribute, and by key."""
-
-    def __init__(self, runtime: Runtime, kind: type, word: str) -> None:
-        self._of = (runtime, kind, word)
-
-    def __getitem__(self, name: str) -> Any:
-        runtime, kind, word = self._of
-        return runtime.look_up(name, kind, word)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self[name]
-
-    def __contains__(self, name: object) -> bool:
-        runtime, kind, _ = self._of
-        return name in runtime.names(kind)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return what has that name, else the default."""
-        return self[name] if name in self else default  # noqa: SIM401  # it would call itself
-
-    def __iter__(self) -> Iterator[str]:
-        runtime, kind, _ = self._of
-        return iter(sorted(runtime.names(kind)))
-
-    def __len__(self) -> int:
-        runtime, kind, _ = self._of
-        return len(runtime.names(kind))
-
-    def __repr__(self) -> str:
-        return f"<{self._of[2]}: {', '.join(self) or 'none'}>"
-
-
-class Context:
-    """What a function finds as ``context``.
-
-    Attributes
-    ----------
-    dependencies, constants : mapping
-        What is registered, by key or by attribute.
-    worker_id : int
-        The slot that runs the call; 0 in the pool's own process.
-    """
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.dependencies = _Names(runtime, Dependency, "dependency")
-        self.constants = _Names(runtime, Constant, "constant")
-        self.worker_id = 0
+__all__ = ["Runtime"]
 
 
 class Runtime:
@@ -119,10 +53,14 @@ class Runtime:
 
     Parameters
     ----------
-    constant : callable
-        Given a constant's buffers as they have come, returns them as memory.
-    note : callable
-        Told of each definition before it is installed: its name.
+    map_buffers : callable
+        Returns the memory of a constant's buffers, given these as they were received.
+    on_installing : callable
+        Called with the name of each definition before it is installed.
+    cells_in_use : callable, optional
+        Returns what `cell_key` returns of the cells whose texts must be kept; by default, of those loaded.
+    runner : Runner, optional
+        Runs the code that makes, checks and closes resources; by default, in this process as any function.
 
     Attributes
     ----------
@@ -131,84 +69,187 @@ class Runtime:
     installing : str
         The definition that is being installed, or was last.
     functions : dict
-        The functions of every epoch that is held, by their keys.
+        The functions of every installed epoch, by their keys.
+    renewed : dict
+        The constants of the active epoch that calls must not share, by name; see `renew`.
+    prepares : bool
+        Whether calls of the active epoch may need `prepare`.
+    resources : Resources
+        The resources that are made.
+    has_unreferenced : bool
+        Whether there may be something to free; see `free_unreferenced`.
     context : Context
         The object that functions find as ``context``.
+    numbers : RandomNumbers
+        What ``context.rng`` returns.
+    cells : CellModules
+        The cells that were ever defined.
+    open_shared : callable
+        Returns the binding of a shared object, given its record.
     """
 
     def __init__(
-        self, constant: Callable[[Any], Sequence[Any]], note: Callable[[str], object] = lambda name: None
+        self,
+        map_buffers: Callable[[Any], Sequence[Any]],
+        on_installing: Callable[[str], object] = lambda name: None,
+        cells_in_use: Callable[[], Collection[str]] | None = None,
+        runner: Runner | None = None,
     ) -> None:
         self.active = 0
-        self._note = note
-        self._constant = constant
+        self.prepares = False
+        self.resources = Resources(self._publish, runner)
+        self.open_shared: Callable[[Shared], Binding]
+        self._on_installing = on_installing
+        self._map_buffers = map_buffers
         self.installing = ""
         self.functions: dict[int, Callable[..., Any]] = {}
+        self.has_unreferenced = False
         self.context = Context(self)
-        self._epochs: dict[int, dict[str, Bound]] = {0: {}}
-        self._names_now: dict[str, Bound] = {}  # of the active epoch
-        self._homes: dict[str, _Home] = {}
-        self._reloads: dict[str, int] = {}
-        self._given: dict[str, Any] = {
+        self._epochs: dict[int, dict[str, Binding]] = {0: {}}
+        self._current_names: dict[str, Binding] = {}  # of the active epoch, or the one being installed
+        # Cells find the names of the registry among their globals. Those of dropped modules find them here:
+        # methods of old objects read the same state as all others.
+        found = {"display": display, **vars(builtins)}  # a notebook has its own
+        self._builtins = Namespace("builtins", found, (), vars(builtins), open_to_all=True)
+        self._namespaces: dict[str, Namespace] = {}
+        self._new_namespaces: list[Namespace] = []  # which are bound fully with the next epoch
+        self._bound_names: dict[str, Binding] = {}  # of all others
+        self.renewed: dict[str, Binding] = {}
+        self._pending: dict[str, Any] = {}  # records that are being installed
+        self.cells = CellModules(self._load_module, cells_in_use or self._cells_in_use)
+        self._common_globals: dict[str, Any] = {
             "wpc_import": lambda alias: self.look_up(alias, Dependency, "dependency"),
             "wpc_constant": lambda name: self.look_up(name, Constant, "constant"),
             "context": self.context,
         }
         for name in ("wpc_import", "wpc_constant"):
-            self._given[name].__name__ = self._given[name].__qualname__ = name
+            self._common_globals[name].__name__ = self._common_globals[name].__qualname__ = name
 
     # -- definitions ------------------------------------------------------------------------------------
 
+    @property
+    def numbers(self) -> RandomNumbers:  # noqa: D102  # see above
+        return self.context._numbers
+
+    @numbers.setter
+    def numbers(self, numbers: RandomNumbers) -> None:
+        self.context._numbers = numbers
+
     def install(self, message: Install) -> None:
-        """Make an epoch out of another one and some changes; on any error nothing of it stays.
+        """Derive an epoch from another one by some changes; on any error all of it is rolled back.
 
         Raises
         ------
         BaseException
-            Whatever the import of a module, the run of a cell or the unpickling of a value raises.
+            Whatever importing a module, running a cell or unpickling a value raises.
         """
         if message.base not in self._epochs:
             raise RequirementMissingError(f"epoch {message.base} of the definitions is not here")
         self.installing = ""
         names = dict(self._epochs[message.base])
-        for name in message.removed:
+        # What is replaced is not there until its successor is: a worker that starts has only that, too.
+        for name in (*message.removed, *(record.name for record in message.records)):
             names.pop(name, None)
-        homes = set(self._homes)
-        self._names_now = names  # for the lines of a cell that run while it is loaded
+        setup = next((record for record in message.records if type(record) is SetupCell), None)
+        drop_setup(names, message.removed if setup is None else (setup.name,))
+        provide(names)
+        self.resources.forget_outdated(
+            names, {*message.removed, *(record.name for record in message.records)}
+        )
+        before = set(self._namespaces)
+        self._current_names = names  # for the code of a cell that runs while the cell is loaded
+        self._pending = {r.name: r for r in _in_order([r for r in message.records if r is not setup])}
         try:
-            for record in _in_order(message.records):
-                self.installing = record.name
-                self._note(record.name)
-                names[record.name] = self._hold(record, names)
+            new = [r.cell for r in message.records if isinstance(r, Function) and r.cell is not None]
+            self.cells.add_texts([*message.cells, *new])
+            if setup is not None:
+                self._run_setup(setup, names)
+            while self._pending:
+                self._resolve(next(iter(self._pending)))
+            self._make_eager(names)
         except BaseException:
-            for name in set(self._homes) - homes:
-                self._drop_home(name)
+            self.resources.close_unused(self._epochs.values())
+            for name in set(self._namespaces) - before:
+                self._drop_namespace(name)
             raise
         finally:
-            self._names_now = self._epochs.get(self.active, {})
+            self._pending = {}
+            self._current_names = self._epochs.get(self.active, {})
+            self._bind(self._current_names)  # the code of a cell may have seen the new ones
         self._epochs[message.epoch] = names
         self.functions.update(_functions(names))
-        # What is built on an epoch comes when that is in force: no call of an earlier one comes after it.
-        if self._drop(number for number in self._epochs if number < message.base and number != self.active):
-            self._sweep()
+        # The pool sends this when the base epoch is committed: no more calls of an earlier epoch arrive.
+        self._drop_epochs(
+            number for number in self._epochs if number < message.base and number != self.active
+        )
 
-    def _drop(self, numbers: Iterable[int]) -> bool:
-        """Let go of epochs; return whether there were any."""
-        old = list(numbers)
-        for number in old:
+    def _run_setup(self, setup: SetupCell, names: dict[str, Binding]) -> None:
+        """Run the setup before all else, also where other definitions are there already."""
+        self.installing = setup.name
+        self._on_installing(setup.name)
+        self.cells.add_texts([setup.cell])
+        self._current_names = {}
+        namespace = self._cell_namespace(setup.cell)
+        self._current_names = names
+        add_setup(names, setup, sys.modules[setup.cell.module], namespace)
+
+    def _make_eager(self, names: dict[str, Binding]) -> None:
+        """Make the resources that are to be there before the first call, with what is defined with them."""
+        eager = self.resources.eager(names)
+        if not eager:
+            return
+        self._bind(names)
+        for namespace in self._new_namespaces:
+            namespace.bind(names)
+        for name in eager:
+            self.installing = name
+            self._on_installing(name)
+            self.resources.ensure([name], names)
+
+    def _resolve(self, name: str) -> None:
+        """Load a definition of the change that is installed, after those that it reads while it is loaded."""
+        record = self._pending.pop(name, None)
+        if record is None:  # it is loaded, or depends on what depends on it
+            return
+        if isinstance(record, Function):
+            if record.cell is not None:
+                self._resolve_inputs(record.cell)
+            for need in record.needs if record.cell is None else record.cell.needs:
+                self._resolve(need)
+        self.installing = record.name
+        self._on_installing(record.name)
+        self._current_names[name] = self._load(record)
+
+    def _resolve_inputs(self, cell: Cell) -> None:
+        """Load what a cell reads while it is loaded."""
+        if not self._pending:
+            return
+        for need in cell.inputs:
+            self._resolve(need)
+        if ANY_VALUE in cell.inputs:
+            for name, record in list(self._pending.items()):
+                if not isinstance(record, Function):
+                    self._resolve(name)
+
+    def _drop_epochs(self, numbers: Iterable[int]) -> None:
+        for number in list(numbers):
             del self._epochs[number]
-        return bool(old)
+            self.has_unreferenced = True
+
+    def is_newer(self, epoch: int) -> bool:
+        """Return whether an epoch is here, and later than the active one."""
+        return epoch > self.active and epoch in self._epochs
 
     def forget(self, epoch: int) -> None:
-        """Drop an epoch that is not to be used."""
+        """Drop an epoch that was aborted."""
         if epoch != self.active and self._epochs.pop(epoch, None) is not None:
-            self._sweep()
+            self.has_unreferenced = True
 
     def activate(self, epoch: int) -> None:
-        """Begin with the calls of `epoch`; earlier epochs will not be asked for again.
+        """Switch to `epoch`; no calls of earlier epochs follow.
 
-        Every home is filled at once, not only those of the functions that are called: a method of a cell's
-        class may be reached through an argument.
+        The names are bound in all namespaces at once, not only in those of called functions, because a method
+        of a cell's class may be called through an argument.
 
         Raises
         ------
@@ -218,11 +259,63 @@ class Runtime:
         if epoch not in self._epochs:
             raise RequirementMissingError(f"epoch {epoch} of the definitions is not here")
         self.active = epoch
-        names = self._names_now = self._epochs[epoch]
-        for home in self._homes.values():
-            home.fill(names)
-        if self._drop(number for number in self._epochs if number < epoch):
-            self._sweep()
+        names = self._current_names = self._epochs[epoch]
+        self._bind(names)
+        for namespace in self._new_namespaces:
+            namespace.bind(names)
+        self._new_namespaces.clear()
+        self.renewed = {name: binding for name, binding in names.items() if binding.per_call is not None}
+        self.prepares = self.resources.use(names) or bool(self.renewed)
+        self._drop_epochs(number for number in self._epochs if number < epoch)
+
+    def prepare(self, key: int) -> None:
+        """Prepare a call of a function, given its key: renew constants, and make the resources that it needs.
+
+        Raises
+        ------
+        BaseException
+            Whatever making a resource raises.
+        """
+        if self.renewed:
+            self.renew()
+        needed = self.resources.needed_by(key)
+        if needed:
+            self.prepare_resources(needed)
+
+    def prepare_older(self, function: Function) -> None:
+        """Prepare a call of a function that is not in force any more."""
+        if self.renewed:
+            self.renew()
+        self.prepare_resources(self.resources.among(function.needs))
+
+    def prepare_resources(self, needed: Iterable[str]) -> None:
+        """Make these resources of the active epoch, where they are not there, or do not work any more."""
+        if self.has_unreferenced:  # the old ones first: there may be room, or a lock, for one only
+            self.resources.close_unused(self._epochs.values())
+        self.resources.ensure(needed, self._current_names)
+
+    def _publish(self, name: str, binding: Binding) -> None:
+        """Bind the name of a resource that was just made, or is no more."""
+        for namespace in (self._builtins, *self._namespaces.values()):
+            namespace.update({name: binding})
+
+    def renew(self) -> None:
+        """Give the next call, or item, values of its own of the constants that calls must not share."""
+        for binding in self.renewed.values():
+            assert binding.per_call is not None
+            binding.value = binding.per_call()
+        for namespace in (self._builtins, *self._namespaces.values()):
+            namespace.update(self.renewed)
+
+    def _bind(self, names: dict[str, Binding]) -> None:
+        """Bind names in all namespaces that were bound before."""
+        before = self._bound_names
+        changes: dict[str, Binding | None] = {n: b for n, b in names.items() if before.get(n) is not b}
+        changes.update(dict.fromkeys(before.keys() - names.keys()))
+        if changes:
+            for namespace in (self._builtins, *self._namespaces.values()):
+                namespace.update(changes)
+            self._bound_names = dict(names)
 
     def function(self, key: int) -> Callable[..., Any]:
         """Return a function by its key.
@@ -230,7 +323,7 @@ class Runtime:
         Raises
         ------
         RequirementMissingError
-            If this revision is in no epoch that is held.
+            If this revision is in no installed epoch.
         """
         function = self.functions.get(key)
         if function is None:
@@ -238,55 +331,84 @@ class Runtime:
         return function
 
     def module(self, name: str) -> ModuleType | None:
-        """Return the module of a cell that is held, else None."""
-        return sys.modules.get(name) if name in self._homes else None
+        """Return the module of a cell that was ever defined; it is loaded on first need. None: not known."""
+        if name in self._namespaces:
+            return sys.modules.get(name)
+        cell = self.cells.text(name)
+        if cell is None:
+            return None
+        self._resolve_inputs(cell)
+        for record in list(self._pending.values()):
+            if isinstance(record, Function) and record.cell is not None and record.cell.module == name:
+                self._resolve(record.name)  # an object of its class is in a constant of the same change
+                return sys.modules.get(name)
+        return self.cells.restore(name) or self._load_module(cell)
 
-    def given(self, cell: Cell) -> dict[str, Any]:
-        """Return the names that a cell finds when its first line runs, as the active epoch has them."""
-        return self._names_for(cell, self._epochs[self.active])
+    def _cells_in_use(self) -> Collection[str]:
+        pending = (getattr(record, "cell", None) for record in self._pending.values())
+        modules = (*self._namespaces, *(cell.module for cell in pending if cell is not None))
+        return {cell_key(module) for module in modules}
 
-    def look_up(self, name: str, kind: type, word: str) -> Any:
+    def _load_module(self, cell: Cell) -> ModuleType:
+        self._cell_namespace(cell)
+        return sys.modules[cell.module]
+
+    def look_up(self, name: str, kind: type, label: str) -> Any:
         """Return the dependency or constant of that name in the active epoch.
 
         Raises
         ------
         RequirementMissingError
-            If there is none; the text names those that there are.
+            If there is none; the text names those that are registered.
         """
-        bound = self._names_now.get(name)
-        if bound is None or type(bound.record) is not kind:
+        binding = self._current_names.get(name)
+        if binding is None or type(binding.record) is not kind:
             known = ", ".join(sorted(self.names(kind))) or "none"
-            raise RequirementMissingError(f"no {word} {name!r} is registered (registered: {known})")
-        return bound.value
+            raise RequirementMissingError(f"no {label} {name!r} is registered (registered: {known})")
+        if type(binding.value) is NotMade:
+            self.resources.ensure([name], self._current_names, within_call=True)
+        return binding.value
+
+    def name_of(self, code: object) -> str:
+        """Return the name of the function in the active epoch that has a code; empty if none has."""
+        for name, binding in self._current_names.items():
+            if type(binding.record) is Function and getattr(binding.value, "__code__", None) is code:
+                return name
+        return ""
 
     def names(self, kind: type) -> list[str]:
         """Return the names of one kind in the active epoch."""
-        return [name for name, bound in self._names_now.items() if type(bound.record) is kind]
+        return [name for name, binding in self._current_names.items() if type(binding.record) is kind]
 
-    # -- how it is done ---------------------------------------------------------------------------------
+    # -- loading ----------------------------------------------------------------------------------------
 
-    def _hold(self, record: Any, names: dict[str, Bound]) -> Bound:
+    def _load(self, record: Any) -> Binding:
         if isinstance(record, Dependency):
-            return Bound(record, self._import(record))
+            return Binding(record, self._import(record))
+        if isinstance(record, Shared):
+            return self.open_shared(record)
         if isinstance(record, Constant):
             from wpc_magic.pool.worker.frozen import freeze
+            from wpc_magic.pool.worker.sharing import per_call
 
-            return Bound(record, freeze(decode(record.payload, self._constant(record.buffers))))
-        return self._hold_function(record, names)
+            value = freeze(decode(record.payload, self._map_buffers(record.buffers)))
+            own_value = per_call(value)
+            # The value that others are made of reaches no code: a cell may change what it finds.
+            return Binding(record, value if own_value is None else own_value(), per_call=own_value)
+        if isinstance(record, Resource):
+            return Binding(record, NotMade(record.name))
+        return self._load_function(record)
 
     def _import(self, record: Dependency) -> Any:
-        from importlib import import_module, reload
+        from importlib import import_module
 
-        module = sys.modules.get(record.module)
-        if module is None:
-            module = import_module(record.module)
-        elif record.reload > self._reloads.get(record.module, 0):
-            module = reload(module)
-        self._reloads[record.module] = max(record.reload, self._reloads.get(record.module, 0))
+        module = import_module(record.module)
+        if record.fresh:
+            check_module(record.module)
         if record.export is None:
             return module
         try:
-            return _reach(module, record.export)
+            return _resolve(module, record.export)
         except AttributeError:
             try:  # `from package import module` imports it, too
                 return import_module(f"{record.module}.{record.export}")
@@ -294,90 +416,90 @@ class Runtime:
                 pass
             raise
 
-    def _hold_function(self, record: Function, names: dict[str, Bound]) -> Bound:
+    def _load_function(self, record: Function) -> Binding:
         if record.how == "cell":
             assert record.cell is not None
-            home = self._home(record.cell, names)
+            namespace = self._cell_namespace(record.cell)
             first, _, rest = record.path.partition(".")
-            value = home.own[first]
-            return Bound(record, _reach(value, rest) if rest else value, home)
+            value = namespace.own[first]
+            return Binding(record, _resolve(value, rest) if rest else value, namespace)
         if record.how == "module":
             from importlib import import_module
 
-            value = _reach(import_module(record.payload.decode()), record.path)
-            return Bound(record, value, self._dress(value, record, ()))
+            name = record.payload.decode()
+            module = import_module(name)
+            check_module(name)
+            value = _resolve(module, record.path)
+            return Binding(record, value, self._function_namespace(value, record, ()))
         value = decode(record.payload)
-        return Bound(record, value, self._dress(value, record, record.needs))
+        return Binding(record, value, self._function_namespace(value, record, record.needs))
 
-    def _dress(self, value: Any, record: Function, needs: tuple[str, ...]) -> _Home:
-        """Give a function that has globals of its own what every function finds in them."""
-        namespace = getattr(value, "__globals__", {})
-        own = {name: namespace[name] for name in needs if name in namespace}
-        for given, thing in self._given.items():
-            namespace.setdefault(given, thing)
+    def _function_namespace(self, value: Any, record: Function, needs: tuple[str, ...]) -> Namespace:
+        """Make the namespace of a function outside any cell, and add the common globals to it."""
+        global_names = getattr(value, "__globals__", {})
+        own = {name: global_names[name] for name in needs if name in global_names}
+        for common, thing in self._common_globals.items():
+            global_names.setdefault(common, thing)
         name = f"{record.name}#{record.key}"
-        home = self._homes[name] = _Home(name, namespace, needs, own)
-        return home
+        namespace = self._namespaces[name] = Namespace(name, global_names, needs, own)
+        self._new_namespaces.append(namespace)
+        return namespace
 
-    def _home(self, cell: Cell, names: dict[str, Bound]) -> _Home:
-        home = self._homes.get(cell.module)
-        if home is None:
-            given = self._names_for(cell, names)
-            namespace = load_cell(cell, given).__dict__
-            own = {
-                name: value
-                for name, value in namespace.items()
-                if name not in given or value is not given[name]
+    def _cell_namespace(self, cell: Cell) -> Namespace:
+        namespace = self._namespaces.get(cell.module)
+        if namespace is None:
+            names = self._current_names
+            if cell.inputs:  # it may call functions, which then have to see the same state
+                self._bind(names)
+                for new in self._new_namespaces:
+                    new.bind(names)
+            provided = {
+                name: each.value for name, each in names.items() if each.is_for_all or name in cell.needs
             }
-            home = self._homes[cell.module] = _Home(cell.module, namespace, cell.needs, own)
-        return home
+            initial = {**self._common_globals, **provided, "__builtins__": self._builtins.globals}
+            module, own = load_cell(cell, initial, marked(cell, names, self._map_buffers))
+            global_names = vars(module)
+            namespace = Namespace(
+                cell.module, global_names, cell.needs, own, True, provided.keys() - own.keys()
+            )
+            self._namespaces[cell.module] = namespace
+            self._new_namespaces.append(namespace)
+        return namespace
 
-    def _names_for(self, cell: Cell, names: dict[str, Bound]) -> dict[str, Any]:
-        return {**self._given, **{name: names[name].value for name in cell.needs if name in names}}
-
-    def _sweep(self) -> None:
-        """Drop what no epoch refers to any more."""
+    def free_unreferenced(self) -> None:
+        """Drop functions and namespaces that no epoch refers to any more: when nobody waits for an answer."""
+        self.has_unreferenced = False
+        self.resources.close_unused(self._epochs.values())  # before what they need is gone
         self.functions = {}
         used: set[str] = set()
         for names in self._epochs.values():
             self.functions.update(_functions(names))
-            used.update(bound.home.name for bound in names.values() if bound.home is not None)
-        for name in set(self._homes) - used:
-            # The module of a cell stays importable: values of its classes may be under way.
-            if not name.startswith(PREFIX):
-                del self._homes[name]
+            used.update(b.namespace.name for b in names.values() if b.namespace is not None)
+        for name in set(self._namespaces) - used:
+            self._drop_namespace(name)
 
-    def _drop_home(self, name: str) -> None:
-        del self._homes[name]
+    def _drop_namespace(self, name: str) -> None:
+        namespace = self._namespaces.pop(name)
+        self._new_namespaces = [each for each in self._new_namespaces if each is not namespace]
         if name.startswith(PREFIX):
-            sys.modules.pop(name, None)
+            namespace.release(self._bound_names)
+            self.cells.drop(name)
+        else:
+            del namespace
+            self.cells.collect_if_grown()  # a function that was sent by value may be a cycle, too
 
 
-def _functions(names: dict[str, Bound]) -> Iterator[tuple[int, Callable[..., Any]]]:
-    return ((bound.record.key, bound.value) for bound in names.values() if bound.home is not None)
+def _functions(names: dict[str, Binding]) -> Iterator[tuple[int, Callable[..., Any]]]:
+    return ((b.record.key, b.value) for b in names.values() if type(b.record) is Function)
 
 
-def _reach(thing: Any, path: str) -> Any:
+def _resolve(thing: Any, path: str) -> Any:
     for name in path.split("."):
         thing = getattr(thing, name)
     return thing
 
 
 def _in_order(records: Sequence[Any]) -> list[Any]:
-    """Return records so that what a cell's own lines need comes before it; in a circle, as they come."""
-    functions = {record.name: record for record in records if isinstance(record, Function)}
-    ordered: list[Any] = [record for record in records if isinstance(record, Dependency)]
-    ordered += [record for record in records if isinstance(record, Constant)]
-    seen: set[str] = set()
-
-    def visit(record: Function) -> None:
-        if record.name not in seen:
-            seen.add(record.name)
-            for need in record.cell.needs if record.cell is not None else record.needs:
-                if need in functions:
-                    visit(functions[need])
-            ordered.append(record)
-
-    for record in functions.values():
-        visit(record)
-    return ordered
+    """Return dependencies first, then constants: functions may need them after they were loaded."""
+    kinds = (Dependency, Constant, Resource, Shared, Function)
+    return sorted(records, key=lambda record: kinds.index(type(record)))

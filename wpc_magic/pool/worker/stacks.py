@@ -1,7 +1,7 @@
-"""What a worker does right now: where its threads are, and its coroutines that wait.
+"""The current stacks of a worker: of its threads, and of its suspended coroutines.
 
-Taken by the control thread while the others go on. Only names and numbers are taken; nothing is imported and
-no file is read, which beside a busy main thread would take long.
+The control thread takes them while the other threads run. It takes only names and numbers: importing a module
+or reading a file would take long beside a busy main thread.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["take_stacks"]
 
-_FRAMES = 40  # of each end of a deep stack
-_COROUTINES = 100
+_FRAMES = 40  # kept at each end of a deep stack
+_MAX_COROUTINES = 100
 
 
 def take_stacks(main: int, seq: int, tasks: Tasks | None) -> tuple[Stack, ...]:
@@ -31,7 +31,7 @@ def take_stacks(main: int, seq: int, tasks: Tasks | None) -> tuple[Stack, ...]:
     Parameters
     ----------
     main : int
-        The main thread.
+        The identifier of the main thread.
     seq : int
         The call that it runs; 0: none.
     tasks : Tasks or None
@@ -39,31 +39,31 @@ def take_stacks(main: int, seq: int, tasks: Tasks | None) -> tuple[Stack, ...]:
     """
     frames = sys._current_frames()
     loops: list[Any] = [] if tasks is None else [tasks.loop]
-    run_forever = _run_forever()
-    # All within one turn of the interpreter: threads that go on take their frames away.
-    found = {ident: _walk(frame, run_forever, loops) for ident, frame in frames.items()}
+    run_forever = _run_forever_code()
+    # Immediately, in one expression: a thread that continues leaves the frames seen here.
+    walked = {ident: _walk(frame, run_forever, loops) for ident, frame in frames.items()}
     del frames
-    stacks = [Stack("main", "", seq, *found.pop(main, ((), 0)))]
-    found.pop(threading.get_ident(), None)
-    names = {thread.ident: _plain(thread.name) for thread in threading.enumerate()}
-    stacks += [Stack("thread", names.get(ident, ""), 0, *stack) for ident, stack in found.items()]
+    stacks = [Stack("main", "", seq, *walked.pop(main, ((), 0)))]
+    walked.pop(threading.get_ident(), None)
+    names = {thread.ident: _plain_str(thread.name) for thread in threading.enumerate()}
+    stacks += [Stack("thread", names.get(ident, ""), 0, *stack) for ident, stack in walked.items()]
     try:
         stacks += _coroutines(loops, tasks)
-    except Exception:  # a task of a class of the user's may do anything
+    except Exception:  # a user-defined task class may do anything
         pass
     return tuple(stacks)
 
 
-def _run_forever() -> Any:
+def _run_forever_code() -> Any:
     events = sys.modules.get("asyncio.base_events")
     try:
         return events.BaseEventLoop.run_forever.__code__  # type: ignore[union-attr]
-    except AttributeError:  # it is not loaded, or is being loaded at this moment
+    except AttributeError:  # it is not loaded, or not completely
         return None
 
 
 def _walk(at: FrameType | None, run_forever: Any, loops: list[Any]) -> tuple[tuple[Any, ...], int]:
-    """Return a stack's frames, and how many are left out; note event loops that run in it."""
+    """Return a stack's frames, and how many are left out; collect the event loops that run in it."""
     frames = []
     while at is not None:
         code = at.f_code
@@ -88,37 +88,37 @@ def _coroutines(loops: list[Any], tasks: Tasks | None) -> list[Stack]:
     if not loops:
         return []
     asyncio = sys.modules["asyncio.tasks"]
-    found = []
+    suspended = []
     for loop in loops:
-        now = asyncio.current_task(loop)  # it is on the stack of its thread
+        current = asyncio.current_task(loop)  # it is on the stack of its thread
         for task in asyncio.all_tasks(loop):
-            if task is not now:
+            if task is not current:
                 seq = 0 if tasks is None else tasks.seq_of(task)
-                found.append((seq, _plain(task.get_name()), task.get_coro()))
-    found.sort(key=lambda each: (not each[0], each[0], len(each[1]), each[1]))
+                suspended.append((seq, _plain_str(task.get_name()), task.get_coro()))
+    suspended.sort(key=lambda each: (not each[0], each[0], len(each[1]), each[1]))
     stacks = [
-        Stack("coroutine", name, seq, *_shortened(list(_awaiting(coro))))
-        for seq, name, coro in found[:_COROUTINES]
+        Stack("coroutine", name, seq, *_shortened(list(_await_chain(coro))))
+        for seq, name, coro in suspended[:_MAX_COROUTINES]
     ]
-    if len(found) > _COROUTINES:
-        stacks.append(Stack("coroutine", f"... and {len(found) - _COROUTINES} more", 0, (), 0))
+    if len(suspended) > _MAX_COROUTINES:
+        stacks.append(Stack("coroutine", f"... and {len(suspended) - _MAX_COROUTINES} more", 0, (), 0))
     return stacks
 
 
-def _awaiting(coro: Any) -> Iterator[tuple[str, int, str]]:
+def _await_chain(coro: Any) -> Iterator[tuple[str, int, str]]:
     """Yield the frames of a coroutine, of the one that it awaits, and so on."""
     while coro is not None:
-        frame = _first(coro, "cr_frame", "gi_frame", "ag_frame")
+        frame = _first_attribute(coro, "cr_frame", "gi_frame", "ag_frame")
         if frame is not None:
             code = frame.f_code
             yield code.co_filename, frame.f_lineno or 0, code.co_name
-        coro = _first(coro, "cr_await", "gi_yieldfrom", "ag_await")
+        coro = _first_attribute(coro, "cr_await", "gi_yieldfrom", "ag_await")
 
 
-def _plain(name: Any) -> str:
-    """Return a name as a text of no class of the user's, which could not be read at the other end."""
+def _plain_str(name: Any) -> str:
+    """Return a name as an exact str: a user-defined subclass could not be unpickled by the pool."""
     return str.__str__(name) if isinstance(name, str) else ""
 
 
-def _first(thing: Any, *names: str) -> Any:
-    return next((found for name in names if (found := getattr(thing, name, None)) is not None), None)
+def _first_attribute(thing: Any, *names: str) -> Any:
+    return next((value for name in names if (value := getattr(thing, name, None)) is not None), None)

@@ -1,6 +1,6 @@
-"""Coroutines of calls, side by side on an event loop in the main thread.
+"""Coroutines of calls, which run concurrently on an event loop in the main thread.
 
-Loaded with the first of them: `asyncio` takes several times as long as all else that a worker loads.
+Imported for the first coroutine: `asyncio` takes several times as long to load as the rest of a worker.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 
-from wpc_magic.pool.worker.guards import loop_guard
+from wpc_magic.pool.worker.exception_hooks import loop_exception_handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wpc_magic.pool.wire.channel import Frame, Reader
-    from wpc_magic.pool.worker.guards import Notice
+    from wpc_magic.pool.worker.exception_hooks import Emit
 
 __all__ = ["Tasks"]
 
@@ -27,88 +27,101 @@ class Tasks:
     Parameters
     ----------
     reader : Reader
-        Of the call channel, so that a message ends `run`.
-    notice : callable
-        Told what a callback raises.
+        Reads the call channel; a frame that arrives ends `run`.
+    emit : callable
+        Called with what a callback raises.
 
     Attributes
     ----------
     tag : ContextVar
-        The number of the call whose coroutine runs, 0 outside of them.
+        The number of the call whose coroutine runs; 0 outside of them.
     inbox : list of frames
-        What `run` will return.
+        The frames that `run` will return.
     loop : asyncio.AbstractEventLoop
-        Where they run.
+        The loop that runs them.
     """
 
-    def __init__(self, reader: Reader, notice: Notice) -> None:
+    def __init__(self, reader: Reader, emit: Emit) -> None:
         self.tag: contextvars.ContextVar[int] = contextvars.ContextVar("wpc_call", default=0)
         self.inbox: list[Frame] = []
         self._reader = reader
-        self._notice = notice
+        self._emit = emit
         self._broken: Exception | None = None
         self._running: dict[asyncio.Task[Any], int] = {}
-        self._ending = False
+        self._on_done: dict[asyncio.Task[Any], Callable[[Any], None]] = {}
+        self._closing = False
+        self._open_loop()
+
+    def _open_loop(self) -> None:
+        # Not the thread's current one: a function that asks for that outside of a coroutine would run, or
+        # close, the loop of others.
         self.loop = self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(loop_guard(notice))
-        asyncio.set_event_loop(self._loop)
-        self._loop.add_reader(reader.sock.fileno(), self._on_readable)
+        self._loop.set_exception_handler(loop_exception_handler(self._emit))
+        self._loop.add_reader(self._reader.sock.fileno(), self._on_readable)
 
     def __bool__(self) -> bool:
         return bool(self._running or self.inbox)
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of coroutines."""
         return len(self._running)
 
-    def begin(self, seq: int, coroutine: Any, ended: Callable[[asyncio.Task[Any]], None]) -> None:
-        """Begin a coroutine; its first step comes with the next `run`.
+    def start(self, seq: int, coroutine: Any, on_done: Callable[[asyncio.Task[Any]], None]) -> None:
+        """Make a task of a coroutine; the next `run` runs its first step.
 
         Parameters
         ----------
         seq : int
             The call's number.
         coroutine : coroutine
-            Of the user's function.
-        ended : callable
-            Called with the task when it has ended.
+            What the user's function has returned.
+        on_done : callable
+            Called with the task when it is done.
         """
+        self._replace_closed_loop()
         context = contextvars.copy_context()
         context.run(self.tag.set, seq)
         task = self._loop.create_task(coroutine, context=context)
         self._running[task] = seq
+        self._on_done[task] = on_done
 
-        def end(task: asyncio.Task[Any]) -> None:
-            del self._running[task]
-            if not (self._running or self._ending):
+        def done(task: asyncio.Task[Any]) -> None:
+            if self._running.pop(task, None) is None:
+                return
+            on_done = self._on_done.pop(task)
+            if not (self._running or self._closing):
                 self._loop.stop()
-            ended(task)
+            on_done(task)
 
-        task.add_done_callback(end)
+        task.add_done_callback(done)
 
     def has(self, seq: int) -> bool:
-        """Tell whether a call's coroutine has begun and not ended. Any thread may ask."""
+        """Whether a call's coroutine has begun and not ended. Any thread may call this."""
         return seq in list(self._running.values())
 
+    def calls(self) -> set[int]:
+        """Return the calls whose coroutines have begun and not ended."""
+        return set(self._running.values())
+
     def seq_of(self, task: Any) -> int:
-        """Return the call whose coroutine a task is; 0: of none. Any thread may ask."""
+        """Return the call whose coroutine a task runs; 0: none. Any thread may call this."""
         return self._running.get(task, 0)
 
-    def now(self) -> int:
-        """Return the call of whose coroutine a step runs at this moment; 0: of none. Any thread may ask."""
+    def current(self) -> int:
+        """Return the call whose coroutine currently runs a step; 0: none. Any thread may call this."""
         task = asyncio.tasks.current_task(self._loop)
         return self._running.get(task, 0) if task is not None else 0
 
-    def stepping(self) -> int:
-        """Return the same also for a task that the coroutine has made. In the loop's thread only."""
+    def current_by_context(self) -> int:
+        """Return `current`, also for a task that the coroutine has created. Only in the loop's thread."""
         return self.tag.get() if asyncio.tasks.current_task(self._loop) is not None else 0
 
     def cancel_soon(self, seq: int) -> None:
-        """Have the coroutine of a call cancelled. Any thread may ask."""
+        """Schedule the cancellation of a call's coroutine. Any thread may call this."""
         try:
             self._loop.call_soon_threadsafe(self._cancel_one, seq)
-        except RuntimeError:  # the loop is closed: all of them have ended
+        except RuntimeError:  # the loop is closed: all coroutines have ended
             pass
 
     def _cancel_one(self, seq: int) -> None:
@@ -117,29 +130,62 @@ class Tasks:
                 task.cancel()
 
     def run(self) -> list[Frame]:
-        """Run the loop until a message has come, or the last coroutine has ended; return what has come.
+        """Run the loop until a frame arrives or the last coroutine has ended; return the frames.
 
         Raises
         ------
         Exception
             If the call channel is broken.
         """
-        if not self.inbox:
+        self._replace_closed_loop()
+        if not self.inbox and self._running:
             try:
                 self._loop.run_forever()
             except (KeyboardInterrupt, SystemExit) as error:
-                # The loop lets these through. If a coroutine raised it, that is its call's outcome already.
+                # The loop does not catch these. If a coroutine raised it, it is its call's outcome already.
                 if not any(task.done() and _raised(task, error) for task in self._running):
-                    self._notice("unhandled_rejection", error, {})
+                    self._emit("unhandled_rejection", error, {})
         if self._broken is not None:
             raise self._broken
         frames, self.inbox = self.inbox, []
         return frames
 
-    def cancel(self) -> None:
-        """Cancel all that is left on the loop, wait until it has ended, and close the loop."""
-        self._ending = True
+    def _replace_closed_loop(self) -> None:
+        """Open another loop if a function has closed this one, which it had from a coroutine.
+
+        What has not ended then cannot go on.
+        """
+        if not self._loop.is_closed():
+            return
+        abandoned, self._running = list(self._running), {}
+        self._open_loop()
+        for task in abandoned:
+            try:
+                task.get_coro().close()
+            except BaseException as error:
+                self._emit("unhandled_rejection", error, {})
+            self._on_done.pop(task)(_ABANDONED)
+
+    def end_calls(self) -> None:
+        """Cancel the coroutines of calls, and wait until they are done; no frame is read any more."""
+        self._replace_closed_loop()
+        self._closing = True
         self._loop.remove_reader(self._reader.sock.fileno())
+        try:
+            while tasks := [task for task in self._running if not task.done()]:
+                for task in tasks:
+                    task.cancel()
+                self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        except (KeyboardInterrupt, SystemExit):
+            pass  # a coroutine's response to its cancellation: this process ends anyway
+
+    def finish(self, coroutine: Any) -> Any:
+        """Run a coroutine to its end, after `end_calls`; return its value."""
+        return self._loop.run_until_complete(coroutine)
+
+    def cancel(self) -> None:
+        """Cancel all tasks of the loop, wait until they are done, and close the loop."""
+        self.end_calls()
         try:
             while tasks := asyncio.all_tasks(self._loop):
                 for task in tasks:
@@ -147,15 +193,25 @@ class Tasks:
                 self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         except (KeyboardInterrupt, SystemExit):
-            pass  # a coroutine's answer to being cancelled: we end anyway
+            pass  # a coroutine's response to its cancellation: this process ends anyway
         self._loop.close()
 
     def _on_readable(self) -> None:
         try:
             self.inbox += self._reader.read()
-        except Exception as error:  # the loop itself would only log it, and ask again
+        except Exception as error:  # the loop itself would only log it, and try again
             self._broken = error
         self._loop.stop()
+
+
+class _Abandoned:
+    """Stands for a task whose loop was closed."""
+
+    def result(self) -> None:
+        raise RuntimeError("another function has closed the event loop in which this one ran")
+
+
+_ABANDONED = _Abandoned()
 
 
 def _raised(task: asyncio.Task[Any], error: BaseException) -> bool:

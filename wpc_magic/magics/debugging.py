@@ -1,0 +1,76 @@
+"""The debugger after a failed call that was run again here, and a hint after one that was not."""
+
+from __future__ import annotations
+
+import linecache
+import os.path
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from wpc_magic.notebook.tracebacks import strip_own_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["DebugHint", "lines_for_debugger", "post_mortem"]
+
+_CELL = "<ipython-wpc>"
+_HINT = "variables stay in the worker. Type: %wpc_debug"
+
+
+@contextmanager
+def lines_for_debugger() -> Iterator[None]:
+    """Let a debugger find the lines of cells, whose names it takes for paths: it makes them absolute."""
+    cells = [name for name in linecache.cache if name.startswith(_CELL)]
+    aliases = {os.path.normcase(os.path.abspath(name)): linecache.cache[name] for name in cells}
+    linecache.cache.update(aliases)
+    try:
+        yield
+    finally:
+        for name in aliases:
+            linecache.cache.pop(name, None)
+
+
+def post_mortem(shell: InteractiveShell, error: BaseException) -> None:
+    """Open the shell's debugger in the frame in which an error was raised."""
+    traceback = strip_own_frames(error.__traceback__)
+    sys.stdout.write(f"{type(error).__name__}: {error}\n")
+    if traceback is None:
+        return
+    debugger: Any = shell.debugger_cls()  # IPython is mostly untyped
+    debugger.reset()
+    debugger.botframe = traceback.tb_frame
+    debugger.interaction(None, traceback)
+
+
+class DebugHint:
+    """Makes ``%debug`` after an error of a call say where its variables are.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        The shell.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._formatter: Any = shell.InteractiveTB
+        self._original: Callable[..., None] = self._formatter.debugger
+        self._wrapper = self._debugger
+
+    def _debugger(self, force: bool = False) -> None:
+        if force and hasattr(getattr(sys, "last_value", None), "wpc_call_id"):
+            sys.stdout.write(_HINT + "\n")
+        self._original(force)
+
+    def install(self) -> None:
+        """Wrap the method of this shell's formatter that opens the debugger."""
+        self._formatter.debugger = self._wrapper
+
+    def uninstall(self) -> None:
+        """Restore it, unless somebody has wrapped it since."""
+        if self._formatter.__dict__.get("debugger") is self._wrapper:
+            del self._formatter.debugger

@@ -1,0 +1,64 @@
+"""The load of each slot that can take calls: the least loaded is found in constant time."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+__all__ = ["Loads"]
+
+_Worker = TypeVar("_Worker")
+
+
+class Loads(Generic[_Worker]):
+    """The slots that can take calls, by load; the least loaded is found in constant time.
+
+    Attributes
+    ----------
+    of : dict
+        The load of each slot: its number of calls.
+
+    Notes
+    -----
+    Among equals the slot that was put first is returned, which is round-robin.
+
+    Examples
+    --------
+    >>> loads = Loads[int]()
+    >>> loads.put(1, 0); loads.put(2, 0)
+    >>> first = loads.least_loaded(1); loads.put(first, 1); first, loads.least_loaded(1)
+    (1, 2)
+    >>> loads.put(2, 1); loads.least_loaded(1), loads.least_loaded(2)
+    (None, 1)
+    """
+
+    def __init__(self) -> None:
+        self.of: dict[_Worker, int] = {}
+        self._buckets: list[dict[_Worker, None]] = [{}]
+
+    def put(self, slot: _Worker, load: int) -> None:
+        """Add a slot, or update its load."""
+        of, buckets = self.of, self._buckets
+        old = of.get(slot)
+        if old is not None:
+            del buckets[old][slot]
+        of[slot] = load
+        while load >= len(buckets):
+            buckets.append({})
+        buckets[load][slot] = None
+
+    def drop(self, slot: _Worker) -> None:
+        """Remove a slot, if it is present."""
+        load = self.of.pop(slot, None)
+        if load is not None:
+            del self._buckets[load][slot]
+
+    def least_loaded(self, limit: int) -> _Worker | None:
+        """Return the slot with the least load below `limit`, or None."""
+        for bucket in self._buckets[:limit]:
+            if bucket:
+                return next(iter(bucket))
+        return None
+
+    def slots(self) -> list[_Worker]:
+        """Return all slots."""
+        return list(self.of)

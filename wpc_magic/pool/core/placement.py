@@ -1,0 +1,111 @@
+"""Which slot a call is sent to."""
+
+from __future__ import annotations
+
+from .calls import Call
+from .lifecycle import SlotState
+from .loads import Loads
+from .prefetch import prefetch_depth
+from .registry import Record
+from .slots import Slot
+from .state import State
+
+__all__ = ["Placement"]
+
+
+class Placement:
+    """Chooses a slot for each call.
+
+    Parameters
+    ----------
+    state : State
+        The shared state of the core.
+
+    Attributes
+    ----------
+    loads : Loads
+        The open slots that are not full, by how many synchronous calls they hold.
+    latest : Slot or None
+        The slot that the latest call was sent to.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.loads: Loads[Slot] = Loads()
+        self.latest: Slot | None = None
+
+    def choose(self, record: Record, call: Call, pinned: Slot | None, in_flight: int) -> Slot | None:
+        """Return the slot that a call can be sent to now, or None.
+
+        Parameters
+        ----------
+        record : Record
+            The call's function.
+        call : Call
+            The call.
+        pinned : Slot or None
+            The only slot that may run it, if there is only one.
+        in_flight : int
+            How many calls all slots hold.
+        """
+        if pinned is not None:
+            return pinned if self.fits(pinned, record, call) else None
+        if record.is_async:
+            # Not by `loads`, which counts synchronous calls: coroutines share a worker with each other.
+            open_ = [s for s in self._state.slots.values() if self.fits(s, record, call)]
+            return min(open_, key=lambda slot: len(slot.sent), default=None)
+        return self.next_slot(self.prefetch_depth(record, call), in_flight)
+
+    def next_slot(self, depth: int, in_flight: int) -> Slot | None:
+        """Return the slot with the fewest calls below `depth`; among equals, the least recently used.
+
+        But if no call is in flight, calls are made one after another: then it is the slot that ran the latest
+        one, because its memory is still in the processor's cache.
+        """
+        latest = self.latest
+        if not in_flight and latest is not None and latest in self.loads.of:
+            return latest
+        return self.loads.least_loaded(depth)
+
+    def fits(self, slot: Slot, record: Record, call: Call) -> bool:
+        """Whether a slot has room for a call."""
+        if not self._is_open(slot) or slot.full:
+            return False
+        return (len(slot.sent) if record.is_async else slot.sync_count) < self.prefetch_depth(record, call)
+
+    def is_idle(self, slot: Slot) -> bool:
+        """Whether a slot would run a synchronous call at once."""
+        return self._is_open(slot) and not slot.sync_count
+
+    def _is_open(self, slot: Slot) -> bool:
+        """Whether calls may be sent to a slot, unless it is full."""
+        return (
+            slot.state is SlotState.READY
+            and slot.installed_epoch == self._state.registry.epoch
+            # Else a coroutine of an earlier epoch would block the call in the worker: the two do not mix.
+            and (slot.epoch == slot.installed_epoch or not slot.sent)
+            and not slot.draining
+            and not slot.replace_reason
+            and not slot.cancelling
+        )
+
+    def prefetch_depth(self, record: Record, call: Call) -> int:
+        """Return how many calls like this one a slot may hold at once."""
+        if call.is_stream and not record.is_async:
+            return 1  # its caller may leave it paused, and what is behind it
+        stats = self._state.stats.get(record.key)
+        mean = None if stats is None else stats.mean_s
+        if mean is not None and call.items:
+            mean *= call.items
+        return prefetch_depth(mean, record.is_async)
+
+    def update_load(self, slot: Slot) -> None:
+        """Enter how many calls a slot holds, or remove the slot if none may be sent to it."""
+        if slot.full or not self._is_open(slot):
+            self.loads.drop(slot)
+        else:
+            self.loads.put(slot, slot.sync_count)
+
+    def offered(self) -> list[Slot]:
+        """Return the slots that calls may be sent to."""
+        return self.loads.slots()

@@ -1,0 +1,90 @@
+"""Counters and fixed-size latency histograms."""
+
+from __future__ import annotations
+
+from .prefetch import MAX_DEPTH, MAX_DEPTH_S, prefetch_depth
+
+__all__ = ["FunctionStats", "Histogram"]
+
+_BUCKETS = 48
+
+
+class Histogram:
+    """Durations in 48 power-of-two buckets, in nanoseconds: the size is constant.
+
+    Examples
+    --------
+    >>> histogram = Histogram()
+    >>> for ms in range(1, 101):
+    ...     histogram.add(ms * 1_000_000)
+    >>> 0.03 < histogram.quantile_s(0.5) < 0.07
+    True
+    """
+
+    __slots__ = ("buckets",)
+
+    def __init__(self) -> None:
+        self.buckets = [0] * _BUCKETS
+
+    @property
+    def count(self) -> int:
+        """How many durations were recorded."""
+        return sum(self.buckets)
+
+    def add(self, ns: int) -> None:
+        """Record a duration in nanoseconds."""
+        self.buckets[min(ns.bit_length(), _BUCKETS - 1)] += 1
+
+    def quantile_s(self, q: float) -> float:
+        """Return the `q` quantile in seconds: the middle of its bucket."""
+        left = q * self.count
+        for exponent, count in enumerate(self.buckets):
+            left -= count
+            if left <= 0 and count:
+                return float(0.75 * 2**exponent / 1e9)
+        return 0.0
+
+
+class FunctionStats:
+    """Run-time statistics of one function.
+
+    Attributes
+    ----------
+    mean_s : float or None
+        The moving average of the run time of one call, in seconds.
+    prefetch_depth : int
+        How many calls of it a worker may have at once, unless it is a coroutine.
+    """
+
+    __slots__ = ("done", "failed", "histogram", "mean_s", "prefetch_depth")
+
+    def __init__(self) -> None:
+        self.mean_s: float | None = None
+        self.prefetch_depth = 1
+        self.done = 0
+        self.failed = 0
+        self.histogram = Histogram()
+
+    def add(self, ran_ns: int, items: int, ok: bool) -> bool:
+        """Record a call that ran for `ran_ns` nanoseconds, over `items` items (0: a single call).
+
+        Return whether it took so long, about 1 ms, that more may be recorded of it.
+        """
+        if ok:
+            self.done += 1
+        else:
+            self.failed += 1
+        exponent = ran_ns.bit_length()  # `Histogram.add`, inlined: this runs for every call
+        self.histogram.buckets[exponent if exponent < _BUCKETS else -1] += 1
+        each = ran_ns / 1e9 / (items or 1)
+        mean = self.mean_s
+        # Slow calls count at once, quick ones gradually: prefetching behind a slow call is costly.
+        self.mean_s = mean = each if mean is None or each > 4 * mean else mean + (each - mean) / 8
+        self.prefetch_depth = MAX_DEPTH if mean <= MAX_DEPTH_S else prefetch_depth(mean, False)
+        return exponent > 20
+
+    @property
+    def unmeasured_s(self) -> float:
+        """How long the calls took of which `add` has returned False, estimated, in seconds."""
+        buckets = enumerate(self.histogram.buckets[:21])
+        return sum(0.75 * count * (1 << exponent) for exponent, count in buckets) / 1e9

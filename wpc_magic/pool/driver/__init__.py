@@ -1,0 +1,1 @@
+"""The I/O of one pool: processes, channels, polling, output, and waiting callers."""

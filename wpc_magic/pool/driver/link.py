@@ -1,0 +1,209 @@
+"""The pool's end of one worker process: its channels, who polls them, and its recent output."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import select
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from ..core.core import ProcessFacts
+from ..core.slots import Slot
+from ..wire.block_receiver import Receiver
+from ..wire.block_sender import Sender
+from ..wire.channel import Channel, Frame
+from .held_functions import HeldFunctions
+from .output import RecentOutput
+from .process import WorkerProcess
+
+if TYPE_CHECKING:
+    from ..futures import CallFuture
+
+__all__ = ["Link"]
+
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+class Link:
+    """The driver's resources for one worker process.
+
+    Attributes
+    ----------
+    slot : Slot
+        The slot that the process serves.
+    incarnation : int
+        The unique number of the process in the pool.
+    call, control : Channel
+        Its channels.
+    sender, receiver : Sender, Receiver
+        Shared memory, to the worker and from it.
+    owner : CallFuture or None
+        The future of the thread that reads the call channel now.
+    reserved : dict
+        The future, if any, whose submitter is expected to wait here soon. It is popped in one atomic step: if
+        the submitter pops it, it may wait; if another thread does, it may not.
+    loops : dict
+        Event loops that read the call channel now, and how many futures wait in each.
+    polled : bool
+        Whether the driver's thread reads the call channel.
+    call_mask, control_mask : int
+        The event masks that are registered with the selector.
+    parked : bool
+        Whether nobody polls the call channel for a moment, since the next waiter is likely to come.
+    touched, touched_at_check : int
+        How often a waiter has used the channel: in total, and up to the last check by the driver's thread.
+    torn : int
+        How many times in a row a torn frame was found on the control channel.
+    awaited : dict
+        Of values whose blocks were lost here: the frame of each, by its call's number; see `Inbox`.
+    lost : bool
+        Whether the connection is lost, and the process is being killed.
+    dead : bool
+        Whether the process has exited.
+    recent_output : RecentOutput
+        The last output of its calls.
+    held_functions : HeldFunctions
+        The anonymous functions that it holds.
+    """
+
+    def __init__(self, process: WorkerProcess, slot: Slot) -> None:
+        self._wake_in, self._wake_out = _waker()  # first, since it may fail
+        self.process = process
+        self.slot = slot
+        self.incarnation = slot.incarnation
+        self.call = Channel(process.call)
+        self.sender = Sender(process.blocks)
+        self.receiver = Receiver(process.blocks)
+        self.control = Channel(process.control)
+        self.owner: CallFuture | None = None
+        self.reserved: dict[CallFuture, CallFuture] = {}
+        self.loops: dict[Any, int] = {}
+        self.polled = self.parked = False
+        self.call_mask = self.control_mask = 0
+        self.touched = self.touched_at_check = self.torn = 0
+        self.awaited: dict[int, Frame] = {}
+        self.lost = self.dead = False
+        self.recent_output = RecentOutput()
+        self.held_functions = HeldFunctions()
+        self._decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in range(2)]
+        self._usage: psutil.Process | None = None
+        self.call_fd = self.call.fileno()
+        self.poll_set = select.poll()
+        self.poll_set.register(self.call_fd, select.POLLIN)
+        self.poll_set.register(self._wake_in, select.POLLIN)
+
+    def reserve(self, future: CallFuture) -> None:
+        """Let the submitter of a call wait here without the lock. Call this under the driver's lock."""
+        self.owner = future
+        future.add_waker(self.wake)
+        future.reserved_at = self
+        self.reserved[future] = future
+
+    def cancel_reservation(self) -> None:
+        """Cancel the reservation, if any. Under the driver's lock."""
+        try:
+            future, _ = self.reserved.popitem()
+        except KeyError:
+            return
+        future.reserved_at = None
+        future.remove_waker(self.wake)
+        self.owner = None
+
+    def running(self) -> tuple[int, float]:
+        """Return from the status page: the call begun last, and its start time in seconds (0: none yet)."""
+        seq, since_ns = self.process.page.running()
+        return seq, since_ns / 1e9
+
+    def wake(self) -> None:
+        """Wake the thread that waits for the call channel."""
+        try:
+            os.write(self._wake_out, b"\1\0\0\0\0\0\0\0")
+        except OSError:  # many wake-ups are pending already; or it is closed, and nobody waits
+            pass
+
+    def clear_wake(self) -> None:
+        """Consume the pending wake-ups."""
+        try:
+            os.read(self._wake_in, 4096)
+        except BlockingIOError:
+            pass
+
+    def read_pipe(self, fd: int) -> str | None:
+        """Return what the process has written to its stdout or stderr pipe; None at the end of file."""
+        try:
+            data = os.read(fd, 1 << 16)
+        except BlockingIOError:
+            return ""
+        except OSError:
+            data = b""
+        text = self._decoders[fd == self.process.stderr_fd].decode(data, final=not data)
+        return text if data or text else None
+
+    def facts(self) -> ProcessFacts:
+        """Measure the memory and the CPU usage of the process."""
+        try:
+            usage = self._measured()
+            with usage.oneshot():
+                return ProcessFacts(usage.memory_info().rss, usage.cpu_percent(None))
+        except (psutil.Error, OSError):  # it has exited; or no file descriptor is left
+            return ProcessFacts(None, None)
+
+    def _measured(self) -> psutil.Process:
+        pid = self.process.worker_pid
+        if self._usage is None or self._usage.pid != pid:
+            self._usage = psutil.Process(pid)
+        return self._usage
+
+    def cpu_s(self) -> float:
+        """Return how much processor time the process has used, with children that have ended, in seconds.
+
+        0.0 if it cannot be measured now.
+        """
+        try:
+            return sum(self._measured().cpu_times()[:4])  # of itself and its children: user, system
+        except (psutil.Error, OSError):  # it has exited; or no file descriptor is left
+            return 0.0
+
+    def private_memory(self) -> int | None:
+        """Return the private memory of the process, in bytes: without shared blocks and files.
+
+        None if it cannot be measured now.
+        """
+        try:
+            with open(f"/proc/{self.process.worker_pid}/statm", "rb") as file:
+                resident, shared = file.read().split()[1:3]
+            return (int(resident) - int(shared)) * _PAGE
+        except FileNotFoundError:  # a system without /proc
+            return self.facts().memory_bytes
+        except OSError:  # no file descriptor is left
+            return None
+
+    def after_fork(self) -> None:
+        """Close everything, in a fork of the parent process."""
+        self.process.after_fork()
+        self.receiver.cache.after_fork()
+        self.close()
+
+    def close(self) -> None:
+        """Close everything; the process has exited, and no thread is waiting here."""
+        self.sender.close()
+        self.receiver.close()
+        self.process.close()
+        self.call.close()
+        self.control.close()
+        fds, self._wake_in, self._wake_out = {self._wake_in, self._wake_out}, -1, -1
+        for fd in fds:
+            os.close(fd)
+
+
+def _waker() -> tuple[int, int]:
+    """Return two file descriptors: what is written to the second can be read from the first."""
+    if hasattr(os, "eventfd"):
+        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        return fd, fd
+    ends = os.pipe()
+    for fd in ends:
+        os.set_blocking(fd, False)
+    return ends

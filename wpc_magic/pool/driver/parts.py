@@ -1,0 +1,227 @@
+"""The parts of one pool's driver, each made and connected to the others."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from ..core.calls import Call
+from ..core.core import Core
+from ..futures import CallFuture
+from ..options import PoolOptions
+from .arguments import arguments_of
+from .arrivals import Arrivals
+from .callbacks import Callbacks
+from .cell_loads import CellLoads
+from .condition import PoolCondition
+from .crash import OomKills
+from .effect_runner import EffectRunner
+from .failures import Failures
+from .inbox import Inbox
+from .link import Link
+from .log_levels import LogLevelSender
+from .memory import Memory
+from .outbox import Outbox
+from .output import OutputQueue
+from .poller import Poller
+from .process import WorkerProcess
+from .stacks import StackRequests
+from .state_lock import StateLock
+from .value_passing import ValuePassing
+from .waiters import Waiters
+
+__all__ = ["Parts", "WorkerEnvironment"]
+
+_MAX_NOTIFICATIONS = 10_000
+"""How many events wait for listeners while one of them blocks. `events` returns the latest in any case."""
+
+
+class WorkerEnvironment(NamedTuple):
+    """What workers inherit from the parent process.
+
+    Parameters
+    ----------
+    environ : mapping
+        The environment variables.
+    cwd : str
+        The working directory.
+    path : list of str
+        ``sys.path``.
+    """
+
+    environ: Mapping[str, str]
+    cwd: str
+    path: list[str]
+
+
+class Parts:
+    """The parts of one driver.
+
+    Parameters
+    ----------
+    name : str
+        The pool's name.
+    options : PoolOptions
+        The pool's options.
+
+    Attributes
+    ----------
+    lock : StateLock
+        Protects the core and the state of all parts.
+    unsettled : set of CallFuture
+        The futures of calls that were made and have not ended: whatever happens, they have to.
+    core : Core
+        The decisions; used under `lock` only.
+    cell_loads : CellLoads
+        Numbers what is loaded in workers.
+    failures : Failures
+        The calls that have failed last.
+    links : dict of Link
+        The worker processes, by incarnation.
+    poller, inbox, outbox : Poller, Inbox, Outbox
+        Which channels are polled; what is received; what is sent.
+    effects : EffectRunner
+        Performs what the core decides.
+    passing : ValuePassing
+        Passes values to the calls that wait for them.
+    condition, waiters : PoolCondition, Waiters
+        Threads and event loops that wait for the pool, or for a call.
+    stacks : StackRequests
+        Stacks that were requested of workers.
+    memory : Memory
+        The shared memory of this process.
+    output : OutputQueue
+        What functions have printed.
+    callbacks, listener_thread, output_thread : Callbacks
+        Threads that call other people's code: done-callbacks, listeners, and the output sink. One that blocks
+        does not hold the others up.
+    listeners : dict
+        The listeners for events, by number.
+    left_behind : list of WorkerProcess
+        The processes that the system could not end in time.
+    log_levels : LogLevelSender
+        Tells workers which log records this process wants.
+    initializer : bytes
+        What each worker calls before its first call, as in `protocol.Setup`.
+    worker_environment : WorkerEnvironment
+        What the next worker inherits.
+    oom_kills : OomKills
+        Whether the system has killed processes for want of memory.
+    """
+
+    def __init__(self, name: str, options: PoolOptions) -> None:
+        self.name = name
+        self.lock = StateLock()
+        self.unsettled: set[CallFuture] = set()
+        self.cell_loads = CellLoads()
+        self.core = Core(
+            options,
+            timestamp=_now_as_text,
+            random=random.random,
+            running=self._running,
+            installing=self._installing,
+            prepares=self._prepares,
+            load_again=self.cell_loads.load_again,
+            cpu_s=self._cpu_s,
+            arguments=lambda call: arguments_of(call.body, call.items),
+        )
+        measures = self.core.state.measures
+        measures.resident, measures.nbytes, measures.in_map = self._resident, _nbytes, _in_map
+        self.failures = Failures(self.core.state)
+        self.links: dict[int, Link] = {}
+        self.listeners: dict[int, Callable[[Any], object]] = {}
+        self.left_behind: list[WorkerProcess] = []
+        self.worker_environment = WorkerEnvironment({}, "", [])
+        self.initializer = b""
+        self.memory = Memory()
+        self.oom_kills = OomKills([])
+        self.callbacks = Callbacks("wpc-callbacks", self._notify)
+        self.listener_thread = Callbacks("wpc-listeners", self._notify, _MAX_NOTIFICATIONS)
+        self.output_thread = Callbacks("wpc-texts", self._notify)
+        self.output = OutputQueue(self.output_thread.post)
+        self.poller = Poller()
+        self.outbox = Outbox(self.core, self.poller, self.links)
+        self.stacks = StackRequests(self.core, self.outbox, self.links)
+        self.log_levels = LogLevelSender(self)
+        arrivals = Arrivals(self.core.state, self.output)
+        self.inbox = Inbox(self.core, self.poller, arrivals, self.stacks.answered, self.failures)
+        self.effects = EffectRunner(self)
+        self.passing = ValuePassing(
+            self.lock, self.core, self.memory, self.unsettled, self.effects.apply, self.callbacks.post
+        )
+        self.condition = PoolCondition(self.lock, self.effects.apply)
+        self.waiters = Waiters(
+            self.lock, self.links, self.poller, self.inbox, self.output, self.effects.apply
+        )
+
+    def drop(self, link: Link) -> None:
+        """Let go of a process: it has exited, or is left behind. Under the lock."""
+        link.dead = True
+        self.stacks.lost(link)
+        self.poller.remove(link)
+        self.links.pop(link.incarnation, None)
+        link.cancel_reservation()
+        if link.owner is not None:
+            link.wake()
+        self.waiters.close(link)
+
+    @property
+    def callback_threads(self) -> tuple[Callbacks, ...]:
+        """The threads that call other people's code."""
+        return self.output_thread, self.listener_thread, self.callbacks
+
+    def _notify(self) -> None:
+        with self.lock:
+            self.condition.notify_all()
+
+    def after_fork(self) -> None:
+        """Forget all threads, in a fork: the locks that they held, who waits, and who is to be told."""
+        self.lock.reset()
+        self.unsettled.clear()
+        self.condition.waiters.clear()
+        self.listeners.clear()
+        for callbacks in self.callback_threads:
+            callbacks.forget()
+        self.output.after_fork()
+        self.memory.store.after_fork()
+        self.poller.after_fork()
+
+    def _running(self, incarnation: int) -> tuple[int, float]:
+        link = self.links.get(incarnation)
+        return (0, 0.0) if link is None else link.running()
+
+    def _installing(self, incarnation: int) -> str:
+        link = self.links.get(incarnation)
+        return "" if link is None else link.process.page.installing()
+
+    def _prepares(self, incarnation: int) -> bool:
+        link = self.links.get(incarnation)
+        return link is not None and link.process.page.prepares()
+
+    def _cpu_s(self, incarnation: int) -> float:
+        link = self.links.get(incarnation)
+        return 0.0 if link is None else link.cpu_s()
+
+    def _resident(self, incarnation: int) -> int:
+        link = self.links.get(incarnation)
+        return 0 if link is None else int(link.process.page.resident())
+
+
+def _in_map(call: Call, ran_s: float) -> None:
+    """Tell a map that a chunk of it took long."""
+    future = call.future
+    chunks = None if future is None else future.part_of  # None: it has ended before, cancelled for example
+    if chunks is not None:
+        chunks.ran_slowly(future, ran_s)
+
+
+def _nbytes(call: Call) -> int:
+    """Return the size of the arguments of a call, in bytes."""
+    blocks = () if call.block is None else call.block.spans
+    return int(len(call.body) + sum(each.nbytes for each in call.buffers) + sum(size for *_, size in blocks))
+
+
+def _now_as_text() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

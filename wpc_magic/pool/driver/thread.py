@@ -1,0 +1,310 @@
+"""The driver's thread: it polls idle channels, starts processes, notices exits, and runs timers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..core import effects
+from ..core.slots import Slot
+from ..errors import PoolStateError, StartError
+from ..futures import CallFuture
+from ..interrupts.hold import find_handlers
+from ..wire import protocol
+from .collapse import collapse
+from .crash import OomKills, crash_of
+from .link import Link
+from .parts import Parts
+from .process import WorkerProcess, own_authkey
+
+__all__ = ["DriverThread"]
+
+_TRIM_S = 1.0
+_LOOK_S = 0.05  # for signal handlers: it takes as long as half a call
+_PAUSE_S = 0.1  # later than that by itself, the thread of a busy machine is seldom
+_CATCH_UP_READS = 100  # of 64 KiB and more; a worker may write without an end
+
+
+class DriverThread:
+    """The background thread of one pool; it lives as long as the workers.
+
+    Parameters
+    ----------
+    parts : Parts
+        What it works with.
+    fail : callable
+        Given an error, has the pool refuse everything from now on: this thread cannot go on.
+
+    Attributes
+    ----------
+    thread : threading.Thread or None
+        The thread while it runs.
+    given_up : deque
+        What has a `call` that is to be cancelled.
+    """
+
+    def __init__(self, parts: Parts, fail: Callable[[PoolStateError], object]) -> None:
+        self._parts = parts
+        self._core, self._poller, self._effects = parts.core, parts.poller, parts.effects
+        self._refuse = fail
+        parts.lock.on_torn = self._torn
+        self.thread: threading.Thread | None = None
+        self._failure: str | None = None
+        self._trim_at = 0.0
+        self._abandoned = False
+        self.given_up: deque[Any] = deque()
+        self._poller.handlers = {
+            "call": self._on_call,
+            "control": self._on_control,
+            "stdout": lambda link: self._on_pipe(link, "stdout"),
+            "stderr": lambda link: self._on_pipe(link, "stderr"),
+            "exit": self._on_exit,
+        }
+
+    def start(self) -> None:
+        """Start the thread; its first step waits for the lock. Under the lock.
+
+        Raises
+        ------
+        StartError
+            If this process has no descriptor, memory, or thread left for it; then nothing has changed.
+        """
+        parts = self._parts
+        self._effects.all_stopped = False
+        thread = threading.Thread(target=self._run, name="wpc-driver", daemon=True)
+        try:
+            parts.memory.configure(parts.core.state.options)
+            parts.oom_kills = OomKills()
+            self._poller.open()
+            thread.start()
+        except (OSError, RuntimeError) as error:
+            self._poller.close()
+            raise StartError(f"the workers could not be started: {error}") from error
+        self.thread = thread
+
+    def stop_soon(self) -> None:
+        """Stop the workers without waiting: nobody can reach the pool any more.
+
+        A finalizer calls this in any thread, perhaps in one that holds the lock; so it only sets a flag.
+        """
+        self._abandoned = True
+        self._poller.wake()
+
+    def cancel_soon(self, futures: Iterable[CallFuture]) -> None:
+        """Cancel calls without waiting. A finalizer may call this, as `stop_soon`."""
+        self.given_up.extend(futures)
+        self._poller.wake()
+
+    def send_block_options(self, link: Link) -> None:
+        """Send a worker the options of shared memory. Under the lock."""
+        store = self._parts.memory.store
+        self._parts.outbox.send(link, protocol.Blocks(store.limit, store.in_memory))
+
+    def _run(self) -> None:
+        parts = self._parts
+        try:
+            next_look = 0.0
+            while not self._effects.all_stopped:
+                now = time.monotonic()
+                if now >= next_look:
+                    find_handlers()
+                    next_look = now + _LOOK_S
+                with parts.lock:
+                    if parts.lock.torn is not None:
+                        raise parts.lock.torn
+                    seconds = self._run_due()
+                    spawns = self._effects.take_spawns()
+                self._deliver_output()
+                for spawn in spawns:
+                    self._spawn(spawn)
+                if not spawns and (late := self._poller.sleep(seconds)) > _PAUSE_S:
+                    self._catch_up(late)
+        except BaseException as error:
+            # Not here: a handler of the log is other people's code, which may block.
+            parts.callbacks.post(_log_failure, error)
+            self._torn(error)
+            with parts.lock:
+                collapse(parts, str(self._failure))
+        finally:
+            with parts.lock:
+                self._poller.close()
+                parts.memory.close()
+                self.thread = None
+                if self._failure is None:
+                    parts.condition.notify_all()
+                else:  # last: a waiter for a call must get that call's own error
+                    parts.condition.fail(PoolStateError(f"{self._failure}; make a new one"))
+
+    def _torn(self, error: BaseException) -> None:
+        """Refuse everything, and have this thread end it: a step was stopped halfway. Under the lock."""
+        if self._failure is None:
+            why = f"{type(error).__name__}: {error}"
+            self._failure = f"the pool {self._parts.name} has failed, and was ended: {why}"
+            self._refuse(PoolStateError(f"{self._failure}; make a new one"))
+            self._poller.wake()
+
+    def _catch_up(self, seconds: float) -> None:
+        """Read what workers have written while this process did not run, before any timer is looked at.
+
+        Also what waiting threads would read: they have not run, either.
+        """
+        parts = self._parts
+        with parts.lock:
+            for link in list(parts.links.values()):
+                for read in (parts.inbox.read_call, parts.inbox.read_control):
+                    for _ in range(_CATCH_UP_READS):
+                        if not read(link):
+                            break
+            self._core.paused(seconds, time.monotonic())
+            self._effects.apply()
+        self._deliver_output()
+
+    def _run_due(self) -> float | None:
+        """Run due timers and requests; return the time until the next one, in seconds."""
+        parts = self._parts
+        now = time.monotonic()
+        if self._abandoned:
+            self._abandoned = False
+            self._core.supervisor.stop(now)
+        self._core.tick(now)
+        while self.given_up:
+            self._core.dispatcher.cancel(self.given_up.popleft().call, now)
+        self._effects.apply()
+        if now >= self._trim_at:
+            self._trim_at = now + _TRIM_S
+            parts.oom_kills.refresh(now)
+            for link in parts.memory.trim_idle(list(parts.links.values())):
+                parts.outbox.trim(link)
+        due = parts.core.state.timers.next_due
+        waits = [] if due is None else [max(0.0, due - now)]
+        again = self._poller.reclaim_parked()
+        if again is not None:
+            waits.append(again)
+        if self._effects.all_stopped or self._effects.spawns:
+            waits.append(0.0)
+        seconds = min(waits, default=None)
+        self._poller.wakes_at = float("inf") if seconds is None else now + seconds
+        return seconds
+
+    def _spawn(self, spawn: effects.Spawn) -> None:
+        """Start a process without the lock: that takes milliseconds."""
+        parts = self._parts
+        with parts.lock:
+            if self._core.state.phase == "stopping":  # there may be many more, and a stop has its time
+                self._core.supervisor.spawn_failed(
+                    spawn.slot, spawn.incarnation, "the pool was stopped", time.monotonic()
+                )
+                self._effects.apply()
+                return
+        environment = parts.worker_environment
+        why = ""
+        process = None
+        try:
+            process = WorkerProcess.start(environ=environment.environ, cwd=environment.cwd)
+        except StartError as error:
+            why = str(error)
+        authkey = own_authkey()
+        with parts.lock:
+            now = time.monotonic()
+            slot = self._core.state.find_process(spawn.slot, spawn.incarnation)
+            if process is None:
+                self._core.supervisor.spawn_failed(spawn.slot, spawn.incarnation, why, now)
+            elif slot is None:
+                process.end()
+                process.close()
+            else:
+                try:
+                    link = self._connect(process, slot)
+                except OSError as error:
+                    why = f"a worker could not be started: {error}"
+                    self._core.supervisor.spawn_failed(spawn.slot, spawn.incarnation, why, now)
+                else:
+                    setup = protocol.Setup(slot.id, parts.name, environment.path, authkey, parts.initializer)
+                    parts.outbox.send(link, setup)
+                    self.send_block_options(link)
+                    parts.log_levels.send_to(link)
+                    self._core.supervisor.spawned(slot.id, slot.incarnation, process.pid, now)
+            self._effects.apply()
+
+    def _connect(self, process: WorkerProcess, slot: Slot) -> Link:
+        """Return the link of a new process, which is polled from now on. Under the lock.
+
+        Raises
+        ------
+        OSError
+            If no descriptor is left for it; then the process has ended, and nothing of it is left.
+        """
+        try:
+            link = Link(process, slot)
+        except OSError:
+            process.end()
+            process.close()
+            raise
+        try:
+            self._poller.add(link)
+        except OSError:
+            process.end()
+            self._poller.remove(link)
+            link.close()
+            raise
+        self._parts.links[slot.incarnation] = link
+        return link
+
+    def _deliver_output(self) -> None:
+        """Call the output sink in another thread: it may wait for a call, whose answer this thread reads."""
+        self._parts.output.deliver_soon()
+
+    def _on_call(self, link: Link) -> None:
+        parts = self._parts
+        with parts.lock:
+            if link.dead or link.lost or parts.lock.torn is not None:
+                return
+            if link.call.outbox and link.call.flush():
+                self._poller.call(link, link.polled)
+            if link.polled:
+                parts.inbox.read_call(link)
+            self._effects.apply()
+        self._deliver_output()
+
+    def _on_control(self, link: Link) -> None:
+        parts = self._parts
+        with parts.lock:
+            if link.dead or link.lost or parts.lock.torn is not None:
+                return
+            if link.control.outbox and link.control.flush():
+                self._poller.control(link)
+            parts.inbox.read_control(link)
+            self._effects.apply()
+        self._deliver_output()
+
+    def _on_pipe(self, link: Link, stream: str) -> None:
+        parts = self._parts
+        with parts.lock:
+            if not link.dead:
+                parts.inbox.read_pipe(link, stream)
+        self._deliver_output()
+
+    def _on_exit(self, link: Link) -> None:
+        parts = self._parts
+        with parts.lock:
+            exitcode = link.process.poll()
+            if link.dead or exitcode is None:
+                return
+            parts.inbox.read_all(link)
+            link.dead = True
+            known = exitcode if link.process.is_exit_known else None
+            reason, details_of = crash_of(link, known, parts.oom_kills)
+            self._core.supervisor.died(
+                link.slot.id, link.incarnation, known, reason, time.monotonic(), details_of
+            )
+            parts.drop(link)
+            self._effects.apply()
+        self._deliver_output()
+
+
+def _log_failure(error: BaseException) -> None:
+    logging.getLogger("wpc_magic").critical("the pool's own thread has failed", exc_info=error)

@@ -1,1 +1,0 @@
-"""Decisions, pure: what happened and when goes in, what to do comes out."""

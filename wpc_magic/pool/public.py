@@ -1,0 +1,62 @@
+"""Which names of the public objects are for users: what `dir` lists, and Tab completes."""
+
+from __future__ import annotations
+
+__all__ = ["FOR_PARTS", "OF_A_FUTURE"]
+
+OF_A_FUTURE = (
+    "add_done_callback",
+    "call_id",
+    "cancel",
+    "cancelled",
+    "done",
+    "exception",
+    "from_cache",
+    "name",
+    "progress",
+    "remove_done_callback",
+    "result",
+    "running",
+    "state",
+)
+"""Of a `CallFuture`."""
+
+FOR_PARTS = frozenset(
+    {
+        "failed_item",
+        "begin_local_call",
+        "began_s",
+        "cache_of_map",
+        "calls_at_workers",
+        "cancelled_count",
+        "cancelled_count_of",
+        "check_arguments",
+        "defined_names",
+        "describe",
+        "error_observer",
+        "failed_call",
+        "describe_fix",
+        "differing_constants",
+        "find_origin",
+        "encoding_error",
+        "give_up",
+        "has_timeout",
+        "import_again",
+        "interleaves",
+        "local_function",
+        "local_module",
+        "mean_s",
+        "seed_of_map",
+        "referenced_modules",
+        "refer_again",
+        "resource_source",
+        "note_map",
+        "retry_options",
+        "runs_alone",
+        "submit_chunk",
+        "when_cell_added",
+        "when_not_running",
+        "undefine_woker_function",
+    }
+)
+"""Of the pool: what its other parts, the notebook and the dashboard use."""
