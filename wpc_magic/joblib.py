@@ -27,7 +27,7 @@ from joblib.parallel import (
 
 from .pool.api import WorkerProcedureCall
 from .pool.errors import ArgumentsNotSerializableError, PoolStateError
-from .pool.executor_setup import initializer_payload
+from .pool.executors.setup import initializer_payload
 from .pool.kept_arrays import KeptArrays
 from .pool.machine import usable_cores
 

@@ -23,7 +23,7 @@ from tests.pool.conftest import PATIENCE_S
 from wpc_magic.pool import CallFuture, CallOptions, PoolOptions, ResultStream, WorkerProcedureCall
 from wpc_magic.pool.checks import MAX_WHOLE
 from wpc_magic.pool.errors import InstallError, OptionError, WpcError
-from wpc_magic.pool.mapping import MapResults
+from wpc_magic.pool.maps.results import MapResults
 from wpc_magic.pool.procedures import Procedure, Procedures
 
 LONGEST = 5_000  # characters of an error message at most

@@ -13,7 +13,7 @@ from tests.pool.conftest import pids
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.core.prefetch import ASYNC_DEPTH
 from wpc_magic.pool.errors import CallTimeoutError
-from wpc_magic.pool.map_sizes import ChunkSizes
+from wpc_magic.pool.maps.sizes import ChunkSizes
 from wpc_magic.pool.options import CallOptions
 from wpc_magic.pool.worker.chunks import INTERLEAVED
 

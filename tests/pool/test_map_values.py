@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wpc_magic.pool import map_values
-from wpc_magic.pool.map_values import DeliveredValues
+from wpc_magic.pool.maps import values as map_values
+from wpc_magic.pool.maps.values import DeliveredValues
 
 
 class Value:

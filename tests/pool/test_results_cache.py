@@ -17,8 +17,8 @@ import pytest
 
 from tests.pool.conftest import PATIENCE_S, Door
 from wpc_magic.pool import CallOptions, NotCachedWarning, WorkerProcedureCall
+from wpc_magic.pool.caching.store import ResultStore
 from wpc_magic.pool.errors import OptionError
-from wpc_magic.pool.result_store import ResultStore
 
 COUNTED = """
 def f(*args, **kwargs):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wpc_magic.pool.errors import DoctestError, FunctionNotDefinedError
-from wpc_magic.pool.map_request import OnError
+from wpc_magic.pool.maps.request import OnError
 from wpc_magic.pool.options import PoolOptions, did_you_mean
 from wpc_magic.pool.source.draft import look_in
 

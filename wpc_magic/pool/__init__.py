@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .api import WorkerProcedureCall
+    from .caching.results import NotCachedWarning
     from .core.events import WorkerEvent
     from .core.snapshot import PoolSnapshot
-    from .executor import WpcExecutor
+    from .executors.executor import WpcExecutor
     from .futures import CallFuture
     from .options import CallOptions, PoolOptions
-    from .results_cache import NotCachedWarning
     from .streams import ResultStream
 
 _MODULES = {
     "CallFuture": "futures",
     "CallOptions": "options",
-    "NotCachedWarning": "results_cache",
+    "NotCachedWarning": "caching.results",
     "PoolOptions": "options",
     "PoolSnapshot": "core.snapshot",
     "ResultStream": "streams",
     "WorkerEvent": "core.events",
     "WorkerProcedureCall": "api",
-    "WpcExecutor": "executor",
+    "WpcExecutor": "executors.executor",
 }
 
 __all__ = [

@@ -10,7 +10,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .cached_calls import CachedCalls
+from .caching.calls import CachedCalls
+from .caching.results import ResultsCache
 from .checks import check_callable, check_whole
 from .constants import Constants
 from .core.events import WorkerEvent
@@ -28,12 +29,11 @@ from .future_driver import WaitObserver
 from .futures import CallFuture
 from .insights import Measured
 from .local import LocalDefinitions
-from .maps import Maps
+from .maps.mapping import Maps
 from .options import PoolOptions, check_name
 from .procedures import Procedures
 from .public import FOR_PARTS
 from .replay import Replays
-from .results_cache import ResultsCache
 from .seeds import Seeds
 from .setups import Setups
 from .shared_objects import SharedObjects

@@ -14,9 +14,9 @@ from .core.calls import NO_OPTIONS, Call
 from .driver.driver import Driver
 from .errors import OptionError
 from .futures import CallFuture
-from .map_request import OnError
-from .mapping import MapResults
-from .maps import check_keywords, read_request, sent_keywords
+from .maps.mapping import check_keywords, read_request, sent_keywords
+from .maps.request import OnError
+from .maps.results import MapResults
 from .options import CallOptions
 from .unsendable import unsendable_argument
 from .wire.codec import decode, encode
@@ -211,7 +211,7 @@ class FunctionCalls:
         ...     pool.executor(timeout_ms=10_000).submit(pow, 2, 10).result()
         1024
         """
-        from .executor import PoolExecutor
+        from .executors.executor import PoolExecutor
 
         of_calls = NO_OPTIONS.replace(options)
         _check_not_cached(of_calls)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from .cache_checks import check_cacheable
+from .caching.checks import check_cacheable
 from .capture import Capture
 from .checks import ErrorKinds, check_callable, check_flag, check_iterable, check_text, shown
 from .core.registry import Kind, Record

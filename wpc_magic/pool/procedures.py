@@ -10,7 +10,7 @@ from .checks import shown
 from .core.calls import NO_OPTIONS
 from .core.snapshot import FunctionInfo
 from .errors import OptionError
-from .mapping import MapResults
+from .maps.results import MapResults
 from .options import CallOptions, check_name
 
 __all__ = [

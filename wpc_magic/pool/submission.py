@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .broadcast import Broadcast
-from .cached_calls import CachedCalls
+from .caching.calls import CachedCalls
+from .caching.results import ResultsCache
 from .checks import check_iterable, shown
 from .core.calls import NO_OPTIONS, Call, WholeChunk
 from .core.stream_calls import StreamCall
@@ -20,7 +21,6 @@ from .futures import CallFuture
 from .interrupts.hold import HeldInterrupts
 from .kept_futures import KeptFuture
 from .options import PRIVATE, CallOptions, shown_name
-from .results_cache import ResultsCache
 from .seeds import CallSeeds
 from .signatures import accept_all, argument_check, one_line, plain_counts
 from .stream_futures import StreamFuture

@@ -1,4 +1,4 @@
-"""What initializers get that processes of `multiprocessing` inherit from each other; see `executor_setup`."""
+"""What initializers get that processes of `multiprocessing` inherit from each other (`executors.setup`)."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .core.prefetch import ASYNC_DEPTH
-from .map_request import ChunkRunner
-from .options import CallOptions
+from ..core.prefetch import ASYNC_DEPTH
+from ..options import CallOptions
+from .request import ChunkRunner
 
 __all__ = ["ChunkSizes"]
 

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterable
 from typing import Protocol
 
-from .errors import OptionError
+from ..errors import OptionError
 
 __all__ = ["check_cacheable", "check_installed"]
 

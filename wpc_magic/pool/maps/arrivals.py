@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from typing import Any
 
-from .future_driver import WaitObserver
+from ..future_driver import WaitObserver
 
 __all__ = ["Arrivals"]
 

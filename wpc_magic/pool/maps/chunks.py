@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from .core.dependent_calls import DependentCall
-from .core.insights import MapInsight
-from .errors import ArgumentsNotSerializableError, CallError, PoolStoppedError, SaturatedError
-from .futures import CallFuture
-from .map_arrivals import Arrivals
-from .map_failures import Failures
-from .map_request import ChunkRunner, MapRequest
-from .map_retries import ItemRetries
-from .map_sizes import ChunkSizes
-from .map_values import DeliveredValues, explain_end
-from .options import shown_name
-from .outcomes import rebuild_outcome
-from .wire.value_marks import FutureInValueError
+from ..core.dependent_calls import DependentCall
+from ..core.insights import MapInsight
+from ..errors import ArgumentsNotSerializableError, CallError, PoolStoppedError, SaturatedError
+from ..futures import CallFuture
+from ..options import shown_name
+from ..outcomes import rebuild_outcome
+from ..wire.value_marks import FutureInValueError
+from .arrivals import Arrivals
+from .failures import Failures
+from .request import ChunkRunner, MapRequest
+from .retries import ItemRetries
+from .sizes import ChunkSizes
+from .values import DeliveredValues, explain_end
 
 __all__ = ["Chunks"]
 

@@ -13,21 +13,21 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from .anonymous import AnonymousName, label_of
-from .api import WorkerProcedureCall
-from .core.calls import NO_OPTIONS, Call
-from .driver.driver import Driver
-from .errors import InitializerError, PoolStateError
-from .executor_future import ExecutorFuture, ExecutorStatus, as_broken, failed_future
-from .executor_process import ProcessOfExecutor
-from .executor_setup import initializer_payload
-from .executor_values import results
-from .function_calls import AsOfNow
-from .futures import CallFuture
-from .machine import usable_cores
-from .options import CallOptions
-from .wire.codec import encode
-from .wire.unpicklable import explain, find_unpicklable
+from ..anonymous import AnonymousName, label_of
+from ..api import WorkerProcedureCall
+from ..core.calls import NO_OPTIONS, Call
+from ..driver.driver import Driver
+from ..errors import InitializerError, PoolStateError
+from ..function_calls import AsOfNow
+from ..futures import CallFuture
+from ..machine import usable_cores
+from ..options import CallOptions
+from ..wire.codec import encode
+from ..wire.unpicklable import explain, find_unpicklable
+from .future import ExecutorFuture, ExecutorStatus, as_broken, failed_future
+from .process import ProcessOfExecutor
+from .setup import initializer_payload
+from .values import results
 
 __all__ = ["PoolExecutor", "WpcExecutor"]
 

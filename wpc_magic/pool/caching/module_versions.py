@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from typing import NamedTuple
 
-from .worker.module_files import is_local
+from ..worker.module_files import is_local
 
 __all__ = ["ModuleVersions", "UnhashableError", "Versions", "imported_names"]
 

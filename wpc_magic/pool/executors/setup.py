@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .wire.codec import encode_whole
-from .worker.inherited import OpenedAgain, set_own_lock
+from ..wire.codec import encode_whole
+from ..worker.inherited import OpenedAgain, set_own_lock
 
 __all__ = ["initializer_payload"]
 

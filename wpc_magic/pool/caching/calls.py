@@ -7,18 +7,18 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from .checks import check_text, shown
-from .core.calls import Call
-from .driver.driver import Driver
-from .errors import OptionError
-from .futures import CallFuture
-from .options import CallOptions, did_you_mean
-from .procedures import FunctionDetails
-from .results_cache import CachedFunctionInfo, Entry, ResultsCache
-from .seeds import CallSeeds
-from .wire import protocol
-from .wire.codec import encode
-from .wire.value_marks import FutureInValueError
+from ..checks import check_text, shown
+from ..core.calls import Call
+from ..driver.driver import Driver
+from ..errors import OptionError
+from ..futures import CallFuture
+from ..options import CallOptions, did_you_mean
+from ..procedures import FunctionDetails
+from ..seeds import CallSeeds
+from ..wire import protocol
+from ..wire.codec import encode
+from ..wire.value_marks import FutureInValueError
+from .results import CachedFunctionInfo, Entry, ResultsCache
 
 __all__ = ["CachedCalls"]
 

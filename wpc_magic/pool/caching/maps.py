@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from .futures import CallFuture
-from .map_chunks import Chunks
-from .map_items import Items
-from .map_request import ChunkRunner, MapRequest
-from .map_values import DeliveredValues
-from .results_cache import Entry, ResultsCache
-from .wire.chunk_arguments import Keywords, arguments_of_one
-from .wire.codec import encode
+from ..futures import CallFuture
+from ..maps.chunks import Chunks
+from ..maps.items import Items
+from ..maps.request import ChunkRunner, MapRequest
+from ..maps.values import DeliveredValues
+from ..wire.chunk_arguments import Keywords, arguments_of_one
+from ..wire.codec import encode
+from .results import Entry, ResultsCache
 
 __all__ = ["CachedChunks"]
 

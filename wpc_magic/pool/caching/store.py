@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .cache_checks import check_installed
+from .checks import check_installed
 
 __all__ = ["ResultStore", "StoredResults", "default_folder"]
 

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any, NoReturn
 
-from .cached_maps import CachedChunks
-from .futures import CallFuture
-from .map_chunks import Chunks
-from .map_request import ChunkRunner, MapRequest
+from ..caching.maps import CachedChunks
+from ..futures import CallFuture
+from .chunks import Chunks
+from .request import ChunkRunner, MapRequest
 
 __all__ = ["MapResults"]
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from .errors import CallError, InitializerError, PoolStoppedError, WorkerLostError
-from .future_driver import FutureDriver
-from .futures import CallFuture
-from .wire import protocol
-from .wire.codec import decode
+from ..errors import CallError, InitializerError, PoolStoppedError, WorkerLostError
+from ..future_driver import FutureDriver
+from ..futures import CallFuture
+from ..wire import protocol
+from ..wire.codec import decode
 
 if TYPE_CHECKING:
-    from .core.calls import Call
+    from ..core.calls import Call
 
 __all__ = ["ExecutorFuture", "ExecutorStatus", "as_broken", "failed_future"]
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from .futures import CallFuture
-from .outcomes import rebuild_outcome
+from ..futures import CallFuture
+from ..outcomes import rebuild_outcome
 
 __all__ = ["results"]
 

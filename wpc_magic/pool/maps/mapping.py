@@ -7,19 +7,19 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from .checks import check_flag, check_iterable, shown
-from .core.calls import NO_OPTIONS
-from .errors import OptionError
-from .functions import Functions
-from .map_items import Items, count_items
-from .map_request import ChunkRunner, MapRequest, OnError
-from .map_retries import retry_options
-from .mapping import MapResults
-from .options import CallOptions, check_choice, check_count, did_you_mean
-from .procedures import FunctionDetails, Procedure, read_function, read_signature
-from .unsendable import unsendable_argument
-from .wire.chunk_arguments import Keywords
-from .wire.value_marks import FutureInValueError
+from ..checks import check_flag, check_iterable, shown
+from ..core.calls import NO_OPTIONS
+from ..errors import OptionError
+from ..functions import Functions
+from ..options import CallOptions, check_choice, check_count, did_you_mean
+from ..procedures import FunctionDetails, Procedure, read_function, read_signature
+from ..unsendable import unsendable_argument
+from ..wire.chunk_arguments import Keywords
+from ..wire.value_marks import FutureInValueError
+from .items import Items, count_items
+from .request import ChunkRunner, MapRequest, OnError
+from .results import MapResults
+from .retries import retry_options
 
 __all__ = ["Maps", "check_keywords", "read_request", "sent_keywords"]
 

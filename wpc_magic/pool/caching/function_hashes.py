@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..core.registry import Kind, Record, Registry
+from ..options import SETUP
+from ..wire.codec import decode
+from ..worker.cells import PREFIX
 from .argument_keys import ArgumentsKey, arguments_key, pickle_key
-from .core.registry import Kind, Record, Registry
 from .module_versions import ModuleVersions, UnhashableError, imported_names
-from .options import SETUP
-from .wire.codec import decode
-from .worker.cells import PREFIX
 
 __all__ = ["FunctionHash", "FunctionHashes"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from sys import getrefcount
 from typing import Any
 
-from .map_failures import Failures
+from .failures import Failures
 
 __all__ = ["DeliveredValues", "explain_end"]
 

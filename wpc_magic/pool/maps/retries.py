@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .core.retries import is_among
-from .options import CallOptions
+from ..core.retries import is_among
+from ..options import CallOptions
 
 __all__ = ["ItemRetries", "Outcome", "retry_options"]
 

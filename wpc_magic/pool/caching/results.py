@@ -14,17 +14,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from ..driver.driver import Driver
+from ..errors import OptionError
+from ..listing import Listing
+from ..options import shown_name
+from ..wire.codec import decode
+from ..wire.seeded import Seeded
+from ..worker.cells import PREFIX
 from .argument_keys import arguments_key
-from .driver.driver import Driver
-from .errors import OptionError
 from .function_hashes import FunctionHash, FunctionHashes
-from .listing import Listing
 from .module_versions import UnhashableError
-from .options import shown_name
-from .result_store import ResultStore, default_folder
-from .wire.codec import decode
-from .wire.seeded import Seeded
-from .worker.cells import PREFIX
+from .store import ResultStore, default_folder
 
 __all__ = ["CachedFunctionInfo", "Entry", "NotCachedWarning", "ResultsCache"]
 

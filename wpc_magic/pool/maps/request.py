@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
-from .core.insights import MapInsight
-from .future_driver import WaitObserver
-from .futures import CallFuture
-from .map_items import Items
-from .options import CallOptions
-from .outcomes import FailedCall
-from .results_cache import ResultsCache
-from .seeds import MapSeed
-from .wire.chunk_arguments import Keywords
+from ..caching.results import ResultsCache
+from ..core.insights import MapInsight
+from ..future_driver import WaitObserver
+from ..futures import CallFuture
+from ..options import CallOptions
+from ..outcomes import FailedCall
+from ..seeds import MapSeed
+from ..wire.chunk_arguments import Keywords
+from .items import Items
 
 __all__ = ["ChunkRunner", "MapRequest", "OnError"]
 
