@@ -181,12 +181,14 @@ LAYERS = [
         "pool.checks",
         "pool.control_groups",
         "pool.drift",
+        "pool.engines.archive",
+        "pool.engines.versions",
         "pool.executors.process",
         "pool.listing",
         "pool.public",
         "pool.signatures",
     },
-    {"pool.errors"},
+    {"pool.engines.__init__", "pool.errors"},
 ]
 
 
