@@ -376,7 +376,7 @@ def test_many_epochs_leave_only_the_last():
     runtime.free_unreferenced()
     assert list(runtime.functions) == [199]
     assert len(runtime._epochs) == 1
-    assert len(runtime._namespaces) == 1
+    assert len(runtime._namespaces.names()) == 1
 
 
 def test_the_module_of_a_cell_that_was_undefined_is_found_while_anything_of_it_is_alive():

@@ -23,6 +23,7 @@ from wpc_magic.pool.worker.cells import CellFinder
 from wpc_magic.pool.worker.control import Control, die, kill_process_group
 from wpc_magic.pool.worker.exception_hooks import install_exception_hooks
 from wpc_magic.pool.worker.joblib_tasks import name_backend
+from wpc_magic.pool.worker.messages import Messages
 from wpc_magic.pool.worker.module_files import record_imports
 from wpc_magic.pool.worker.no_terminal import refuse_questions
 from wpc_magic.pool.worker.output import TaggedStream
@@ -118,12 +119,13 @@ def main() -> None:
     for sock in (call, control):
         without_sigpipe(sock)
     server = Server(call, page, SharedBuffers(_socket.socket(fileno=blocks_fd)))
+    server.handle_message = Messages(server).handle
     os.register_at_fork(after_in_child=control.close)
     stdout = TaggedStream(server.output, "stdout", sys.stdout)
     stderr = TaggedStream(server.output, "stderr", sys.stderr)
     server.use(ProcessState(server.interruption.on_signal, stdout, stderr))
     refuse_questions(server.name_of, lambda: f"{server.pool_name}.call")
-    install_exception_hooks(server.emit)
+    install_exception_hooks(server.outgoing.emit)
     install_rich_output(server.output)
     limit_threads()
     name_backend()

@@ -13,6 +13,7 @@ import threading
 from wpc_magic.pool.wire import fault_dump, protocol
 from wpc_magic.pool.wire.channel import Frame, Reader, frame, send_all
 from wpc_magic.pool.wire.codec import decode, pack
+from wpc_magic.pool.worker.own_memory import note_memory
 from wpc_magic.pool.worker.rich_output import set_log_levels
 
 TYPE_CHECKING = False
@@ -76,7 +77,7 @@ class Control:
             message = error
         if isinstance(message, protocol.Ping):
             self._send(protocol.Pong(message.token))
-            self._server.note_memory()
+            note_memory(self._server.words)
             self._server.trim_idle()
         elif isinstance(message, protocol.Trim):
             self._server.trim_idle(0.0)
@@ -99,7 +100,7 @@ class Control:
             self._sock.settimeout(_REPEAT_S)
             self._send_sigint()
         else:
-            self._server.emit("malformed_control_request", None, {"what": repr(message)[:200]})
+            self._server.outgoing.emit("malformed_control_request", None, {"what": repr(message)[:200]})
 
     def _send_sigint(self) -> None:
         _signal.pthread_kill(self._main, _signal.SIGINT)

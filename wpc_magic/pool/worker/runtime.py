@@ -10,7 +10,6 @@ The parent process uses the same class to run functions locally.
 
 from __future__ import annotations
 
-import builtins
 import sys
 
 from wpc_magic.pool.errors import RequirementMissingError
@@ -26,15 +25,16 @@ from wpc_magic.pool.wire.protocol import (
     SetupCell,
     Shared,
 )
+from wpc_magic.pool.worker.bound_namespaces import BoundNamespaces
 from wpc_magic.pool.worker.cell_modules import CellModules
 from wpc_magic.pool.worker.cells import PREFIX, cell_key, load_cell
 from wpc_magic.pool.worker.context import Context
+from wpc_magic.pool.worker.dependencies import import_dependency, resolve
 from wpc_magic.pool.worker.load_marks import marked
 from wpc_magic.pool.worker.module_files import check_module
 from wpc_magic.pool.worker.namespaces import Binding, Namespace
 from wpc_magic.pool.worker.random_numbers import RandomNumbers
 from wpc_magic.pool.worker.resources import NotMade, Resources
-from wpc_magic.pool.worker.rich_output import display
 from wpc_magic.pool.worker.setup import add_setup, drop_setup, provide
 
 TYPE_CHECKING = False
@@ -107,13 +107,7 @@ class Runtime:
         self.context = Context(self)
         self._epochs: dict[int, dict[str, Binding]] = {0: {}}
         self._current_names: dict[str, Binding] = {}  # of the active epoch, or the one being installed
-        # Cells find the names of the registry among their globals. Those of dropped modules find them here:
-        # methods of old objects read the same state as all others.
-        found = {"display": display, **vars(builtins)}  # a notebook has its own
-        self._builtins = Namespace("builtins", found, (), vars(builtins), open_to_all=True)
-        self._namespaces: dict[str, Namespace] = {}
-        self._new_namespaces: list[Namespace] = []  # which are bound fully with the next epoch
-        self._bound_names: dict[str, Binding] = {}  # of all others
+        self._namespaces = BoundNamespaces()
         self.renewed: dict[str, Binding] = {}
         self._pending: dict[str, Any] = {}  # records that are being installed
         self.cells = CellModules(self._load_module, cells_in_use or self._cells_in_use)
@@ -156,7 +150,7 @@ class Runtime:
         self.resources.forget_outdated(
             names, {*message.removed, *(record.name for record in message.records)}
         )
-        before = set(self._namespaces)
+        before = set(self._namespaces.names())
         self._current_names = names  # for the code of a cell that runs while the cell is loaded
         self._pending = {r.name: r for r in _in_order([r for r in message.records if r is not setup])}
         try:
@@ -169,13 +163,13 @@ class Runtime:
             self._make_eager(names)
         except BaseException:
             self.resources.close_unused(self._epochs.values())
-            for name in set(self._namespaces) - before:
+            for name in self._namespaces.names() - before:
                 self._drop_namespace(name)
             raise
         finally:
             self._pending = {}
             self._current_names = self._epochs.get(self.active, {})
-            self._bind(self._current_names)  # the code of a cell may have seen the new ones
+            self._namespaces.bind(self._current_names)  # the code of a cell may have seen the new ones
         self._epochs[message.epoch] = names
         self.functions.update(_functions(names))
         # The pool sends this when the base epoch is committed: no more calls of an earlier epoch arrive.
@@ -198,9 +192,7 @@ class Runtime:
         eager = self.resources.eager(names)
         if not eager:
             return
-        self._bind(names)
-        for namespace in self._new_namespaces:
-            namespace.bind(names)
+        self._namespaces.bind_all(names)
         for name in eager:
             self.installing = name
             self._on_installing(name)
@@ -260,10 +252,8 @@ class Runtime:
             raise RequirementMissingError(f"epoch {epoch} of the definitions is not here")
         self.active = epoch
         names = self._current_names = self._epochs[epoch]
-        self._bind(names)
-        for namespace in self._new_namespaces:
-            namespace.bind(names)
-        self._new_namespaces.clear()
+        self._namespaces.bind_all(names)
+        self._namespaces.settle()
         self.renewed = {name: binding for name, binding in names.items() if binding.per_call is not None}
         self.prepares = self.resources.use(names) or bool(self.renewed)
         self._drop_epochs(number for number in self._epochs if number < epoch)
@@ -296,26 +286,14 @@ class Runtime:
 
     def _publish(self, name: str, binding: Binding) -> None:
         """Bind the name of a resource that was just made, or is no more."""
-        for namespace in (self._builtins, *self._namespaces.values()):
-            namespace.update({name: binding})
+        self._namespaces.update({name: binding})
 
     def renew(self) -> None:
         """Give the next call, or item, values of its own of the constants that calls must not share."""
         for binding in self.renewed.values():
             assert binding.per_call is not None
             binding.value = binding.per_call()
-        for namespace in (self._builtins, *self._namespaces.values()):
-            namespace.update(self.renewed)
-
-    def _bind(self, names: dict[str, Binding]) -> None:
-        """Bind names in all namespaces that were bound before."""
-        before = self._bound_names
-        changes: dict[str, Binding | None] = {n: b for n, b in names.items() if before.get(n) is not b}
-        changes.update(dict.fromkeys(before.keys() - names.keys()))
-        if changes:
-            for namespace in (self._builtins, *self._namespaces.values()):
-                namespace.update(changes)
-            self._bound_names = dict(names)
+        self._namespaces.update(self.renewed)
 
     def function(self, key: int) -> Callable[..., Any]:
         """Return a function by its key.
@@ -332,7 +310,7 @@ class Runtime:
 
     def module(self, name: str) -> ModuleType | None:
         """Return the module of a cell that was ever defined; it is loaded on first need. None: not known."""
-        if name in self._namespaces:
+        if self._namespaces.get(name) is not None:
             return sys.modules.get(name)
         cell = self.cells.text(name)
         if cell is None:
@@ -346,7 +324,7 @@ class Runtime:
 
     def _cells_in_use(self) -> Collection[str]:
         pending = (getattr(record, "cell", None) for record in self._pending.values())
-        modules = (*self._namespaces, *(cell.module for cell in pending if cell is not None))
+        modules = (*self._namespaces.names(), *(cell.module for cell in pending if cell is not None))
         return {cell_key(module) for module in modules}
 
     def _load_module(self, cell: Cell) -> ModuleType:
@@ -384,7 +362,7 @@ class Runtime:
 
     def _load(self, record: Any) -> Binding:
         if isinstance(record, Dependency):
-            return Binding(record, self._import(record))
+            return Binding(record, import_dependency(record))
         if isinstance(record, Shared):
             return self.open_shared(record)
         if isinstance(record, Constant):
@@ -399,37 +377,20 @@ class Runtime:
             return Binding(record, NotMade(record.name))
         return self._load_function(record)
 
-    def _import(self, record: Dependency) -> Any:
-        from importlib import import_module
-
-        module = import_module(record.module)
-        if record.fresh:
-            check_module(record.module)
-        if record.export is None:
-            return module
-        try:
-            return _resolve(module, record.export)
-        except AttributeError:
-            try:  # `from package import module` imports it, too
-                return import_module(f"{record.module}.{record.export}")
-            except ModuleNotFoundError:
-                pass
-            raise
-
     def _load_function(self, record: Function) -> Binding:
         if record.how == "cell":
             assert record.cell is not None
             namespace = self._cell_namespace(record.cell)
             first, _, rest = record.path.partition(".")
             value = namespace.own[first]
-            return Binding(record, _resolve(value, rest) if rest else value, namespace)
+            return Binding(record, resolve(value, rest) if rest else value, namespace)
         if record.how == "module":
             from importlib import import_module
 
             name = record.payload.decode()
             module = import_module(name)
             check_module(name)
-            value = _resolve(module, record.path)
+            value = resolve(module, record.path)
             return Binding(record, value, self._function_namespace(value, record, ()))
         value = decode(record.payload)
         return Binding(record, value, self._function_namespace(value, record, record.needs))
@@ -441,29 +402,23 @@ class Runtime:
         for common, thing in self._common_globals.items():
             global_names.setdefault(common, thing)
         name = f"{record.name}#{record.key}"
-        namespace = self._namespaces[name] = Namespace(name, global_names, needs, own)
-        self._new_namespaces.append(namespace)
-        return namespace
+        return self._namespaces.add(Namespace(name, global_names, needs, own))
 
     def _cell_namespace(self, cell: Cell) -> Namespace:
         namespace = self._namespaces.get(cell.module)
         if namespace is None:
             names = self._current_names
             if cell.inputs:  # it may call functions, which then have to see the same state
-                self._bind(names)
-                for new in self._new_namespaces:
-                    new.bind(names)
+                self._namespaces.bind_all(names)
             provided = {
                 name: each.value for name, each in names.items() if each.is_for_all or name in cell.needs
             }
-            initial = {**self._common_globals, **provided, "__builtins__": self._builtins.globals}
+            initial = {**self._common_globals, **provided, "__builtins__": self._namespaces.builtins.globals}
             module, own = load_cell(cell, initial, marked(cell, names, self._map_buffers))
             global_names = vars(module)
-            namespace = Namespace(
-                cell.module, global_names, cell.needs, own, True, provided.keys() - own.keys()
+            namespace = self._namespaces.add(
+                Namespace(cell.module, global_names, cell.needs, own, True, provided.keys() - own.keys())
             )
-            self._namespaces[cell.module] = namespace
-            self._new_namespaces.append(namespace)
         return namespace
 
     def free_unreferenced(self) -> None:
@@ -475,28 +430,20 @@ class Runtime:
         for names in self._epochs.values():
             self.functions.update(_functions(names))
             used.update(b.namespace.name for b in names.values() if b.namespace is not None)
-        for name in set(self._namespaces) - used:
+        for name in self._namespaces.names() - used:
             self._drop_namespace(name)
 
     def _drop_namespace(self, name: str) -> None:
-        namespace = self._namespaces.pop(name)
-        self._new_namespaces = [each for each in self._new_namespaces if each is not namespace]
-        if name.startswith(PREFIX):
-            namespace.release(self._bound_names)
+        of_cell = name.startswith(PREFIX)
+        self._namespaces.drop(name, release=of_cell)
+        if of_cell:
             self.cells.drop(name)
         else:
-            del namespace
             self.cells.collect_if_grown()  # a function that was sent by value may be a cycle, too
 
 
 def _functions(names: dict[str, Binding]) -> Iterator[tuple[int, Callable[..., Any]]]:
     return ((b.record.key, b.value) for b in names.values() if type(b.record) is Function)
-
-
-def _resolve(thing: Any, path: str) -> Any:
-    for name in path.split("."):
-        thing = getattr(thing, name)
-    return thing
 
 
 def _in_order(records: Sequence[Any]) -> list[Any]:
