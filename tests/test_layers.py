@@ -55,6 +55,7 @@ RULES = [
             for each in (
                 "anonymous",
                 "api",
+                "blanks",
                 "caching",
                 "capture",
                 "constants",
@@ -167,7 +168,7 @@ LAYERS = [
         "pool.passed_answers",
         "pool.wait_events",
     },
-    {"pool.executors.setup"},
+    {"pool.blanks", "pool.executors.setup"},
     {"pool.caching.argument_keys"},
     {"pool.caching.module_versions"},
     {"pool.core", "pool.database_urls", "pool.interrupts", "pool.worker"},

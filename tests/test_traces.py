@@ -215,6 +215,19 @@ def test_a_cancel_stops_the_work_and_is_recorded(bench: Bench) -> None:
     assert (span.attributes["wpc.outcome"], span.status.description) == ("cancelled", "cancelled")
 
 
+def test_functions_that_are_not_registered_join_the_trace_however_they_are_sent(bench: Bench) -> None:
+    large = [*range(100)]
+    for n in range(4):
+        assert bench.pool.submit_function(lambda n=n: n).result(PATIENCE_S) == n
+        assert bench.pool.submit_function(lambda n=n: n + len(large)).result(PATIENCE_S) == n + 100
+    seen = bench.in_worker()
+    assert [each.name for each in seen] == ["<lambda>"] * 8
+    assert len({each.trace for each in seen}) == 8
+    bench.pool.stop_workers()  # which waits for the callbacks
+    calls = [span.context.span_id for span in bench.exporter.get_finished_spans() if span.name == "<lambda>"]
+    assert sorted(calls) == sorted(each.parent for each in seen)
+
+
 def test_a_refused_call_is_recorded(bench: Bench) -> None:
     with pytest.raises(LookupError):
         bench.pool.call.nothing()

@@ -20,9 +20,12 @@ from hypothesis import strategies as st
 
 from tests.pool.conftest import PATIENCE_S
 from wpc_magic.pool import CallOptions, WorkerProcedureCall
+from wpc_magic.pool.blanks import BlankFunction, take_blank
 from wpc_magic.pool.captured import take_snapshot
 from wpc_magic.pool.driver.held_functions import HeldFunctions
 from wpc_magic.pool.errors import ArgumentsNotSerializableError, CallTimeoutError, WorkerCrashedError
+from wpc_magic.pool.wire.blanks import blank_found
+from wpc_magic.pool.wire.codec import decode, encode_whole
 from wpc_magic.pool.wire.limits import MAX_HELD, MAX_HELD_SIZE, MAX_PAYLOAD
 
 
@@ -293,6 +296,7 @@ def test_whatever_changes_the_kept_pickle_of_a_function_gives_what_the_function_
     names["NAMES"] = ("A",)
     work, assign, assign_inner = names["make"](0)
     kept: tuple[Any, bytes] | None = None
+    blanks: list[BlankFunction] = []
     for what, value in [("nothing", None), *steps]:
         match what:
             case "A" | "B":
@@ -337,6 +341,21 @@ def test_whatever_changes_the_kept_pickle_of_a_function_gives_what_the_function_
         else:
             pickled = kept[1]
         assert cloudpickle.loads(pickled)() == work()
+        assert as_it_is_sent(work, blanks)() == work()
+
+
+def as_it_is_sent(function: Any, blanks: list[BlankFunction]) -> Any:
+    """Return a function as it arrives where the last blank that matches is used, and else a new one."""
+    if not blanks or not blanks[-1].matches(function):
+        blank = take_blank(function)
+        if blank is None:
+            return function
+        blanks.append(blank)
+    filled = blanks[-1].fill(function, 1)
+    if filled is None:
+        return function
+    with blank_found(1, blanks[-1].payload):
+        return decode(encode_whole(filled))
 
 
 @settings(max_examples=25, deadline=None)
@@ -376,8 +395,102 @@ def test_a_function_is_sent_to_a_worker_once_and_again_only_if_it_has_changed(po
 
 
 def test_the_same_lambda_made_anew_for_each_call_is_sent_once(pool):
-    names = {pool._anonymous.name_of(lambda x: x + 12_345) for _ in range(5)}
-    assert len(names) == 1
+    assert len({pool._anonymous.name_of(lambda x: x + 12_345) for _ in range(5)}) == 1
+    sent = [pool._anonymous.for_call(lambda x: x + 12_346) for _ in range(5)]
+    assert len({name for name, _ in sent}) == 1
+    assert {with_call for _, with_call in sent} == {None}
+
+
+def test_lambdas_that_differ_in_their_values_are_sent_once_and_called_with_their_own(pool, monkeypatch):
+    told = []
+    before_call = HeldFunctions.before_call
+    monkeypatch.setattr(
+        HeldFunctions,
+        "before_call",
+        lambda self, record: told.append(before_call(self, record)) or told[-1],
+    )
+
+    def scaled(x, by=2, *, plus=0):
+        return x * by + plus
+
+    def make(n):
+        return lambda x: (x, n, scaled(n, 3))
+
+    def make_keyword(n):
+        def work(x, *, n=n):
+            return x, n
+
+        return work
+
+    made = {
+        "a default": (lambda n: lambda x, n=n: (x, n, math.sqrt(n)), lambda n: (1, n, math.sqrt(n))),
+        "a closure": (make, lambda n: (1, n, 3 * n)),
+        "a keyword": (make_keyword, lambda n: (1, n)),
+        "a list": (lambda n: lambda x, seen=[n]: seen.append(x) or seen, lambda n: [n, 1]),
+        "a partial": (lambda n: functools.partial(scaled, by=n, plus=1), lambda n: n + 1),
+        "a named one": (lambda n: lambda x, f=(abs, math.floor)[n % 2]: f(-x), lambda n: (1, -1)[n % 2]),
+    }
+    for what, (each, expected) in made.items():
+        told.clear()
+        futures = [pool.submit_function(each(n), (1,)) for n in range(20)]
+        assert [future.result(PATIENCE_S) for future in futures] == [expected(n) for n in range(20)], what
+        # The first one is held as any function, before it is known that others follow.
+        assert len([message for message in told if message is not None]) <= 2, what
+
+
+def test_one_function_that_is_filled_with_other_values_each_time_never_has_the_former_ones(pool):
+    n = 0
+    work = lambda: n  # noqa: E731
+    for n in [*range(5), *range(5)]:
+        assert run(pool, work) == n
+    for values in ([1], [1, 2], {"a": 1}, (1, [2])):
+        n = values
+        assert run(pool, work) == values
+    large = "x" * 100_000
+    n = large
+    assert run(pool, work) == large
+    n = 7
+    assert run(pool, work) == 7
+
+
+def test_functions_that_are_filled_await_yield_and_fail_as_others_do(pool):
+    def make(n):
+        async def wait(x):
+            await asyncio.sleep(0)
+            return x + n
+
+        def count(x):
+            yield from range(x, x + n)
+
+        def divide(x):
+            return x / n
+
+        return wait, count, divide
+
+    for n in (2, 0, 0):
+        wait, count, divide = make(n)
+        assert run(pool, wait, 1) == 1 + n
+        stream = pool.submit_function(count, (5,), None, CallOptions(buffer=2))
+        assert stream.result(PATIENCE_S) == [5, 6][:n]
+        future = pool.submit_function(divide, (1,))
+        if n:
+            assert future.result(PATIENCE_S) == 1 / n
+            continue
+        error = future.exception(PATIENCE_S)
+        assert error.__notes__ == [f"in divide(1) #{future.call_id} on worker 1"]
+        assert pool.failed_call(error).args == (1,)
+        with pytest.raises(ZeroDivisionError):
+            pool.replay(error)
+
+
+def test_a_blank_that_a_worker_has_dropped_is_sent_again(pool):
+    make = lambda n: lambda: n  # noqa: E731
+    assert [run(pool, make(n)) for n in range(3)] == [0, 1, 2]
+    futures = [
+        pool.submit_function(of_the_notebook(f"def work(): return {n}")["work"]) for n in range(MAX_HELD + 2)
+    ]
+    assert [future.result(PATIENCE_S) for future in futures] == [*range(MAX_HELD + 2)]
+    assert [run(pool, make(n)) for n in range(3)] == [0, 1, 2]
 
 
 def test_a_worker_holds_a_bounded_number_of_functions_and_gets_back_what_it_has_dropped(pool):

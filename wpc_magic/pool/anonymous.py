@@ -1,8 +1,9 @@
 """Functions that are called without being registered: what they are for the core, and for workers.
 
 Such a function has no definition: it comes with its calls. Where its pickle stays the same (`captured`), it
-is *held*: pickled once, sent to each worker once, and unpickled there once. Else it is pickled with the
-arguments of each call, and unpickled for each call.
+is *held*: pickled once, sent to each worker once, and unpickled there once. Where another one of the same
+code is called each time, its *blank* is held (`blanks`), and a call brings the values that fill it. Else it
+is pickled with the arguments of each call, and unpickled for each call.
 
 In the registry it is a record under a private name, which nobody can give to a definition and no list shows.
 That name is an object. Who makes calls keeps it, and so does each call; when the last one has let go of it,
@@ -11,26 +12,30 @@ the record is removed.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, NamedTuple
 
+from .blanks import BlankFunction, has_values, take_blank
 from .captured import Snapshot, code_of, take_snapshot
 from .core.registry import Kind, Record
 from .core.stats import FunctionStats
 from .driver.driver import Driver
 from .driver.state_lock import StepInProgressError
 from .options import ANONYMOUS
+from .wire.blanks import Filled
 from .wire.codec import encode_whole
 from .wire.limits import MAX_PAYLOAD
 
 __all__ = ["AnonymousFunctions", "AnonymousName", "label_of"]
 
 _MAX_KNOWN = 512  # functions, and codes, that are remembered
-_MAX_RECENT = 64  # names that are kept in any case, of functions whose pickles are small
+_MAX_KINDS = 64  # codes of which functions are kept in any case, whose pickles are small
 _SMALL = 1 << 16  # bytes
 _MAX_LABEL = 80  # characters
 _IS_ASYNC = 0x80  # of a code: it makes coroutines
@@ -58,8 +63,8 @@ class AnonymousName(str):
 
     @property
     def is_held(self) -> bool:
-        """Whether workers hold the function; else it has to be sent with each call."""
-        return self.record.wire is not None
+        """Whether workers hold the function; else it, or what fills its blank, is sent with each call."""
+        return type(self.record.wire) is bytes
 
     def __del__(self) -> None:
         self._dropped.append(self.record)  # nothing else: a finalizer may run anywhere
@@ -72,6 +77,29 @@ class _Known(NamedTuple):
     snapshot: Snapshot
     label: str
     name: AnonymousName
+
+
+class _Kind:
+    """What functions of the same code have been so far.
+
+    Attributes
+    ----------
+    is_new : bool
+        Whether none of them was called before.
+    held : _Known or None
+        The last one that was held.
+    blank : tuple or None
+        What they have in common, a `BlankFunction`, and its name.
+    has_blank : bool
+        Whether there is, or might be, a blank of them.
+    """
+
+    __slots__ = ("blank", "has_blank", "held", "is_new")
+
+    def __init__(self) -> None:
+        self.is_new = self.has_blank = True
+        self.held: _Known | None = None
+        self.blank: tuple[BlankFunction, AnonymousName] | None = None
 
 
 class AnonymousFunctions:
@@ -90,11 +118,93 @@ class AnonymousFunctions:
         self._known: dict[int, _Known] = {}  # by the id of the function
         self._held: weakref.WeakValueDictionary[tuple[bytes, str], AnonymousName]
         self._held = weakref.WeakValueDictionary()
-        # A lambda in a loop is another function each time, whose pickle is the same.
-        self._recent: deque[AnonymousName] = deque(maxlen=_MAX_RECENT)
+        # A lambda in a loop is another function each time.
+        self._kinds: OrderedDict[tuple[Any, str], _Kind] = OrderedDict()
         self._sent_along: OrderedDict[tuple[Any, str], AnonymousName] = OrderedDict()
         self._stats: OrderedDict[tuple[Any, str], FunctionStats] = OrderedDict()
         self._dropped: deque[Record] = deque()
+
+    def for_call(self, function: Callable[..., Any], label: str = "") -> tuple[AnonymousName, Any]:
+        """Return the name of a function as it is now, and what is sent for it with a call.
+
+        Parameters
+        ----------
+        function : callable
+            The function.
+        label : str
+            As for `name_of`.
+
+        Returns
+        -------
+        tuple
+            The name, and what stands before the arguments; None: nothing, since workers hold it.
+        """
+        kind = None
+        if type(function) is FunctionType or type(function) is functools.partial:
+            known = self._known_as(function, label)
+            if known is not None:
+                return known.name, None
+            kind = self._kind_of(function, label)
+            held = kind.held
+            if (
+                held is not None
+                and isinstance(function, FunctionType)
+                and held.snapshot.matches_another(function)
+            ):
+                return held.name, None
+            if kind.has_blank and not kind.is_new:
+                found = self._filled(kind, function, label)
+                if found is not None:
+                    return found
+            kind.is_new = False
+        name = self.name_of(function, label)
+        if not name.is_held:
+            return name, function
+        if kind is not None and len(name.record.wire) <= _SMALL:
+            kind.held = self._known.get(id(function))
+        return name, None
+
+    def _kind_of(self, function: Callable[..., Any], label: str) -> _Kind:
+        key = code_of(function), label
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = _Kind()
+            _shorten(self._kinds, _MAX_KINDS)
+        else:
+            with contextlib.suppress(KeyError):  # another thread has dropped it
+                self._kinds.move_to_end(key)
+        return kind
+
+    def _filled(
+        self, kind: _Kind, function: Callable[..., Any], label: str
+    ) -> tuple[AnonymousName, Filled] | None:
+        """Return what is sent for a function where its blank is held; None: there is no such blank."""
+        if not has_values(function):
+            return None
+        known = kind.blank
+        if known is None or not known[0].matches(function):
+            blank = take_blank(function)
+            if blank is None or len(blank.payload) > _SMALL:
+                kind.has_blank = False
+                return None
+            is_same = known is not None and known[0].payload == blank.payload
+            name = known[1] if known and is_same else self._register(function, label, blank.payload)
+            known = kind.blank = blank, name
+        blank, name = known
+        filled = blank.fill(function, name.record.key)
+        return None if filled is None else (name, filled)
+
+    def _known_as(self, function: Callable[..., Any], label: str) -> _Known | None:
+        """Return what is known of a function that is held, if it is as it was."""
+        known = self._known.get(id(function))
+        if (
+            known is not None
+            and known.ref() is function
+            and known.label == label
+            and known.snapshot.matches(function)
+        ):
+            return known
+        return None
 
     def name_of(self, function: Callable[..., Any], label: str = "") -> AnonymousName:
         """Return the name of a function as it is now: it has another one when what it takes along changes.
@@ -106,13 +216,8 @@ class AnonymousFunctions:
         label : str
             What it is called in messages; empty: by its own name.
         """
-        known = self._known.get(id(function))
-        if (
-            known is not None
-            and known.ref() is function
-            and known.label == label
-            and known.snapshot.matches(function)
-        ):
+        known = self._known_as(function, label)
+        if known is not None:
             return known.name
         snapshot = take_snapshot(function)  # before it is pickled: what changes meanwhile does not match
         payload = None if snapshot is None else _pickled(function)
@@ -121,11 +226,8 @@ class AnonymousFunctions:
         name = self._held.get((payload, label))
         if name is None:
             name = self._held[payload, label] = self._register(function, label, payload)
-            if len(payload) <= _SMALL:
-                self._recent.append(name)
-        self._remember(
-            function, _Known(weakref.ref(function, self._forget(id(function))), snapshot, label, name)
-        )
+        known = _Known(weakref.ref(function, self._forget(id(function))), snapshot, label, name)
+        self._remember(function, known)
         return name
 
     def _remember(self, function: Any, known: _Known) -> None:
@@ -187,8 +289,8 @@ class AnonymousFunctions:
         return name
 
 
-def _shorten(remembered: OrderedDict[Any, Any]) -> None:
-    while len(remembered) > _MAX_KNOWN:
+def _shorten(remembered: OrderedDict[Any, Any], most: int = _MAX_KNOWN) -> None:
+    while len(remembered) > most:
         try:
             remembered.popitem(last=False)
         except KeyError:  # another thread does the same

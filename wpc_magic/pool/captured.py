@@ -34,7 +34,7 @@ from types import (
 )
 from typing import Any, NamedTuple
 
-__all__ = ["Snapshot", "code_of", "take_snapshot"]
+__all__ = ["Snapshot", "code_of", "is_small", "take_snapshot"]
 
 _ATOMS = frozenset(
     {
@@ -62,6 +62,10 @@ _ATOMS = frozenset(
 
 _BASE = ("__name__", "__package__", "__file__")
 """Globals that every pickled function takes along, besides those that it names."""
+
+_CONTAINERS = frozenset({tuple, list, dict, set, frozenset})
+_MAX_SMALL = 512  # bytes
+_MAX_ITEMS = 16
 
 _ABSENT: Any = object()
 _CACHED = type(functools.lru_cache(len))
@@ -103,7 +107,27 @@ class Snapshot:
             if not _is_same_mapping(self._keywords, function.keywords) or function.__dict__:
                 return False
             function = function.func
-        if not self._first.matches(function) or (self._modules is not None and self._modules != _loaded()):
+        return self._first.matches(function) and self._rest_matches()
+
+    def matches_another(self, function: FunctionType, places: Collection[int] | None = None) -> bool:
+        """Return whether another function would be pickled in the same way.
+
+        Parameters
+        ----------
+        function : function
+            The other function.
+        places : collection of int, optional
+            Where its closure may have other contents; and then it may have other defaults, too.
+        """
+        return self._keywords is None and self._first.matches(function, places) and self._rest_matches()
+
+    def takes(self, function: Any) -> bool:
+        """Return whether a function is one of those that are taken along."""
+        return any(ref() is function for ref, _ in self._rest)
+
+    def _rest_matches(self) -> bool:
+        """Return whether all is as it was that does not concern the function itself."""
+        if self._modules is not None and self._modules != _loaded():
             return False
         for ref, part in self._rest:
             other = ref()
@@ -178,11 +202,11 @@ class _Part:
     closure: tuple[Any, ...]
     has_packages: bool
 
-    def matches(self, function: FunctionType) -> bool:
-        """Return whether a function refers to the same."""
+    def matches(self, function: FunctionType, places: Collection[int] | None = None) -> bool:
+        """Return whether a function refers to the same; see `Snapshot.matches_another`."""
         if (
             function.__code__ is not self.code
-            or function.__defaults__ is not self.defaults
+            or (places is None and function.__defaults__ is not self.defaults)
             or function.__doc__ is not self.doc
             or (function.__name__, function.__qualname__, function.__module__) != self.names
         ):
@@ -196,11 +220,11 @@ class _Part:
                 return False
         if self.closure:
             cells = function.__closure__ or ()
-            for cell, value in zip(cells, self.closure, strict=True):
-                if not _is_same(value, _contents(cell)):
+            for place, (cell, value) in enumerate(zip(cells, self.closure, strict=True)):
+                if not _is_same(value, _contents(cell)) and (not places or place not in places):
                     return False
         return (
-            _is_same_mapping(self.keyword_defaults, function.__kwdefaults__)
+            (places is not None or _is_same_mapping(self.keyword_defaults, function.__kwdefaults__))
             and _is_same_mapping(self.attributes, vars(function))
             and _is_same_mapping(self.annotations, function.__annotations__)
         )
@@ -315,6 +339,26 @@ def _is_fixed(value: Any) -> bool:
     if isinstance(value, numpy.generic):
         return kind.__module__ == "numpy" and kind is not numpy.void
     return kind is getattr(numpy, "ufunc", None)
+
+
+def is_small(value: Any, depth: int = 2) -> bool:
+    """Return whether an object may travel with each call: a few numbers or short texts, or what has a name.
+
+    Examples
+    --------
+    >>> is_small((1, "a", [2.5, len])), is_small("x" * 2000), is_small([[[[]]]]), is_small(lambda: 1)
+    (True, False, False, False)
+    """
+    kind = type(value)
+    if kind in _CONTAINERS:
+        if len(value) > _MAX_ITEMS or not depth:
+            return False
+        copied = value.copy() if kind is dict or kind is set else value  # another thread may change it
+        items = (*copied, *copied.values()) if kind is dict else copied
+        return all(is_small(each, depth - 1) for each in items)
+    if kind in _ATOMS:
+        return sys.getsizeof(value) <= _MAX_SMALL
+    return kind is not ModuleType and _is_fixed(value)
 
 
 def _is_importable(value: Any) -> bool:

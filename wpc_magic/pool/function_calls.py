@@ -117,8 +117,8 @@ class FunctionCalls:
         check_text("label", label)
         args = tuple(check_iterable("args", args))
         kwargs = {} if kwargs is None else check_keywords(kwargs)
-        name = self._anonymous.name_of(check_callable("function", function), label)
-        arguments = (args, kwargs) if name.is_held else (function, (args, kwargs))
+        name, sent = self._anonymous.for_call(check_callable("function", function), label)
+        arguments = (args, kwargs) if sent is None else (sent, (args, kwargs))
         try:
             body, buffers = encode(arguments)
         except Exception as error:

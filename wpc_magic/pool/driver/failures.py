@@ -15,6 +15,7 @@ from ..core.registry import Record
 from ..core.state import State
 from ..errors import CallTimeoutError
 from ..options import PRIVATE, shown_name
+from ..wire.blanks import Blank, blank_found
 from ..wire.chunk_arguments import arguments_of_one
 from ..wire.codec import decode
 from ..wire.seeded import Seeded
@@ -89,7 +90,7 @@ class FailedCall:
 
     @property
     def _function_is_in_body(self) -> bool:
-        return self.is_anonymous and self.record is not None and self.record.wire is None
+        return self.record is not None and self.is_anonymous and type(self.record.wire) is not bytes
 
     @property
     def is_outdated(self) -> bool:
@@ -135,7 +136,11 @@ class FailedCall:
         if self.body is None or self.buffers is None:
             return None
         # Copies, which can be written to, as those in a worker.
-        return decode(self.body, [bytearray(buffer) for buffer in self.buffers])
+        buffers = [bytearray(buffer) for buffer in self.buffers]
+        if self.record is None or type(self.record.wire) is not Blank:
+            return decode(self.body, buffers)
+        with blank_found(self.record.key, self.record.wire):
+            return decode(self.body, buffers)
 
 
 class Failures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from ..core.registry import Record
+from ..wire.blanks import Blank
 from ..wire.limits import MAX_HELD, MAX_HELD_SIZE
 from ..wire.protocol import HoldFunction
 
@@ -20,7 +21,7 @@ class HeldFunctions:
     >>> held = HeldFunctions()
     >>> double = Record("_wpc_:1:double", Kind.FUNCTION, b"...", None, key=1)
     >>> held.before_call(double), held.before_call(double)
-    (HoldFunction(key=1, payload=b'...', dropped=()), None)
+    (HoldFunction(key=1, payload=b'...', dropped=(), is_blank=False), None)
     """
 
     def __init__(self) -> None:
@@ -40,4 +41,4 @@ class HeldFunctions:
             old, size = self._sizes.popitem(last=False)
             self._size -= size
             dropped.append(old)
-        return HoldFunction(key, payload, tuple(dropped))
+        return HoldFunction(key, bytes(payload), tuple(dropped), type(payload) is Blank)

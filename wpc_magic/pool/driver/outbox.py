@@ -12,12 +12,13 @@ from ..core.core import Core
 from ..core.registry import Change, Record
 from ..futures import CallFuture
 from ..wire import protocol
+from ..wire.blanks import Blank
 from ..wire.channel import block_frame, frame
 from ..wire.codec import pack
 from .link import Link
 from .poller import Poller
 
-__all__ = ["Outbox", "call_frame", "message_frame"]
+__all__ = ["Outbox", "anonymous_target", "call_frame", "message_frame"]
 
 _MAX_COALESCED = 1 << 16
 """Frames of up to this many bytes in total are coalesced into one send."""
@@ -189,11 +190,17 @@ def call_frame(link: Link, call: Call, target: int | None = None) -> list[Any]:
 
 def _anonymous_frame(link: Link, call: Call, record: Record) -> list[Any]:
     """Return the frame of a call of a function that is not registered, after that of the function itself."""
+    target, before = anonymous_target(link, record)
+    return [*before, *call_frame(link, call, target)]
+
+
+def anonymous_target(link: Link, record: Record) -> tuple[int, list[Any]]:
+    """Return the target of a call of a function that is not registered, and what has to be sent before it."""
     if record.wire is None:
-        return call_frame(link, call, protocol.IN_BODY)
+        return protocol.IN_BODY, []
     message = link.held_functions.before_call(record)
-    pieces = call_frame(link, call, record.key)
-    return pieces if message is None else [*message_frame(message), *pieces]
+    target = protocol.IN_BODY if type(record.wire) is Blank else record.key
+    return target, [] if message is None else message_frame(message)
 
 
 def _release_frame(link: Link) -> list[Any]:

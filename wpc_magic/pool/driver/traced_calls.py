@@ -13,7 +13,7 @@ from ..options import shown_name
 from ..wire import protocol
 from ..wire.codec import decode
 from .link import Link
-from .outbox import call_frame, message_frame
+from .outbox import anonymous_target, call_frame, message_frame
 
 if TYPE_CHECKING:
     from .driver import Driver
@@ -106,11 +106,8 @@ def _traced_frame(link: Link, call: Call) -> list[Any]:
     assert record is not None
     target, before = record.key, message_frame(trace)
     if not record.revision:
-        message = None if record.wire is None else link.held_functions.before_call(record)
-        if record.wire is None:
-            target = protocol.IN_BODY
-        elif message is not None:
-            before = [*before, *message_frame(message)]
+        target, held = anonymous_target(link, record)
+        before = [*before, *held]
     return [*before, *call_frame(link, call, target | protocol.TRACED)]
 
 

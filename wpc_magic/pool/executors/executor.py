@@ -122,14 +122,14 @@ class PoolExecutor(concurrent.futures.Executor):
         """
         if self._shut_down or not self._ready or _exit.has_begun or self._status.broken:
             self._check()
-        name = self._pool._anonymous.name_of(fn)
-        return self._submit(name, None if name.is_held else fn, args, kwargs)
+        name, sent = self._pool._anonymous.for_call(fn)
+        return self._submit(name, fn, sent, args, kwargs)
 
-    def _submit(self, name: AnonymousName, function: Any, args: Any, kwargs: Any) -> Future[Any]:
+    def _submit(self, name: AnonymousName, function: Any, sent: Any, args: Any, kwargs: Any) -> Future[Any]:
         try:
-            body, buffers = encode((args, kwargs) if function is None else (function, (args, kwargs)))
+            body, buffers = encode((args, kwargs) if sent is None else (sent, (args, kwargs)))
         except Exception as error:  # as in other executors, it comes out of the future
-            found = "" if function is None else find_unpicklable(function, label_of(function))
+            found = "" if sent is None else find_unpicklable(function, label_of(function))
             error.add_note(f"a call cannot be sent to a worker: {explain(found, error)}")
             return self._refused(error)
         pool = self._pool
@@ -207,7 +207,7 @@ class PoolExecutor(concurrent.futures.Executor):
         def make(item: Any) -> Future[Any]:
             if chunksize > 1:
                 return self._submit_batch(name, function, item)
-            return self._submit(name, function, item, {})
+            return self._submit(name, function, function, item, {})
 
         futures = deque(map(make, items if buffersize is None else itertools.islice(items, buffersize)))
         more = None if buffersize is None else map(make, items)

@@ -246,6 +246,7 @@ class HoldFunction(NamedTuple):
     key: int
     payload: bytes
     dropped: tuple[int, ...]  # keys of those for which no more calls come
+    is_blank: bool  # whether its calls have IN_BODY as target, and fill it; see `blanks`
 
 
 class Shutdown(NamedTuple):

@@ -31,7 +31,7 @@ class AnonymousFunctions:
     def __init__(self) -> None:
         self.initializer = b""
         self._pickles: dict[int, bytes] = {}
-        self._functions: dict[int, Callable[..., Any]] = {}
+        self._functions: dict[int, Any] = {}
 
     def hold(self, message: HoldFunction) -> None:
         """Hold a function, and drop those that the pool has named."""
@@ -39,6 +39,10 @@ class AnonymousFunctions:
             self._pickles.pop(key, None)
             self._functions.pop(key, None)
         self._pickles[message.key] = message.payload
+        if message.is_blank:
+            from wpc_magic.pool.wire.blanks import BLANKS
+
+            BLANKS.find = self._held  # of this thread, which unpickles all calls
 
     def find(self, key: int) -> Callable[..., Any] | None:
         """Return a function; None: it is in the body of the call.
@@ -56,6 +60,11 @@ class AnonymousFunctions:
             self._initialize()
         if key == IN_BODY:
             return None
+        function: Callable[..., Any] = self._held(key)
+        return function
+
+    def _held(self, key: int) -> Any:
+        """Return what is held under a key: a function, or a blank."""
         function = self._functions.get(key)
         if function is None:
             payload = self._pickles.get(key)
