@@ -221,6 +221,9 @@ class FakePool:
     def undefine_worker_resource(self, *, name: str) -> None:
         del self.resources[name]
 
+    def get_shared_objects(self) -> list[Any]:
+        return []
+
     def get_worker_setup(self) -> None:
         return None
 

@@ -32,6 +32,7 @@ _NAMED = re.compile(
         |(?P<dependency>undefine_worker_dependency\(\s*alias\s*=\s*)
         |(?P<constant>undefine_worker_constant\(\s*name\s*=\s*)
         |(?P<resource>undefine_worker_resource\(\s*name\s*=\s*)
+        |(?P<shared>shared\(\s*|undefine_shared\(\s*name\s*=\s*)
     )["'](?P<fragment>\w*)$""",
     re.VERBOSE,
 )
@@ -87,7 +88,7 @@ class Completer:
         """Return the completions of `text`, the line up to the cursor."""
         named = _NAMED.search(text)
         if named is not None and self._is_pool(named["pool"]):
-            kinds: tuple[Completes, ...] = ("function", "dependency", "constant", "resource")
+            kinds: tuple[Completes, ...] = (*("function", "dependency", "constant", "resource", "shared"),)
             kind = next(each for each in kinds if named[each] is not None)
             return Matches(named["fragment"], _starting_with(named["fragment"], self._names(kind)))
         magic = _MAGIC.match(text)
@@ -126,7 +127,7 @@ class Completer:
         if code and options.split_code(before)[1]:
             return []  # inside the code: left to Python's own completion
         # A new constant is usually a variable of the notebook.
-        variables = code and positional.completes == "constant"
+        variables = code and positional.completes in ("constant", "shared")
         names = self._variables() if variables else self._names(positional.completes)
         return names if fragment or removes else [*names, *unused]
 
@@ -152,6 +153,7 @@ class Completer:
             "dependency": session.dependency_names,
             "constant": session.constant_names,
             "resource": session.resource_names,
+            "shared": session.shared_names,
         }
         return known[what]() if what in known else []
 

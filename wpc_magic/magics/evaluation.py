@@ -15,8 +15,21 @@ from .parsing import UsageMistake
 __all__ = ["constant_value", "evaluate_arguments", "public_names"]
 
 
-def constant_value(name: str, expression: str | None, namespace: dict[str, Any]) -> Any:
+def constant_value(
+    name: str, expression: str | None, namespace: dict[str, Any], magic: str = "wpc_const"
+) -> Any:
     """Return the value of an expression, or of the variable `name` where there is none.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    expression : str or None
+        The expression.
+    namespace : dict
+        The notebook's variables.
+    magic : str
+        The magic on whose line it stands, for the error message.
 
     Raises
     ------
@@ -29,7 +42,7 @@ def constant_value(name: str, expression: str | None, namespace: dict[str, Any])
     if name not in namespace:
         near = did_you_mean(name, [key for key in namespace if not key.startswith("_")])
         raise UsageMistake(
-            f"the notebook has no variable {name!r}.{near} To give a value: %wpc_const {name} = ..."
+            f"the notebook has no variable {name!r}.{near} To give a value: %{magic} {name} = ..."
         )
     return namespace[name]
 

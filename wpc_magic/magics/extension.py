@@ -35,6 +35,7 @@ from .resources import ResourceCommands
 from .session import Session
 from .settings import drop_bad_settings
 from .setup import SetupCommands
+from .shared import SharedCommands
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -144,6 +145,7 @@ class Extension:
         self.magics.session, self.magics.flush_output = self.session, self.output.flush
         self.magics.setup = SetupCommands(self.pool)
         self.magics.resources = ResourceCommands(self.session)
+        self.magics.shared = SharedCommands(self.session)
         self.magics.running_cell = lambda: self._running_cell.text
         self._cell_cards = CellCards(shell, self._origins, self._cards, self.output, self.magics.cell_number)
         self.background = self.magics.background = BackgroundCells(self.pool, self._cell_cards)

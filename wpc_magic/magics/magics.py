@@ -4,47 +4,42 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic import Magics, magics_class
+from IPython.core.magic import magics_class
 from traitlets import All, Bool, Bunch, observe
 
 from wpc_magic.pool.checks import shown
 
+from .base import with_those_of_its_bases
 from .boundary import magic
-from .cell_loop import parse_loop, run_for_each
+from .call_magics import CallMagics
 from .cell_numbers import as_in_editor
 from .debugging import lines_for_debugger, post_mortem
 from .event_log import event_log_command
-from .options import Option, Positional, pool_options
-from .parsing import UsageMistake, parse_call, parse_constant, parse_dependency, parse_names
+from .options import QUEUE_TIMEOUT, TIMEOUT, WORKER, Option, Positional, pool_options
+from .parsing import UsageMistake, parse_constant, parse_dependency, parse_names
 from .results import cache_command
 from .seed import seed_command
 from .settings import Name, PoolOption, ProgressAfter, Workers
+from .shared_magic import SharedMagics
 
 if TYPE_CHECKING:
     from wpc_magic.dashboard.table import Table
     from wpc_magic.pool.core.insights import Insights
 
-    from .background import BackgroundCell, BackgroundCells
     from .messages import Message, PlainText
     from .resources import ResourceCommands
-    from .session import Session
     from .setup import SetupCommands
 
 __all__ = ["WpcMagics"]
 
-_TIMEOUT = Option("--timeout-ms", "End a call that runs for longer, in milliseconds.", "number")
-_QUEUE_TIMEOUT = Option("--queue-timeout-ms", "Give up a call that waits longer, in milliseconds.", "number")
 _RETRIES = Option("--retries", "Run a call again this often after its worker has died under it.", "number")
 _RETRY_ON = Option(
     "--retry-on", "With --retries: also after this error, a class by its name; may be repeated.", "names"
 )
 _AT_MOST = Option("--at-most", "Have at most this many of its calls at workers at once.", "number")
 _CACHE = Option("--cache", "Store values on disk: the same call has its value from there next time.")
-_WORKER = Option("--worker", "The worker, by its number.", "number", completes="worker")
-_STORE = Option("-o --store", "Put the result into this variable instead of showing it.", "text")
 _DRAIN = Option("--drain", "Let the calls that were made before end first.")
 _DRAIN_TIMEOUT = Option("--timeout-ms", "With --drain: stop what has not ended by then.", "number")
 _FORCE = Option("--force", "End the calls that run at once, instead of letting them end.")
@@ -57,8 +52,9 @@ _RESOURCE_TIMEOUT = Option(
 _DELETE_SETUP = Option("-d --delete", "Remove it.")
 
 
+@with_those_of_its_bases
 @magics_class
-class WpcMagics(Magics):
+class WpcMagics(CallMagics, SharedMagics):
     """Settings and magics of the kernel's pool of workers."""
 
     pool_name = Name("wpc", help="The name of the pool in the notebook.").tag(config=True)
@@ -82,14 +78,8 @@ class WpcMagics(Magics):
     cache_folder = PoolOption("cache_folder")
     cache_limit_mb = PoolOption("cache_limit_mb")
 
-    shell: Any  # IPython is mostly untyped
-    session: Session
-    background: BackgroundCells
     setup: SetupCommands
     resources: ResourceCommands
-    running_cell: Callable[[], str] = staticmethod(str)  # returns the text of the cell that runs
-    cell_number: Callable[[], int]  # returns its number
-    flush_output: Callable[[], None]  # called after each magic: sends the workers' output to the cell
 
     def pool_settings(self) -> dict[str, Any]:
         """Return the settings that are options of the pool."""
@@ -99,24 +89,6 @@ class WpcMagics(Magics):
     def _changed(self, change: Bunch) -> None:
         if hasattr(self, "session"):  # otherwise it is being configured, before the pool exists
             self.session.configure(change.name, change.new)
-
-    def names(self, local_ns: dict[str, Any] | None) -> dict[str, Any]:
-        """Return the namespace for code on a magic's line; `local_ns` is that of an enclosing function."""
-        user_ns: dict[str, Any] = self.shell.user_ns
-        return user_ns if local_ns is None or local_ns is user_ns else {**user_ns, **local_ns}
-
-    def print_message(self, text: str) -> None:
-        """Print the message of a magic."""
-        if not self.quiet:
-            sys.stdout.write(text + "\n")
-
-    def store(self, name: str | None, value: Any) -> Any:
-        """Return the value to show, or store it in a variable and show nothing."""
-        if name is None:
-            return value
-        (name,) = parse_names(name, "%wpc_call -o result simulate(10)")
-        self.shell.push({name: value})
-        return None
 
     # -- the workers ------------------------------------------------------------------------------------
 
@@ -170,8 +142,8 @@ class WpcMagics(Magics):
     # -- definitions ------------------------------------------------------------------------------------
 
     @magic(
-        _TIMEOUT,
-        _QUEUE_TIMEOUT,
+        TIMEOUT,
+        QUEUE_TIMEOUT,
         _RETRIES,
         _RETRY_ON,
         _AT_MOST,
@@ -320,153 +292,6 @@ class WpcMagics(Magics):
         """Define what a file has that ``%wpc_export`` has written."""
         return self.session.load(line.file)
 
-    # -- calls ------------------------------------------------------------------------------------------
-
-    @magic(
-        _TIMEOUT,
-        _QUEUE_TIMEOUT,
-        _WORKER,
-        _STORE,
-        words=Positional(
-            "call", "The call; its arguments are evaluated here.", "code", completes="function", python=True
-        ),
-        scope=True,
-    )
-    def wpc_call(self, line: Namespace, local_ns: dict[str, Any] | None = None) -> Any:
-        """Call a registered function in a worker, wait, and return its value.
-
-        The arguments are evaluated in the notebook; the workers are started if need be. Examples::
-
-            %wpc_call simulate(10)
-            x = %wpc_call simulate(n * 2, scale=3)
-            %wpc_call --timeout-ms 500 --worker 2 -o result simulate(10)
-        """
-        node = parse_call(line.call, "wpc_call")
-        options = {"timeout_ms": line.timeout_ms, "queue_timeout_ms": line.queue_timeout_ms}
-        value = self.session.call(node, self.names(local_ns), worker_id=line.worker, **options)
-        return self.store(line.store, value)
-
-    @magic(
-        Option("-n --count", "How often to call it; without it, for 0.3 s, at most 100 times.", "number"),
-        _WORKER,
-        words=Positional(
-            "call", "The call; its arguments are evaluated here.", "code", completes="function", python=True
-        ),
-        scope=True,
-    )
-    def wpc_time(self, line: Namespace, local_ns: dict[str, Any] | None = None) -> Table:
-        """Compare a call with running it here, and show where its time goes.
-
-        ``queue`` is the wait for a worker, and the way there; ``return`` the way back. Example::
-
-            %wpc_time simulate(10)
-            %wpc_time -n 1 simulate(10)
-        """
-        node = parse_call(line.call, "wpc_time")
-        return self.session.time(node, self.names(local_ns), line.count, line.worker)
-
-    @magic(
-        Option("--chunk-size --chunksize", "How many items travel together.", "number"),
-        Option("--keep-going", "Go on when an item fails: its exception stands in its place."),
-        Option("--starmap", "Each item has all arguments of one call, as a tuple."),
-        _TIMEOUT,
-        _QUEUE_TIMEOUT,
-        _STORE,
-        words=Positional(
-            "call", "The function with what to go over.", "code", completes="function", python=True
-        ),
-        scope=True,
-    )
-    def wpc_map(self, line: Namespace, local_ns: dict[str, Any] | None = None) -> Any:
-        """Call a registered function for each item, in all workers at once, and return the list of values.
-
-        Keywords are the same for every item. Examples::
-
-            %wpc_map simulate(range(10))
-            %wpc_map --chunk-size 100 -o totals add(xs, ys)
-            %wpc_map score(grid, cv=3) --keep-going
-            %wpc_map --starmap add([(1, 2), (3, 4)])
-        """
-        node = parse_call(line.call, "wpc_map")
-        options = {"timeout_ms": line.timeout_ms, "queue_timeout_ms": line.queue_timeout_ms}
-        options["chunk_size"] = line.chunk_size
-        values = self.session.map(node, self.names(local_ns), line.keep_going, line.starmap, **options)
-        return self.store(line.store, values)
-
-    @magic(
-        Option(
-            "-o --store",
-            "Bind this variable of the cell when it is done; may be repeated.",
-            "names",
-        ),
-        _WORKER,
-        _TIMEOUT,
-        cell=True,
-    )
-    def wpc_cell(self, line: Namespace, cell: str) -> BackgroundCell:
-        """Run this cell in a worker while the notebook goes on.
-
-        The variables, functions and modules that it reads are taken along as they are now. What it shows
-        appears under it; its last expression is its value. Example::
-
-            %%wpc_cell -o model
-            model = fit(df)
-            model.score
-        """
-        names = parse_names(" ".join(line.store), "%%wpc_cell -o model") if line.store else []
-        return self.background.run(
-            as_in_editor(cell, self.running_cell()),
-            self.shell.user_ns,
-            names,
-            self.print_message,
-            worker_id=line.worker,
-            timeout_ms=line.timeout_ms,
-        )
-
-    @magic(
-        _STORE,
-        Option("--keep-going", "Go on when an item fails: its exception stands in its place."),
-        Option("--chunk-size --chunksize", "How many items travel together.", "number"),
-        _TIMEOUT,
-        words=Positional("loop", "What to go over, as behind Python's for.", "code", python=True),
-        cell=True,
-        scope=True,
-    )
-    def wpc_for(self, line: Namespace, cell: str, local_ns: dict[str, Any] | None = None) -> Any:
-        """Run this cell once for each item, in all workers at once, and wait.
-
-        Its last expression is the value of an item; the values are a list, in the order of the items. What
-        it reads is taken along, as with ``%%wpc_cell``. Examples::
-
-            %%wpc_for path in paths -o tables --keep-going
-            pd.read_csv(path).groupby("day").sum()
-        """
-        loop, store, keep_going = parse_loop(line.loop)
-        values, is_worth_showing = run_for_each(
-            self.session,
-            as_in_editor(cell, self.running_cell()),
-            loop,
-            self.names(local_ns),
-            self.cell_number(),
-            self.print_message,
-            keep_going=keep_going or line.keep_going,
-            chunk_size=line.chunk_size,
-            timeout_ms=line.timeout_ms,
-        )
-        name = store or line.store
-        return self.store(name, values) if name or is_worth_showing else None
-
-    @magic(words=Positional("name", "Variables of cells with -o; without them, all that run.", "*"))
-    def wpc_wait(self, line: Namespace) -> None:
-        """Wait for cells in the background; the error of one that has failed is raised.
-
-        Examples::
-
-            %wpc_wait
-            %wpc_wait model
-        """
-        self.background.wait(parse_names(" ".join(line.name), "%wpc_wait model") if line.name else [])
-
     # -- state of the pool ------------------------------------------------------------------------------
 
     @magic(words=Positional("name", "Show the source of this function.", completes="function"))
@@ -503,7 +328,7 @@ class WpcMagics(Magics):
     @magic(
         Option("-n --count", "How many, the latest; 20 without it.", "number"),
         Option("--severity", "At least this.", "text", ("info", "warn", "error"), "severity"),
-        _WORKER,
+        WORKER,
         Option("--log", "Write all events from now on to this file, as JSON lines.", "text"),
         Option("--no-log", "Write them to no file any more."),
     )

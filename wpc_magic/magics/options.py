@@ -17,9 +17,18 @@ from wpc_magic.pool.options import PoolOptions, did_you_mean
 
 from .parsing import UsageMistake
 
-__all__ = ["LineOptions", "Option", "Positional", "pool_options", "read_literal"]
+__all__ = [
+    "QUEUE_TIMEOUT",
+    "TIMEOUT",
+    "WORKER",
+    "LineOptions",
+    "Option",
+    "Positional",
+    "pool_options",
+    "read_literal",
+]
 
-Completes = Literal["", "function", "dependency", "constant", "resource", "worker", "severity"]
+Completes = Literal["", "function", "dependency", "constant", "resource", "shared", "worker", "severity"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +60,11 @@ class Option:
     def names(self) -> list[str]:
         """Its spellings."""
         return self.flags.split()
+
+
+TIMEOUT = Option("--timeout-ms", "End a call that runs for longer, in milliseconds.", "number")
+QUEUE_TIMEOUT = Option("--queue-timeout-ms", "Give up a call that waits longer, in milliseconds.", "number")
+WORKER = Option("--worker", "The worker, by its number.", "number", completes="worker")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -207,8 +207,15 @@ def _export(statement: ast.ImportFrom, name: ast.alias) -> Dependency:
 _NAME_REST = re.compile(r"(?P<name>[^\W\d]\w*)(?P<space>\s*)(?P<rest>.*)", re.DOTALL)
 
 
-def parse_constant(text: str, *, delete: bool = False) -> ConstantLine:
-    """Parse the ``%wpc_const`` line after its options.
+def parse_constant(
+    text: str,
+    *,
+    delete: bool = False,
+    magic: str = "wpc_const",
+    kind: str = "constant",
+    example: str = "SEED = 42",
+) -> ConstantLine:
+    """Parse the line of ``%wpc_const`` after its options, or that of another magic which is written so.
 
     Parameters
     ----------
@@ -216,6 +223,8 @@ def parse_constant(text: str, *, delete: bool = False) -> ConstantLine:
         ``SEED 42``, ``SEED = 40 + 2``, or ``df`` for the notebook's variable.
     delete : bool
         Whether the option ``-d`` was given.
+    magic, kind, example : str
+        The magic, what it defines, and a definition, for error messages.
 
     Raises
     ------
@@ -231,19 +240,19 @@ def parse_constant(text: str, *, delete: bool = False) -> ConstantLine:
     """
     text = text.strip()
     if delete:
-        return ConstantLine(delete=parse_names(text, "%wpc_const -d SEED"))
+        return ConstantLine(delete=parse_names(text, f"%{magic} -d {example.split()[0]}"))
     if not text:
         return ConstantLine()
     match = _NAME_REST.fullmatch(text)
     if match is None:
-        raise UsageMistake("a constant begins with its name. Type for example: %wpc_const SEED = 42")
+        raise UsageMistake(f"a {kind} begins with its name. Type for example: %{magic} {example}")
     name, rest = match["name"], match["rest"]
     if not rest:
         return ConstantLine(name)
     if rest.startswith("=") and not rest.startswith("=="):
         return ConstantLine(name, _expression(rest[1:].strip(), name))
     if not match["space"]:  # `df.copy()` and `x+1` are values without a name
-        raise UsageMistake(f"give the constant a name. Type for example: %wpc_const NAME = {text}")
+        raise UsageMistake(f"give the {kind} a name. Type for example: %{magic} NAME = {text}")
     return ConstantLine(name, _expression(rest, name))
 
 

@@ -208,6 +208,7 @@ class Session(WorkerCommands):
                 ("wpc_dep", self.dependency_names()),
                 ("wpc_const", self.constant_names()),
                 ("wpc_resource", self.resource_names()),
+                ("wpc_shared", self.shared_names()),
             ):
                 if name in others and name not in self.function_names():
                     raise UsageMistake(f"{name} is no function. Type: %{magic} -d {name}")
@@ -404,6 +405,10 @@ class Session(WorkerCommands):
     def resource_names(self) -> list[str]:
         """Return the names of the resources."""
         return [info.name for info in self.pool.get_worker_resources()]
+
+    def shared_names(self) -> list[str]:
+        """Return the names of the shared arrays, counters and queues."""
+        return [info.name for info in self.pool.get_shared_objects()]
 
     def worker_ids(self) -> list[int]:
         """Return the numbers of the slots."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wpc_magic.dashboard.table import Table
@@ -16,6 +16,8 @@ from wpc_magic.pool.core.snapshot import (
     ResourceInfo,
     SharedInfo,
 )
+from wpc_magic.pool.shared.counter import SharedCounter
+from wpc_magic.pool.shared.queue import SharedQueue
 
 __all__ = [
     "constant_table",
@@ -24,6 +26,7 @@ __all__ = [
     "function_table",
     "plural",
     "resource_table",
+    "shared_kind",
     "shared_table",
     "size_text",
     "status_table",
@@ -103,23 +106,38 @@ def resource_table(infos: Sequence[ResourceInfo]) -> Table:
     return _table(columns, rows, "No resource is registered: %%wpc_resource NAME on top of a cell does it.")
 
 
-def shared_table(infos: Sequence[SharedInfo]) -> Table:
-    """Return the table of the shared objects, without their values.
+def shared_table(infos: Sequence[SharedInfo], states: Mapping[str, Any] | None = None) -> Table:
+    """Return the table of the shared objects.
+
+    Parameters
+    ----------
+    infos : sequence of SharedInfo
+        The objects.
+    states : mapping, optional
+        Counters and queues, whose state is to be shown, by their names.
 
     Examples
     --------
     >>> shared_table([SharedInfo("grid", "array", 2, 80, (10,), "float64")]).rows
     [('grid', 'array of float64 (10)', '80 B', 2, 1)]
     """
-    rows = [
-        (info.name, _shared_kind(info), size_text(info.nbytes), info.installed_worker_count, info.revision)
-        for info in infos
-    ]
-    columns = ("name", "kind", "size", "workers", "revision")
-    return _table(columns, rows, 'Nothing is shared: grid = wpc.shared("grid", np.zeros(10)).')
+    rows: list[tuple[Any, ...]] = []
+    for info in infos:
+        row = (info.name, shared_kind(info), size_text(info.nbytes), info.installed_worker_count)
+        state = () if states is None else (_shared_state(states.get(info.name)),)
+        rows.append((*row, info.revision, *state))
+    columns = ("name", "kind", "size", "workers", "revision", *(() if states is None else ("now",)))
+    return _table(columns, rows, "Nothing is shared: %wpc_shared grid = np.zeros(10).")
 
 
-def _shared_kind(info: SharedInfo) -> str:
+def _shared_state(shared: Any) -> str:
+    if isinstance(shared, SharedCounter):
+        return str(shared.value)
+    return plural(len(shared), "item") if isinstance(shared, SharedQueue) else ""
+
+
+def shared_kind(info: SharedInfo) -> str:
+    """Return what a shared object is, in words."""
     if info.kind == "queue":
         return f"queue of {info.shape[0]} items at most"
     if info.kind == "array":

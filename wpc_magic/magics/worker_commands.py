@@ -78,6 +78,8 @@ class WorkerCommands:
             found |= {constant.name: constant.broken} if constant.broken else {}
         for resource in self.pool.get_worker_resources():
             found |= {resource.name: resource.broken} if resource.broken else {}
+        for shared in self.pool.get_shared_objects():
+            found |= {shared.name: shared.broken} if shared.broken else {}
         setup = self.pool.get_worker_setup()
         found |= {"the setup": setup.broken} if setup is not None and setup.broken else {}
         return found

@@ -31,6 +31,7 @@ __all__ = [
     "WHO",
     "Region",
     "find_region",
+    "region_of",
 ]
 
 HEADER_SIZE = 4096
@@ -109,6 +110,12 @@ def find_region(number: int, name: str) -> Any:
             f"make a copy"
         )
     return region
+
+
+def region_of(value: Any) -> Region | None:
+    """Return the region of a shared object, or of a part of a shared array; None: it is none."""
+    found = getattr(value, "_region", None)
+    return found if isinstance(found, Region) else None
 
 
 def _after_fork() -> None:
