@@ -170,7 +170,7 @@ LAYERS = [
     },
     {"pool.blanks", "pool.executors.setup"},
     {"pool.caching.argument_keys"},
-    {"pool.caching.module_versions"},
+    {"pool.caching.module_versions", "pool.engines.uploads"},
     {"pool.core", "pool.database_urls", "pool.interrupts", "pool.worker"},
     {"pool.shared"},
     {"pool.wire"},
