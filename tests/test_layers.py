@@ -22,6 +22,7 @@ IO = {
 }
 # fmt: on
 STANDARD = set(sys.stdlib_module_names)
+ENGINES = "wpc_magic.pool.engines"
 WORKER_SEES = {f"wpc_magic.pool.{each}" for each in ("worker", "shared", "wire", "errors")}
 
 
@@ -107,7 +108,7 @@ RULES = [
     Rule(
         "wpc_magic.pool",
         only=STANDARD | {"wpc_magic.pool", "cloudpickle", "tblib", "psutil", "opentelemetry"},
-        lazily={"numpy", "joblib", "sqlalchemy"},
+        lazily={"numpy", "joblib", "sqlalchemy", "distributed"},
     ),
     Rule("wpc_magic.dashboard.view", never=NOTEBOOK),
     Rule("wpc_magic.dashboard.static_view", never=NOTEBOOK),
@@ -158,6 +159,7 @@ LAYERS = [
     {"pool.definitions", "pool.caching.function_hashes", "pool.caching.store"},
     {"pool.anonymous", "pool.local"},
     {"pool.source", "pool.driver"},
+    {"pool.engines"},
     {"pool.executors.future", "pool.executors.values", "pool.stream_futures"},
     {"pool.futures", "pool.kept_futures"},
     {
@@ -312,6 +314,11 @@ def loaded_by(module: str, suspects: Iterable[str]) -> list[str]:
 
 def test_each_module_imports_only_what_its_layer_may():
     assert violations(read(PACKAGE), RULES) == []
+
+
+def test_only_an_engine_knows_a_cluster():
+    rest = {name: text for name, text in read(PACKAGE).items() if not name.startswith(f"{ENGINES}.")}
+    assert violations(rest, [Rule("wpc_magic", never={"dask", "distributed"})]) == []
 
 
 def test_no_modules_import_each_other_in_a_circle():

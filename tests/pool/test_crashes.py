@@ -15,8 +15,8 @@ import pytest
 
 from tests.pool.conftest import Door
 from wpc_magic.pool.driver.arguments import arguments_of
-from wpc_magic.pool.driver.crash import OomKills
 from wpc_magic.pool.driver.output import OutputText, RecentOutput
+from wpc_magic.pool.engines.oom_kills import OomKills
 from wpc_magic.pool.errors import WorkerCrashedError
 from wpc_magic.pool.wire.codec import encode
 from wpc_magic.pool.wire.status_page import PEAK

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.pool.conftest import PATIENCE_S, pids
-from wpc_magic.pool.driver.process import WorkerProcess
+from wpc_magic.pool.engines.process import WorkerProcess
 
 
 @pytest.fixture

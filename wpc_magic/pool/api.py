@@ -21,6 +21,7 @@ from .databases import Databases
 from .definitions import Definitions
 from .dependencies import Dependencies
 from .driver.driver import Driver
+from .engines.local import LocalEngine
 from .errors import NestedCallError
 from .event_log import EventLogs
 from .export import module_text
@@ -101,7 +102,7 @@ class WorkerProcedureCall(
     __slots__ = ("call",)  # it is the only attribute that is not in `__dict__`; see below
 
     def __init__(self, *, name: str = "wpc", **options: Any) -> None:
-        driver = Driver(check_name(name, "the pool's name"), PoolOptions().replace(options))
+        driver = Driver(check_name(name, "the pool's name"), PoolOptions().replace(options), LocalEngine())
         Workers.__init__(self, driver)
         self._results = ResultsCache(driver)
         Submission.__init__(self)

@@ -100,7 +100,7 @@ class Workers:
         Parameters
         ----------
         count : int, optional
-            The number of workers; by default, the number of usable cores.
+            The number of workers; by default, as many as the engine has room for: the number of usable cores.
         **options
             Fields of `PoolOptions`, as for `configure`.
 
@@ -121,7 +121,7 @@ class Workers:
         self._driver.check()
         if sys.platform == "win32":
             raise StartError("worker processes need Linux or macOS; on Windows, run Python in WSL")
-        number = check_workers("count", count) if count is not None else usable_cores()
+        number = check_workers("count", count) if count is not None else self._driver.parts.engine.capacity()
         phase = self._driver.core.state.phase
         if phase != "stopped":  # the driver checks this too, but options must not change before
             raise PoolStateError(f"the workers are {phase} already{self._if_all_failed()}")

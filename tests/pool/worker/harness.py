@@ -8,7 +8,7 @@ import textwrap
 import time
 from typing import Any
 
-from wpc_magic.pool.driver.process import WorkerProcess
+from wpc_magic.pool.engines.process import WorkerProcess
 from wpc_magic.pool.wire import protocol
 from wpc_magic.pool.wire.channel import Channel, frame
 from wpc_magic.pool.wire.codec import decode, encode, pack

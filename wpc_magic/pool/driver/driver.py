@@ -6,7 +6,7 @@
     ┌──────────────────────┐    ┌───────────────────────────────────┐    ┌───────────────────────────┐
     │ Driver.submit        │    │ DriverThread                      │    │                           │
     │   │  result() await  │    │ timers    exits (pidfd)           │    │                           │
-    │   │     ^       ^    │    │   │  Inbox    Popen               │    │                           │
+    │   │     ^       ^    │    │   │  Inbox    Engine              │    │                           │
     │   v     │       │    │    │   v    ^         ^                │    │                           │
     │ ┌────────────── Core: all decisions, under one lock ────────┐ │    │                           │
     │ └─┬───────────────────────────────┬─────────────────────────┘ │    │                           │
@@ -42,6 +42,7 @@ from ..core.calls import Call
 from ..core.core import Core
 from ..core.slots import slot_of
 from ..core.stream_calls import paused_streams
+from ..engines.engine import Engine, WorkerEnvironment
 from ..errors import NestedCallError, PoolStateError, SaturatedError, StartError, WpcError
 from ..future_driver import WaitObserver
 from ..futures import CallFuture
@@ -51,7 +52,7 @@ from ..options import PoolOptions
 from .changes import Changes
 from .condition import time_left
 from .inbox import settle
-from .parts import Parts, WorkerEnvironment
+from .parts import Parts
 from .room import RoomQueue
 from .state_lock import StepInProgressError
 from .streams import send_credit
@@ -72,6 +73,8 @@ class Driver:
         The pool's name.
     options : PoolOptions
         The pool's options.
+    engine : Engine
+        Where workers live.
 
     Attributes
     ----------
@@ -85,8 +88,8 @@ class Driver:
         Changes the definitions.
     """
 
-    def __init__(self, name: str, options: PoolOptions) -> None:
-        parts = self.parts = Parts(name, options)
+    def __init__(self, name: str, options: PoolOptions, engine: Engine) -> None:
+        parts = self.parts = Parts(name, options, engine)
         self.name = name
         self.lock = parts.lock
         self.core = parts.core
@@ -136,6 +139,8 @@ class Driver:
             If this process has no descriptor, or no thread, left for them.
         """
         find_handlers()
+        self.check()
+        self.parts.engine.open()
         with self.lock:
             self.check()
             self.core.supervisor.start(count, time.monotonic())
@@ -317,7 +322,7 @@ class Driver:
             core.state.events.resize(options.event_history)
             blocks = before.block_memory_mb, before.blocks_in
             if self._thread.thread is not None and blocks != (options.block_memory_mb, options.blocks_in):
-                self.memory.configure(options)
+                self.parts.configure_memory()
                 for link in self.parts.links.values():
                     self._thread.send_block_options(link)
 

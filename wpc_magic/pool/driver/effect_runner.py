@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ..core import effects
 from ..core.core import Core
+from ..engines.engine import Process
 from ..errors import WorkerLostError
 from .callbacks import Callbacks
 from .condition import PoolCondition
@@ -16,7 +17,6 @@ from .inbox import Inbox, settle
 from .link import Link
 from .outbox import Outbox
 from .poller import Poller
-from .process import WorkerProcess
 from .stacks import StackRequests
 from .value_passing import ValuePassing
 
@@ -30,7 +30,7 @@ class Performers(Protocol):
     links: dict[int, Link]
     listeners: dict[int, Callable[[Any], object]]
     listener_thread: Callbacks
-    left_behind: list[WorkerProcess]
+    left_behind: list[Process]
     condition: PoolCondition
     failures: Failures
     inbox: Inbox
@@ -122,7 +122,7 @@ class EffectRunner:
                     parts.drop(link)
             case effects.MeasureMemory(_, incarnation):
                 link = parts.links.get(incarnation)
-                nbytes = None if link is None else link.private_memory()
+                nbytes = None if link is None else link.process.usage.private_memory()
                 if link is not None and nbytes is not None:
                     recycling = parts.core.supervisor.recycling
                     recycling.memory_measured(link.slot, nbytes, time.monotonic())

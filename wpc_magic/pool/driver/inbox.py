@@ -125,7 +125,7 @@ class Inbox:
             elif kind == protocol.ITEMS:
                 take_items(link, self._core, (target, seq, body, sent), state, now)
             elif kind == protocol.BEGAN:
-                self._core.dispatcher.began(link.slot, seq, target / 1e9, now)
+                self._core.dispatcher.began(link.slot, seq, link.process.local_ns(target) / 1e9, now)
             elif kind == protocol.RELEASE:
                 if len(body) % 8:
                     raise BadMessage(f"{len(body)} bytes of leases")

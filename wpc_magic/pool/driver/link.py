@@ -7,23 +7,20 @@ import os
 import select
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from ..core.core import ProcessFacts
 from ..core.slots import Slot
+from ..engines.engine import Process
 from ..wire.block_receiver import Receiver
 from ..wire.block_sender import Sender
 from ..wire.channel import Channel, Frame
+from ..wire.unshared import UnsharedReceiver, UnsharedSender
 from .held_functions import HeldFunctions
 from .output import RecentOutput
-from .process import WorkerProcess
 
 if TYPE_CHECKING:
     from ..futures import CallFuture
 
 __all__ = ["Link"]
-
-_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 class Link:
@@ -68,14 +65,15 @@ class Link:
         The anonymous functions that it holds.
     """
 
-    def __init__(self, process: WorkerProcess, slot: Slot) -> None:
+    def __init__(self, process: Process, slot: Slot) -> None:
         self._wake_in, self._wake_out = _waker()  # first, since it may fail
         self.process = process
         self.slot = slot
         self.incarnation = slot.incarnation
         self.call = Channel(process.call)
-        self.sender = Sender(process.blocks)
-        self.receiver = Receiver(process.blocks)
+        blocks = process.blocks
+        self.sender = UnsharedSender() if blocks is None else Sender(blocks)
+        self.receiver = UnsharedReceiver() if blocks is None else Receiver(blocks)
         self.control = Channel(process.control)
         self.owner: CallFuture | None = None
         self.reserved: dict[CallFuture, CallFuture] = {}
@@ -88,7 +86,6 @@ class Link:
         self.recent_output = RecentOutput()
         self.held_functions = HeldFunctions()
         self._decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in range(2)]
-        self._usage: psutil.Process | None = None
         self.call_fd = self.call.fileno()
         self.poll_set = select.poll()
         self.poll_set.register(self.call_fd, select.POLLIN)
@@ -143,42 +140,7 @@ class Link:
 
     def facts(self) -> ProcessFacts:
         """Measure the memory and the CPU usage of the process."""
-        try:
-            usage = self._measured()
-            with usage.oneshot():
-                return ProcessFacts(usage.memory_info().rss, usage.cpu_percent(None))
-        except (psutil.Error, OSError):  # it has exited; or no file descriptor is left
-            return ProcessFacts(None, None)
-
-    def _measured(self) -> psutil.Process:
-        pid = self.process.worker_pid
-        if self._usage is None or self._usage.pid != pid:
-            self._usage = psutil.Process(pid)
-        return self._usage
-
-    def cpu_s(self) -> float:
-        """Return how much processor time the process has used, with children that have ended, in seconds.
-
-        0.0 if it cannot be measured now.
-        """
-        try:
-            return sum(self._measured().cpu_times()[:4])  # of itself and its children: user, system
-        except (psutil.Error, OSError):  # it has exited; or no file descriptor is left
-            return 0.0
-
-    def private_memory(self) -> int | None:
-        """Return the private memory of the process, in bytes: without shared blocks and files.
-
-        None if it cannot be measured now.
-        """
-        try:
-            with open(f"/proc/{self.process.worker_pid}/statm", "rb") as file:
-                resident, shared = file.read().split()[1:3]
-            return (int(resident) - int(shared)) * _PAGE
-        except FileNotFoundError:  # a system without /proc
-            return self.facts().memory_bytes
-        except OSError:  # no file descriptor is left
-            return None
+        return ProcessFacts(*self.process.usage.memory_and_cpu())
 
     def after_fork(self) -> None:
         """Close everything, in a fork of the parent process."""

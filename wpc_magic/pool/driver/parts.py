@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..core.calls import Call
 from ..core.core import Core
+from ..engines.engine import Engine, Process, WorkerEnvironment
+from ..engines.oom_kills import OomKills
 from ..futures import CallFuture
 from ..options import PoolOptions
 from .arguments import arguments_of
@@ -16,7 +18,6 @@ from .arrivals import Arrivals
 from .callbacks import Callbacks
 from .cell_loads import CellLoads
 from .condition import PoolCondition
-from .crash import OomKills
 from .effect_runner import EffectRunner
 from .failures import Failures
 from .inbox import Inbox
@@ -26,34 +27,15 @@ from .memory import Memory
 from .outbox import Outbox
 from .output import OutputQueue
 from .poller import Poller
-from .process import WorkerProcess
 from .stacks import StackRequests
 from .state_lock import StateLock
 from .value_passing import ValuePassing
 from .waiters import Waiters
 
-__all__ = ["Parts", "WorkerEnvironment"]
+__all__ = ["Parts"]
 
 _MAX_NOTIFICATIONS = 10_000
 """How many events wait for listeners while one of them blocks. `events` returns the latest in any case."""
-
-
-class WorkerEnvironment(NamedTuple):
-    """What workers inherit from the parent process.
-
-    Parameters
-    ----------
-    environ : mapping
-        The environment variables.
-    cwd : str
-        The working directory.
-    path : list of str
-        ``sys.path``.
-    """
-
-    environ: Mapping[str, str]
-    cwd: str
-    path: list[str]
 
 
 class Parts:
@@ -65,9 +47,13 @@ class Parts:
         The pool's name.
     options : PoolOptions
         The pool's options.
+    engine : Engine
+        Where workers live.
 
     Attributes
     ----------
+    engine : Engine
+        As above; it may become another one while the workers are stopped.
     lock : StateLock
         Protects the core and the state of all parts.
     unsettled : set of CallFuture
@@ -99,7 +85,7 @@ class Parts:
         does not hold the others up.
     listeners : dict
         The listeners for events, by number.
-    left_behind : list of WorkerProcess
+    left_behind : list of Process
         The processes that the system could not end in time.
     log_levels : LogLevelSender
         Tells workers which log records this process wants.
@@ -111,8 +97,9 @@ class Parts:
         Whether the system has killed processes for want of memory.
     """
 
-    def __init__(self, name: str, options: PoolOptions) -> None:
+    def __init__(self, name: str, options: PoolOptions, engine: Engine) -> None:
         self.name = name
+        self.engine = engine
         self.lock = StateLock()
         self.unsettled: set[CallFuture] = set()
         self.cell_loads = CellLoads()
@@ -132,7 +119,7 @@ class Parts:
         self.failures = Failures(self.core.state)
         self.links: dict[int, Link] = {}
         self.listeners: dict[int, Callable[[Any], object]] = {}
-        self.left_behind: list[WorkerProcess] = []
+        self.left_behind: list[Process] = []
         self.worker_environment = WorkerEnvironment({}, "", [])
         self.initializer = b""
         self.memory = Memory()
@@ -167,6 +154,12 @@ class Parts:
             link.wake()
         self.waiters.close(link)
 
+    def configure_memory(self) -> None:
+        """Apply the options of shared memory. Under the lock."""
+        self.memory.configure(self.core.state.options)
+        if not self.engine.shares_memory:
+            self.memory.store.limit = 0  # arguments travel through the channels
+
     @property
     def callback_threads(self) -> tuple[Callbacks, ...]:
         """The threads that call other people's code."""
@@ -187,6 +180,7 @@ class Parts:
         self.output.after_fork()
         self.memory.store.after_fork()
         self.poller.after_fork()
+        self.engine.after_fork()
 
     def _running(self, incarnation: int) -> tuple[int, float]:
         link = self.links.get(incarnation)
@@ -202,7 +196,7 @@ class Parts:
 
     def _cpu_s(self, incarnation: int) -> float:
         link = self.links.get(incarnation)
-        return 0.0 if link is None else link.cpu_s()
+        return 0.0 if link is None else link.process.usage.cpu_s()
 
     def _resident(self, incarnation: int) -> int:
         link = self.links.get(incarnation)

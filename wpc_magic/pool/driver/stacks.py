@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-import psutil
-
 from ..core import effects
 from ..core.core import Core
 from ..wire import fault_dump as dump
@@ -258,13 +256,8 @@ def _shortened_list(names: Iterable[str], most: int = 3) -> str:
 
 
 def _describe_unresponsive(link: Link) -> str:
-    try:
-        status = f"; its process is {psutil.Process(link.process.worker_pid).status()}"
-    except psutil.Error:
-        status = "; its process is gone"
-    except OSError:  # no file descriptor is left
-        status = ""
-    return f"{_label(link)} does not answer{status}"
+    status = link.process.usage.status()
+    return f"{_label(link)} does not answer" + (f"; {status}" if status else "")
 
 
 def _describe_without_process(slot: Slot) -> str:

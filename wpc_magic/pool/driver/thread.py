@@ -7,19 +7,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from ..core import effects
 from ..core.slots import Slot
+from ..engines.engine import Process
+from ..engines.oom_kills import OomKills
+from ..engines.process import own_authkey
 from ..errors import PoolStateError, StartError
 from ..futures import CallFuture
 from ..interrupts.hold import find_handlers
 from ..wire import protocol
 from .collapse import collapse
-from .crash import OomKills, crash_of
+from .crash import crash_of
 from .link import Link
 from .parts import Parts
-from .process import WorkerProcess, own_authkey
 
 __all__ = ["DriverThread"]
 
@@ -57,6 +60,7 @@ class DriverThread:
         self._trim_at = 0.0
         self._abandoned = False
         self.given_up: deque[Any] = deque()
+        self._started: deque[tuple[effects.Spawn, Process | StartError]] = deque()
         self._poller.handlers = {
             "call": self._on_call,
             "control": self._on_control,
@@ -77,7 +81,7 @@ class DriverThread:
         self._effects.all_stopped = False
         thread = threading.Thread(target=self._run, name="wpc-driver", daemon=True)
         try:
-            parts.memory.configure(parts.core.state.options)
+            parts.configure_memory()
             parts.oom_kills = OomKills()
             self._poller.open()
             thread.start()
@@ -102,7 +106,8 @@ class DriverThread:
     def send_block_options(self, link: Link) -> None:
         """Send a worker the options of shared memory. Under the lock."""
         store = self._parts.memory.store
-        self._parts.outbox.send(link, protocol.Blocks(store.limit, store.in_memory))
+        limit = 0 if link.process.blocks is None else store.limit
+        self._parts.outbox.send(link, protocol.Blocks(limit, store.in_memory))
 
     def _run(self) -> None:
         parts = self._parts
@@ -118,10 +123,15 @@ class DriverThread:
                         raise parts.lock.torn
                     seconds = self._run_due()
                     spawns = self._effects.take_spawns()
+                    stopping = self._core.state.phase == "stopping"
                 self._deliver_output()
+                if stopping:
+                    parts.engine.give_up_starts()
+                if self._started:
+                    self._take_in()
                 for spawn in spawns:
                     self._spawn(spawn)
-                if not spawns and (late := self._poller.sleep(seconds)) > _PAUSE_S:
+                if not (spawns or self._started) and (late := self._poller.sleep(seconds)) > _PAUSE_S:
                     self._catch_up(late)
         except BaseException as error:
             # Not here: a handler of the log is other people's code, which may block.
@@ -130,6 +140,7 @@ class DriverThread:
             with parts.lock:
                 collapse(parts, str(self._failure))
         finally:
+            self._close_engine()
             with parts.lock:
                 self._poller.close()
                 parts.memory.close()
@@ -138,6 +149,15 @@ class DriverThread:
                     parts.condition.notify_all()
                 else:  # last: a waiter for a call must get that call's own error
                     parts.condition.fail(PoolStateError(f"{self._failure}; make a new one"))
+
+    def _close_engine(self) -> None:
+        """Let the engine free what it holds: without the lock, since it may wait for other machines."""
+        self._parts.engine.close()
+        while self._started:  # after a failure
+            _, started = self._started.popleft()
+            if not isinstance(started, StartError):
+                started.end()
+                started.close()
 
     def _torn(self, error: BaseException) -> None:
         """Refuse everything, and have this thread end it: a step was stopped halfway. Under the lock."""
@@ -191,46 +211,57 @@ class DriverThread:
         return seconds
 
     def _spawn(self, spawn: effects.Spawn) -> None:
-        """Start a process without the lock: that takes milliseconds."""
+        """Have the engine start a process, without the lock: that takes milliseconds, or longer."""
         parts = self._parts
         with parts.lock:
             if self._core.state.phase == "stopping":  # there may be many more, and a stop has its time
-                self._core.supervisor.spawn_failed(
-                    spawn.slot, spawn.incarnation, "the pool was stopped", time.monotonic()
-                )
+                self._spawn_failed(spawn, "the pool was stopped")
                 self._effects.apply()
                 return
-        environment = parts.worker_environment
-        why = ""
-        process = None
-        try:
-            process = WorkerProcess.start(environ=environment.environ, cwd=environment.cwd)
-        except StartError as error:
-            why = str(error)
-        authkey = own_authkey()
-        with parts.lock:
-            now = time.monotonic()
-            slot = self._core.state.find_process(spawn.slot, spawn.incarnation)
-            if process is None:
-                self._core.supervisor.spawn_failed(spawn.slot, spawn.incarnation, why, now)
-            elif slot is None:
-                process.end()
-                process.close()
-            else:
-                try:
-                    link = self._connect(process, slot)
-                except OSError as error:
-                    why = f"a worker could not be started: {error}"
-                    self._core.supervisor.spawn_failed(spawn.slot, spawn.incarnation, why, now)
-                else:
-                    setup = protocol.Setup(slot.id, parts.name, environment.path, authkey, parts.initializer)
-                    parts.outbox.send(link, setup)
-                    self.send_block_options(link)
-                    parts.log_levels.send_to(link)
-                    self._core.supervisor.spawned(slot.id, slot.incarnation, process.pid, now)
-            self._effects.apply()
+        parts.engine.start(parts.worker_environment, partial(self._came, spawn))
+        self._take_in()
 
-    def _connect(self, process: WorkerProcess, slot: Slot) -> Link:
+    def _came(self, spawn: effects.Spawn, started: Process | StartError) -> None:
+        """Note what has become of a start; any thread may call this."""
+        self._started.append((spawn, started))
+        if threading.current_thread() is not self.thread:
+            self._poller.wake()
+
+    def _take_in(self) -> None:
+        """Take in the processes that have been started since the last time."""
+        while self._started:
+            spawn, started = self._started.popleft()
+            with self._parts.lock:
+                if isinstance(started, StartError):
+                    self._spawn_failed(spawn, str(started))
+                else:
+                    self._spawned(spawn, started)
+                self._effects.apply()
+
+    def _spawn_failed(self, spawn: effects.Spawn, why: str) -> None:
+        self._core.supervisor.spawn_failed(spawn.slot, spawn.incarnation, why, time.monotonic())
+
+    def _spawned(self, spawn: effects.Spawn, process: Process) -> None:
+        """Connect a process, and tell it what it is. Under the lock."""
+        parts = self._parts
+        slot = self._core.state.find_process(spawn.slot, spawn.incarnation)
+        if slot is None:
+            process.end()
+            process.close()
+            return
+        try:
+            link = self._connect(process, slot)
+        except OSError as error:
+            self._spawn_failed(spawn, f"a worker could not be started: {error}")
+            return
+        path = parts.worker_environment.path if process.path is None else process.path
+        authkey = b"" if process.host else own_authkey()
+        parts.outbox.send(link, protocol.Setup(slot.id, parts.name, path, authkey, parts.initializer))
+        self.send_block_options(link)
+        parts.log_levels.send_to(link)
+        self._core.supervisor.spawned(slot.id, slot.incarnation, process.pid, time.monotonic())
+
+    def _connect(self, process: Process, slot: Slot) -> Link:
         """Return the link of a new process, which is polled from now on. Under the lock.
 
         Raises

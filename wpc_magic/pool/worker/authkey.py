@@ -16,7 +16,9 @@ __all__ = ["take_over_authkey"]
 
 
 def take_over_authkey(key: bytes) -> None:
-    """Make a key that of this process, now or when `multiprocessing` is imported."""
+    """Make a key that of this process, now or when `multiprocessing` is imported; empty: keep its own."""
+    if not key:
+        return
 
     def set_key(module: Any) -> None:
         module.current_process().authkey = key

@@ -14,8 +14,8 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from wpc_magic.pool.driver import process as module
-from wpc_magic.pool.driver.process import WorkerProcess
+from wpc_magic.pool.engines import process as module
+from wpc_magic.pool.engines.process import WorkerProcess
 from wpc_magic.pool.errors import StartError
 from wpc_magic.pool.wire import protocol
 from wpc_magic.pool.wire.channel import frame, send_all

@@ -18,12 +18,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import StartError
 from ..wire.fault_dump import FaultDump
 from ..wire.status_page import PID, StatusPage
+from .usage import Usage
 
 __all__ = ["WorkerProcess", "own_authkey"]
 
@@ -66,6 +68,8 @@ class WorkerProcess:
         What the worker publishes about itself.
     dump : FaultDump
         What its `faulthandler` writes.
+    usage : Usage
+        What it uses.
     peak_bytes : int
         Its peak memory, in bytes, known once it is reaped; 0: unknown.
     is_exit_known : bool
@@ -74,6 +78,11 @@ class WorkerProcess:
         A file descriptor that becomes readable when the process exits; -1 if the system has none, then use
         `wait_in_thread`.
     """
+
+    host = ""
+    lost = ""
+    oom_killed: bool | None = None
+    path: list[str] | None = None
 
     def __init__(
         self,
@@ -89,11 +98,12 @@ class WorkerProcess:
         self.pid = pid
         self.call = call
         self.control = control
-        self.blocks = blocks
+        self.blocks: socket.socket | None = blocks
         self.stdout_fd, self.stderr_fd = output
         self._lifeline = lifeline
         self.page = page
         self.dump = dump
+        self.usage = Usage(partial(_worker_pid, pid, page))
         self.peak_bytes = 0
         self.is_exit_known = True
         self.started_ns = 0
@@ -174,20 +184,11 @@ class WorkerProcess:
     @property
     def worker_pid(self) -> int:
         """The process id of the worker: another one if `sys.executable` is a script that starts Python."""
-        told = self._told_pid()
-        if told == self.pid:
-            return told
-        try:
-            return told if os.getpgid(told) == self.pid else self.pid
-        except (OSError, OverflowError):  # nonsense, or it has ended
-            return self.pid
+        return _worker_pid(self.pid, self.page)
 
-    def _told_pid(self) -> int:
-        """Return what the worker has written to its page."""
-        try:
-            return int(self.page.words[PID]) or self.pid
-        except ValueError:  # it is unmapped
-            return self.pid
+    def local_ns(self, ns: int) -> int:
+        """Return a time of its clock as one of ours: the machine has one clock."""
+        return ns
 
     def signal(self, signum: int) -> bool:
         """Send a signal to the worker alone, not to its group; return False if it has been reaped.
@@ -265,7 +266,8 @@ class WorkerProcess:
             os.close(fd)
         self.call.close()
         self.control.close()
-        self.blocks.close()
+        if self.blocks is not None:
+            self.blocks.close()
         self.page.close()
         self.dump.close()
 
@@ -311,7 +313,7 @@ class WorkerProcess:
 
     def _exitcode_of(self, status: int) -> int:
         exitcode = os.waitstatus_to_exitcode(status)
-        if self._told_pid() != self.pid and exitcode - _SHELL_SIGNAL in signal.valid_signals():
+        if _told_pid(self.pid, self.page) != self.pid and exitcode - _SHELL_SIGNAL in signal.valid_signals():
             return _SHELL_SIGNAL - exitcode  # as a shell says that a signal has ended what it had started
         return exitcode
 
@@ -340,6 +342,25 @@ class WorkerProcess:
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: a group of zombies
             os.killpg(self.pid, signal.SIGKILL)
+
+
+def _worker_pid(pid: int, page: StatusPage) -> int:
+    """Return the process id of the worker, given that of the process that was started, and its page."""
+    told = _told_pid(pid, page)
+    if told == pid:
+        return told
+    try:
+        return told if os.getpgid(told) == pid else pid
+    except (OSError, OverflowError):  # nonsense, or it has ended
+        return pid
+
+
+def _told_pid(pid: int, page: StatusPage) -> int:
+    """Return what the worker has written to its page."""
+    try:
+        return int(page.words[PID]) or pid
+    except ValueError:  # it is unmapped
+        return pid
 
 
 def own_authkey() -> bytes:

@@ -1,0 +1,206 @@
+"""What the driver asks of an engine, and of each process that an engine starts for it.
+
+The driver starts no process itself. An engine does, here (`LocalEngine`) or elsewhere, and what it hands over
+has the same face: two channels, two pipes, a status page, and what can be asked and done with signals.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol, TypeAlias
+
+from ..errors import StartError
+from ..wire.status_page import StatusPage
+
+__all__ = ["Came", "Dump", "Engine", "Measured", "Process", "WorkerEnvironment"]
+
+
+class WorkerEnvironment(NamedTuple):
+    """What workers inherit from the parent process.
+
+    Parameters
+    ----------
+    environ : mapping
+        The environment variables.
+    cwd : str
+        The working directory.
+    path : list of str
+        ``sys.path``.
+    """
+
+    environ: Mapping[str, str]
+    cwd: str
+    path: list[str]
+
+
+class Measured(Protocol):
+    """What a process uses; see `Usage`."""
+
+    def memory_and_cpu(self) -> tuple[int | None, float | None]:
+        """Return its resident memory, in bytes, and its CPU usage; 100 is one core."""
+
+    def cpu_s(self) -> float:
+        """Return how much processor time it has used, in seconds."""
+
+    def private_memory(self) -> int | None:
+        """Return its private memory, in bytes."""
+
+    def status(self) -> str:
+        """Return what the system says that it does."""
+
+
+class Dump(Protocol):
+    """What the `faulthandler` of a process has written; see `FaultDump`."""
+
+    def clear(self) -> None:
+        """Discard it."""
+
+    def read(self) -> str:
+        """Return what was written since the last `clear`."""
+
+
+class Process(Protocol):
+    """One worker process. All methods are thread-safe, and none blocks.
+
+    Attributes
+    ----------
+    pid : int
+        Its process id, on its own machine.
+    host : str
+        What its machine is called; empty: this one.
+    call, control : socket.socket
+        The pool's ends of its channels.
+    blocks : socket.socket or None
+        The pool's end of the channel of shared memory; None: it shares none with this process.
+    stdout_fd, stderr_fd : int
+        What it writes to its stdout and stderr can be read there, without blocking.
+    sentinel_fd : int
+        Becomes readable when `poll` returns the exit code; -1: use `wait_in_thread`.
+    page : StatusPage
+        What it publishes about itself. After it has exited: which calls have begun at most.
+    dump : Dump
+        What its `faulthandler` writes.
+    usage : Measured
+        What it uses.
+    peak_bytes : int
+        Its peak memory, in bytes, known once it has exited; 0: unknown.
+    is_exit_known : bool
+        Whether the exit code is its own.
+    lost : str
+        Why nobody knows how it has ended: its machine is out of reach. Empty: it is known.
+    oom_killed : bool or None
+        Whether memory had run out on its machine when it was killed; None: the pool is to look here.
+    path : list of str or None
+        The ``sys.path`` that it is to have; None: that of the pool.
+    started_ns : int
+        When it was started, in nanoseconds since the epoch.
+    """
+
+    pid: int
+    host: str
+    call: socket.socket
+    control: socket.socket
+    blocks: socket.socket | None
+    stdout_fd: int
+    stderr_fd: int
+    sentinel_fd: int
+    page: StatusPage
+    peak_bytes: int
+    is_exit_known: bool
+    lost: str
+    oom_killed: bool | None
+    path: list[str] | None
+    started_ns: int
+
+    @property
+    def dump(self) -> Dump:
+        """What its `faulthandler` writes."""
+
+    @property
+    def usage(self) -> Measured:
+        """What it uses."""
+
+    @property
+    def worker_pid(self) -> int:
+        """The process id of the worker itself."""
+
+    def local_ns(self, ns: int) -> int:
+        """Return a time of its monotonic clock as one of ours, in nanoseconds."""
+
+    def signal(self, signum: int) -> bool:
+        """Send a signal to it; return False if it has ended."""
+
+    def kill(self) -> None:
+        """Kill it, with all that it has started."""
+
+    def poll(self) -> int | None:
+        """Return the exit code if it has exited (minus the number of a signal), else None."""
+
+    def end(self) -> None:
+        """Kill it; nobody asks about it any more."""
+
+    def wait_in_thread(self, ended: Callable[[], None]) -> None:
+        """Wait in a new thread until it has exited, and call `ended` there."""
+
+    def after_fork(self) -> None:
+        """Take back what other threads may hold, in a fork."""
+
+    def close(self) -> None:
+        """Close everything."""
+
+
+Came: TypeAlias = Callable[[Process | StartError], None]
+
+
+class Engine(Protocol):
+    """Where workers live.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in options and messages.
+    shares_memory : bool
+        Whether its processes can share memory with this one.
+    """
+
+    name: str
+    shares_memory: bool
+
+    def capacity(self) -> int:
+        """Return how many workers a start without a number creates.
+
+        Raises
+        ------
+        StartError
+            If it cannot be reached.
+        """
+
+    def open(self) -> None:
+        """Get ready for starts; called by whoever starts the workers, before the first of them.
+
+        Raises
+        ------
+        StartError
+            If it cannot be reached.
+        """
+
+    def start(self, environment: WorkerEnvironment, came: Came) -> None:
+        """Start a process, now or when there is a place for it. In the driver's thread.
+
+        Parameters
+        ----------
+        environment : WorkerEnvironment
+            What it inherits.
+        came : callable
+            Is given the process, or why there is none: once, by any thread, also before this returns.
+        """
+
+    def give_up_starts(self) -> None:
+        """End the starts that wait: each gets a `StartError` soon. In the driver's thread."""
+
+    def close(self) -> None:
+        """Free what the engine holds: all processes have exited. In the driver's thread."""
+
+    def after_fork(self) -> None:
+        """Forget everything, in a fork of this process."""
