@@ -31,6 +31,13 @@ def test_without_a_kernel_the_dashboard_is_a_table_of_text():
     assert pool.listeners == 0
 
 
+def test_resources_and_shared_objects_are_counted_where_there_are_any():
+    pool = FakePool(1)
+    assert "0 resources" not in repr(take_static_view(pool))
+    pool.change(resources=1, shared=2)
+    assert "0 constants · 1 resource · 2 shared · " in repr(take_static_view(pool))
+
+
 def test_a_static_view_counts_down_to_the_next_start():
     pool = FakePool(1)
     pool.change_worker(1, health_state="restarting", pid=None, restart_in_s=4.0)

@@ -86,6 +86,32 @@ def test_a_function_that_is_not_registered_says_so(defined: Loaded) -> None:
     assert "simulat, which is not registered" in shown(defined, "wpc.call.simulat")
 
 
+RESOURCE = "import sqlite3\ndef make():\n    return sqlite3.connect(':memory:')\ndef close(db): db.close()\n"
+
+
+def test_a_resource_says_how_it_is_made_and_shows_its_source(loaded: Loaded) -> None:
+    loaded.run(f"%%wpc_resource db --timeout-ms 500\n{RESOURCE}")
+    text = shown(loaded, "db")
+    assert re.search(r"Made by: +make\(\)", text), text
+    assert (
+        "resource, an object of each worker's own · made for the first call that needs it · "
+        "closed at the end · time limit 500 ms"
+    ) in text
+    assert "sqlite3" not in text
+    assert "NamedTuple" not in text
+    assert RESOURCE.strip() in shown(loaded, "db", 1)
+    loaded.run("db = 'mine'")
+    assert "mine" in shown(loaded, "db")
+
+
+def test_a_database_shows_no_password(loaded: Loaded) -> None:
+    loaded.run("wpc.define_database('sales', 'postgresql://me:hidden@nowhere/sales')")
+    for level in (0, 1):
+        text = shown(loaded, "sales", level)
+        assert "create_engine('postgresql://me:***@nowhere/sales')" in text
+        assert "hidden" not in text
+
+
 def test_nothing_is_left_when_the_extension_is_unloaded(defined: Loaded) -> None:
     inspector = defined.shell.inspector
     assert inspector.mime_hooks

@@ -21,6 +21,9 @@ _WORKER_COLUMNS = (
 )
 
 
+_RARE = (("resources", "resource"), ("shared", "shared"))
+
+
 class StaticView:
     """A frame as static tables.
 
@@ -77,10 +80,12 @@ def totals(pool: PoolRow) -> list[str]:
     """Return the counts of a pool, each with its label."""
     named = (("functions", "function"), ("dependencies", "dependency"), ("constants", "constant"))
     counts: dict[str, Any] = {**pool}
+    # What most pools have none of is told where there is some.
+    more = [(many, one) for many, one in _RARE if counts[many]]
     return [
         *(f"{pool['queued']} queued", f"{pool['in_flight']} in flight"),
         *(f"{pool['done']} done", f"{pool['failed']} failed"),
-        *(f"{counts[many]} {one if counts[many] == 1 else many}" for many, one in named),
+        *(f"{counts[many]} {one if counts[many] == 1 else many}" for many, one in (*named, *more)),
     ]
 
 

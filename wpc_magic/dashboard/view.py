@@ -38,6 +38,8 @@ class PoolRow(TypedDict):
     functions: int
     dependencies: int
     constants: int
+    resources: int
+    shared: int
 
 
 class WorkerRow(TypedDict):
@@ -96,6 +98,8 @@ EMPTY = Frame(
         functions=0,
         dependencies=0,
         constants=0,
+        resources=0,
+        shared=0,
     ),
     workers=[],
     events=[],
@@ -146,6 +150,8 @@ def frame_of(
         functions=snapshot.functions,
         dependencies=snapshot.dependencies,
         constants=snapshot.constants,
+        resources=snapshot.resources,
+        shared=snapshot.shared,
     )
     workers = [
         _worker_row(worker, before.get(worker.worker_id), readings.get(worker.worker_id, NO_READING), now)

@@ -1,10 +1,12 @@
-"""``?`` and ``??`` of registered functions: signature, docstring, source, and where they are defined."""
+"""``?`` and ``??`` of registered functions and resources: what they are, and their source."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from IPython.core.oinspect import OInfo
 
 from wpc_magic.pool.procedures import Procedure, read_doc, read_signature
 
@@ -19,8 +21,16 @@ _MIME_TYPES = ("text/plain", "text/html")
 _FIND = "_object_find"  # of the shell: what a name before a question mark stands for
 
 
+class _Resource(NamedTuple):
+    """Stands for a resource, whose objects are in the workers."""
+
+    name: str
+
+
 class Inspection:
     """Makes a shell show a registered function as its author wrote it, by ``wpc.call.f?`` and by ``f?``.
+
+    A resource is shown by its name, too: ``db?``.
 
     Parameters
     ----------
@@ -60,20 +70,34 @@ class Inspection:
             delattr(self._shell, _FIND)
 
     def _find(self, name: str, namespaces: Any = None) -> Any:
-        """Find an object by its name; a registered function that the notebook does not have, in the pool."""
+        """Find an object by its name; a function or resource that the notebook does not have, in the pool."""
         found = self._original_find(name, namespaces)
-        pool = self._pool
-        is_ours = not found.found and pool.describe(name.strip()) is not None
-        if is_ours and self._shell.user_ns.get(pool.name) is pool:
-            return self._original_find(f"{pool.name}.call.{name.strip()}")
+        pool, word = self._pool, name.strip()
+        if found.found or self._shell.user_ns.get(pool.name) is not pool:
+            return found
+        if pool.describe(word) is not None:
+            return self._original_find(f"{pool.name}.call.{word}")
+        if any(info.name == word for info in pool.get_worker_resources()):
+            return OInfo(
+                ismagic=False,
+                isalias=False,
+                found=True,
+                namespace="the workers",
+                parent=None,
+                obj=_Resource(word),
+            )
         return found
 
     def _hook(self, kind: str) -> Callable[..., Any]:
         def show(data: Any, info: Any = None) -> Any:
             # Before IPython 8.22, `data` is the object itself, and the level of detail is not told.
             inspected = data if info is not None else data.obj
-            if isinstance(inspected, Procedure):
-                fields = self._fields(inspected, getattr(data, "detail_level", 1))
+            if isinstance(inspected, Procedure | _Resource):
+                level = getattr(data, "detail_level", 1)
+                if isinstance(inspected, Procedure):
+                    fields = self._fields(inspected, level)
+                else:
+                    fields = self._resource_fields(inspected, level)
                 return [(title, self._formatted(title, text, kind)) for title, text in fields]
             before = self._before.get(kind)
             return None if before is None else before(data) if info is None else before(data, info)
@@ -105,6 +129,28 @@ class Inspection:
         parts = ["function of the workers"]
         if info.requires:
             parts.append("needs " + ", ".join(info.requires))
+        if info.revision > 1:
+            parts.append(f"revision {info.revision}")
+        return [*fields, ("Type", " · ".join(parts))]
+
+    def _resource_fields(self, resource: _Resource, detail_level: int) -> list[tuple[str, str]]:
+        """Return what is shown of a resource."""
+        name = resource.name
+        info = next((each for each in self._pool.get_worker_resources() if each.name == name), None)
+        if info is None:  # it was removed meanwhile
+            return [("Type", f"{name}, which is not registered")]
+        fields = [("Made by", info.made_by)]
+        source = self._pool.resource_source(name).strip("\n")
+        if detail_level and source:
+            fields.append(("Source", source))
+        parts = ["resource, an object of each worker's own", "made when a worker starts"]
+        if not info.eager:
+            parts[1] = "made for the first call that needs it"
+        parts += ["checked before each call"] * info.is_checked + ["closed at the end"] * info.is_closed
+        if info.requires:
+            parts.append("needs " + ", ".join(info.requires))
+        if info.timeout_ms is not None:
+            parts.append(f"time limit {info.timeout_ms} ms")
         if info.revision > 1:
             parts.append(f"revision {info.revision}")
         return [*fields, ("Type", " · ".join(parts))]

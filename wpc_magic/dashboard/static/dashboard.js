@@ -174,7 +174,10 @@ const TOTALS = [
   ["functions", "functions", "function"],
   ["dependencies", "dependencies", "dependency"],
   ["constants", "constants", "constant"],
+  ["resources", "resources", "resource"],
+  ["shared", "shared"],
 ];
+const RARE = new Set(["resources", "shared"]); // shown where there are any
 let requestCount = 0; // on this page
 
 class View {
@@ -253,6 +256,7 @@ class View {
       setText(this.totals[name], count(pool[name]));
       setText(this.totals[name].previousSibling, pool[name] === 1 ? (one ?? many) : many);
       setData(this.totals[name], "zero", String(pool[name] === 0));
+      if (RARE.has(name)) this.totals[name].parentNode.hidden = pool[name] === 0;
     }
     if (workers.length) this.lastCount = workers.length;
     if (this.target === workers.length || frame.notice) this.target = null;
