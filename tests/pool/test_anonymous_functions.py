@@ -607,7 +607,7 @@ def test_functions_of_the_same_code_have_statistics_together(pool):
     for n in range(3):
         assert run(pool, functools.partial(work, n), 1) == n + 1
     name = pool._anonymous.name_of(functools.partial(work, 7))
-    assert pool._driver.core.state.stats[name.record.key].done == 3
+    assert pool._driver.core.state.stats[name.record.key].tally.done == 3
     assert pool.mean_s(name) is not None
 
 

@@ -182,7 +182,7 @@ ledger = {
     "ran": sum(number > 0 for number in ran),
     "in_flight": snapshot.in_flight,
     "queued": snapshot.queued,
-    "ended": snapshot.done + snapshot.failed,
+    "ended": snapshot.calls + snapshot.items,
     "restarts": sum(worker.restarts for worker in snapshot.workers),
     "locked": driver.lock.locked(),
     "owners": sum(link.owner is not None for link in driver.parts.links.values()),

@@ -85,6 +85,7 @@ def totals(pool: PoolRow) -> list[str]:
     return [
         *(f"{pool['queued']} queued", f"{pool['in_flight']} in flight"),
         *(f"{pool['done']} done", f"{pool['failed']} failed"),
+        *([f"{pool['cancelled']} cancelled"] if pool["cancelled"] else []),
         *(f"{counts[many]} {one if counts[many] == 1 else many}" for many, one in (*named, *more)),
     ]
 

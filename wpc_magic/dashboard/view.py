@@ -33,8 +33,11 @@ class PoolRow(TypedDict):
     state: str
     queued: int
     in_flight: int
+    calls: int  # single calls that have ended, in whatever way
+    items: int  # items of maps that have ended, in whatever way
     done: int
     failed: int
+    cancelled: int
     functions: int
     dependencies: int
     constants: int
@@ -93,8 +96,11 @@ EMPTY = Frame(
         state="stopped",
         queued=0,
         in_flight=0,
+        calls=0,
+        items=0,
         done=0,
         failed=0,
+        cancelled=0,
         functions=0,
         dependencies=0,
         constants=0,
@@ -145,8 +151,11 @@ def frame_of(
         state=snapshot.state,
         queued=snapshot.queued,
         in_flight=snapshot.in_flight,
+        calls=snapshot.calls,
+        items=snapshot.items,
         done=snapshot.done,
         failed=snapshot.failed,
+        cancelled=snapshot.cancelled,
         functions=snapshot.functions,
         dependencies=snapshot.dependencies,
         constants=snapshot.constants,

@@ -183,6 +183,7 @@ def status_table(snapshot: PoolSnapshot) -> Table:
             f"{snapshot.in_flight} in flight",
             f"{snapshot.done} done",
             f"{snapshot.failed} failed",
+            *([f"{snapshot.cancelled} cancelled"] if snapshot.cancelled else []),
         )
     )
     return _table(columns, rows, f"{caption}. No worker runs: %wpc_start starts them.", caption)

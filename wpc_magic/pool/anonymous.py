@@ -263,7 +263,7 @@ class AnonymousFunctions:
         code = code_of(function)
         stats = self._stats.get((code, label))
         if stats is None:
-            stats = self._stats[code, label] = FunctionStats()
+            stats = self._stats[code, label] = FunctionStats(label)
             _shorten(self._stats)
         text = f"{ANONYMOUS}{next(self._numbers)}:{label}"
         is_async = bool(getattr(code, "co_flags", 0) & _IS_ASYNC)
@@ -277,7 +277,7 @@ class AnonymousFunctions:
             while dropped:
                 old = dropped.popleft()
                 state.registry.drop_anonymous(old)
-                state.call_counts.replaced(old, state.stats.pop(old.key, None))
+                state.call_counts.removed(old)
             state.registry.add_anonymous(record)
             state.stats[record.key] = stats  # of all functions of this code
 

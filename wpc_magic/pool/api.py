@@ -186,12 +186,13 @@ class WorkerProcedureCall(
 
     @property
     def cancelled_count(self) -> int:
-        """The number of calls that have been cancelled since the pool was created."""
-        return self._driver.core.state.cancelled
+        """How many calls, and items of maps, have been cancelled since the pool was created."""
+        with self._driver.reading() as core:
+            return core.state.call_counts.total().cancelled
 
     def cancelled_count_of(self, origin: Any) -> int:
         """Return how many calls of an origin have been cancelled; known for the last 64 origins."""
-        return self._driver.core.state.cancelled_by_origin.count(origin)
+        return self._driver.core.state.call_counts.cancelled_by_origin.count(origin)
 
     def calls_at_workers(self, origin: Any) -> list[str]:
         """Return the correlation ids of those calls of an origin that workers hold.

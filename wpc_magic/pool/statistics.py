@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from .core.tally import Outcome
 from .driver.driver import Driver
 
 __all__ = ["FunctionStatistics", "PoolStatistics", "Statistics"]
@@ -14,23 +15,37 @@ __all__ = ["FunctionStatistics", "PoolStatistics", "Statistics"]
 class FunctionStatistics:
     """How the calls of a function have ended since the pool was created, in all its versions.
 
-    The items of a map that are sent together are one call.
-
     Parameters
     ----------
     name : str
         The function.
     outcomes : mapping
-        How many calls have ended, by outcome: ``done``, ``failed`` (the function raised), ``cancelled``,
-        ``timed_out``, ``worker_lost``, and ``not_run`` (the pool was stopped, or no worker could run it).
+        How many calls, and items of maps, have ended, by outcome: ``done``, ``failed`` (the function raised),
+        ``cancelled``, ``timed_out``, ``worker_lost``, and ``not_run`` (the pool was stopped, or no worker
+        could run it). An item that is retried counts each time that it ends.
     buckets : tuple of int
-        The run times of those that were answered: element ``n`` is how many took less than ``2**n``
-        nanoseconds, and not less than half of that.
+        How long workers have run it each time: element ``n`` is how many took less than ``2**n`` nanoseconds,
+        and not less than half of that. The items of a map that are sent together are run once; a call that is
+        retried, more than once.
+    calls, items : int
+        How many of `outcomes` are single calls, and items of maps.
     """
 
     name: str
-    outcomes: Mapping[str, int]
+    outcomes: Mapping[Outcome, int]
     buckets: tuple[int, ...]
+    calls: int = 0
+    items: int = 0
+
+    @property
+    def failed(self) -> int:
+        """How many have ended with an error, of whatever kind; those that were cancelled have not."""
+        return sum(count for how, count in self.outcomes.items() if how not in ("done", "cancelled"))
+
+    @property
+    def cancelled(self) -> int:
+        """How many were cancelled."""
+        return self.outcomes.get("cancelled", 0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,18 +86,18 @@ class Statistics:
         """
         store = self._driver.memory.store
         with self._driver.reading() as core:
-            counts = core.state.call_counts
-            totals = counts.totals(core.state.registry, core.state.stats)
-            outcomes: dict[str, dict[str, int]] = {}
-            for (name, outcome), count in counts.by_outcome(totals).items():
-                outcomes.setdefault(name, {})[outcome] = count
+            totals = core.state.call_counts.totals()
             blocks, size = store.count, store.total
         return PoolStatistics(
             tuple(
                 FunctionStatistics(
-                    name, found, tuple(totals[name].histogram.buckets if name in totals else ())
+                    name,
+                    each.tally.by_outcome(),
+                    tuple(each.histogram.buckets if any(each.histogram.buckets) else ()),
+                    each.tally.calls,
+                    each.tally.items,
                 )
-                for name, found in outcomes.items()
+                for name, each in totals.items()
             ),
             blocks,
             size,

@@ -280,6 +280,9 @@ class World:
             for effect in doing:
                 self._execute(effect)
         self.core.check()
+        total = self.core.state.call_counts.total()
+        ended = sum(self.calls[number].items or 1 for number in self.ended)
+        assert total.calls + total.items == ended, f"{ended} have ended, and {total.calls} are counted"
 
     def _pass_on(self, call: Any, number: int, outcome: Any) -> None:
         """Pass what a call has ended with to one that waits for it."""

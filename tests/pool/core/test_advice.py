@@ -78,7 +78,7 @@ def insights(measures: Measures, *records: Record, stats: FunctionStats | None =
 
 def _stats() -> FunctionStats:
     stats = FunctionStats()
-    stats.add(2_000_000, 0, True)
+    stats.add(2_000_000, 0)
     return stats
 
 
@@ -116,8 +116,8 @@ def test_a_function_that_is_defined_again_begins_anew_and_functions_are_bounded(
 
 def test_what_is_quick_is_estimated_from_the_histogram() -> None:
     stats = FunctionStats()
-    assert not any(stats.add(500_000, 0, True) for _ in range(1000))
-    assert stats.add(2_000_000, 0, True), "this is measured"
+    assert not any(stats.add(500_000, 0) for _ in range(1000))
+    assert stats.add(2_000_000, 0), "this is measured"
     assert 0.3 < stats.unmeasured_s < 0.7
 
 

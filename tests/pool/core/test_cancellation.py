@@ -355,7 +355,7 @@ def test_the_answer_of_a_call_that_was_stopped_is_dropped():
     world.workers[1].answer(call.seq)
     world.run()
     assert type(world.ended[call.id]) is CallTimeoutError
-    assert world.core.state.failed == 1
+    assert world.core.state.call_counts.total().failed == 1
 
 
 def test_a_call_that_waits_too_long_in_the_queue_does_not_run():

@@ -2,115 +2,159 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
 
 from ..errors import CallTimeoutError, WorkerLostError
 from ..options import shown_name
 from .calls import Call
-from .registry import Kind, Record, Registry
+from .origins import OriginCounts
+from .registry import Record, Registry
+from .slots import Slot, slot_of
 from .stats import FunctionStats
+from .tally import Outcome, Tally, sum_of
 
-__all__ = ["CallCounts"]
+__all__ = ["CallCounts", "outcome_of"]
 
 _MAX_FORMER = 500
 _MAX_NAMES = 500
 _OTHERS = "(others)"
 
 
-class CallCounts:
-    """What the statistics of functions do not count: calls that end without an answer, and former versions.
+def outcome_of(error: BaseException | None) -> Outcome:
+    """Return how a call has ended that has no answer; None: it was cancelled."""
+    if error is None:
+        return "cancelled"
+    if isinstance(error, CallTimeoutError):
+        return "timed_out"
+    return "worker_lost" if isinstance(error, WorkerLostError) else "not_run"
 
-    A call that is answered is counted by `FunctionStats` only, at no further cost.
+
+class CallCounts:
+    """Counts each call once, where it ends: for its function, and for the slot that has it.
+
+    What the pool as a whole has counted is the sum over its functions.
+
+    Attributes
+    ----------
+    stats : dict of FunctionStats
+        Of the functions that are defined, by the keys of their revisions.
+    cancelled_by_origin : OriginCounts
+        How many calls of the last origins were cancelled.
 
     Examples
     --------
     >>> counts = CallCounts()
     >>> counts.ended(Call(1, "f", b""), None)
-    >>> counts.by_outcome({"f": FunctionStats()})
-    {('f', 'cancelled'): 1}
+    'cancelled'
+    >>> counts.totals()["f"].tally.by_outcome()
+    {'cancelled': 1}
     """
 
     def __init__(self) -> None:
-        self._ended: Counter[tuple[str, str]] = Counter()
-        self._ignored: Counter[tuple[str, str]] = Counter()
-        self._former: OrderedDict[int, tuple[str, FunctionStats]] = OrderedDict()
-        self._sums: dict[str, FunctionStats] = {}
+        self.stats: dict[int, FunctionStats] = {}
+        self.cancelled_by_origin = OriginCounts()
+        self._former: OrderedDict[int, FunctionStats] = OrderedDict()
+        self._by_name: dict[str, FunctionStats] = {}  # of what no revision of those above has counted
         self._names: set[str] = set()
 
-    def ended(self, call: Call, error: BaseException | None) -> None:
-        """Record a call that ends without an answer; None: it is cancelled."""
+    # -- a call ends ------------------------------------------------------------------------------------
+
+    def answered(
+        self, slot: Slot, stats: FunctionStats, items: int, ok: bool, failed: int, goes_on: bool
+    ) -> None:
+        """Count a call that a worker has answered.
+
+        Parameters
+        ----------
+        slot : Slot
+            The slot that has run it.
+        stats : FunctionStats
+            Those of its function.
+        items : int
+            How many items of a map it had; 0: it was a single call.
+        ok : bool
+            Whether it has a value.
+        failed : int
+            Of a chunk: see `protocol.VALUE`.
+        goes_on : bool
+            Whether the chunk went on after an item that has failed.
+        """
+        if items and ok and failed and not goes_on:
+            items, failed = min(failed, items), 1  # those behind it have not run
+        for tally in (stats.tally, slot.tally):
+            tally.add(items, "done" if ok else "failed", min(failed, items))
+
+    def ended(self, call: Call, error: BaseException | None) -> Outcome:
+        """Count a call that ends without an answer, and return how; None: it is cancelled."""
+        outcome = outcome_of(error)
+        slot = slot_of(call)
+        if slot is not None:
+            slot.tally.add(call.items, outcome)
+        self.of_name(call.name).tally.add(call.items, outcome)
         if error is None:
-            outcome = "cancelled"
-        elif isinstance(error, CallTimeoutError):
-            outcome = "timed_out"
-        elif isinstance(error, WorkerLostError):
-            outcome = "worker_lost"
-        else:
-            outcome = "not_run"
-        self._ended[self._known(call.name), outcome] += 1
+            self.cancelled_by_origin.add(call.origin)
+        return outcome
 
-    def ignored(self, call: Call, ok: bool) -> None:
-        """Record that a call was answered that had ended before: it counts once."""
-        self._ignored[self._known(call.name), "done" if ok else "failed"] += 1
+    # -- the functions ----------------------------------------------------------------------------------
 
-    def replaced(self, record: Record, stats: FunctionStats | None) -> None:
-        """Keep the statistics of a version that is defined no more."""
-        if stats is None:
-            return
-        self._former[record.key] = self._known(record.name), stats
-        if len(self._former) > _MAX_FORMER:
-            _, (name, oldest) = self._former.popitem(last=False)
-            _add(self._sums.setdefault(name, FunctionStats()), oldest)
-
-    def answered_late(self, call: Call, record: Record, ran_ns: int, ok: bool) -> None:
-        """Record a call that is answered after its function was defined anew."""
+    def of_record(self, record: Record, registry: Registry) -> FunctionStats:
+        """Return the statistics of a revision that is not among `stats`: those of a new one, or a former."""
+        if registry.records.get(record.name) is record:
+            found = self.stats[record.key] = FunctionStats(shown_name(record.name), record.revision)
+            return found
         if record.key not in self._former:
-            self.replaced(record, FunctionStats())
-        self._former[record.key][1].add(ran_ns, call.items, ok)
+            self._keep(record, FunctionStats(shown_name(record.name), record.revision))
+        return self._former[record.key]
+
+    def of_name(self, name: str) -> FunctionStats:
+        """Return the statistics of calls that no worker has answered, and of versions long gone."""
+        name = self._known(shown_name(name))
+        found = self._by_name.get(name)
+        if found is None:
+            found = self._by_name[name] = FunctionStats(name)
+        return found
+
+    def removed(self, record: Record) -> None:
+        """Keep the statistics of a revision that is defined no more."""
+        found = self.stats.pop(record.key, None)
+        if found is not None:
+            self._keep(record, found)
+
+    def carried(self, old: Record, record: Record) -> None:
+        """Go on with the statistics of a function that is only loaded again."""
+        found = self.stats.pop(old.key, None)
+        if found is not None:
+            self.stats[record.key] = found
+
+    def _keep(self, record: Record, stats: FunctionStats) -> None:
+        self._former[record.key] = stats
+        if len(self._former) > _MAX_FORMER:
+            _, oldest = self._former.popitem(last=False)
+            self.of_name(oldest.name).take_counts(oldest)
+
+    # -- sums -------------------------------------------------------------------------------------------
+
+    def total(self) -> Tally:
+        """Return what the pool as a whole has counted."""
+        return sum_of(each.tally for each in self._all())
+
+    def totals(self) -> dict[str, FunctionStats]:
+        """Return the sum of all statistics of each name of which a call has ended."""
+        totals: dict[str, FunctionStats] = {}
+        for each in self._all():
+            if each.tally.calls or each.tally.items:
+                name = self._known(each.name)
+                totals.setdefault(name, FunctionStats(name)).include(each)
+        return dict(sorted(totals.items()))
 
     def _known(self, name: str) -> str:
-        """Return a name as it is shown, or that of all others if there are very many."""
-        shown = shown_name(name)
-        if shown not in self._names:
+        """Return a name, or that of all others if there are very many."""
+        if name not in self._names:
             if len(self._names) >= _MAX_NAMES:
                 return _OTHERS
-            self._names.add(shown)
-        return shown
+            self._names.add(name)
+        return name
 
-    def totals(self, registry: Registry, stats: Mapping[int, FunctionStats]) -> dict[str, FunctionStats]:
-        """Return the sum of all statistics of each name."""
-        totals: dict[str, FunctionStats] = {}
-        seen: set[int] = set()  # functions of one code without a name share one
-        for name, each in self._all(registry, stats):
-            if id(each) not in seen:
-                seen.add(id(each))
-                _add(totals.setdefault(name, FunctionStats()), each)
-        return totals
-
-    def _all(
-        self, registry: Registry, stats: Mapping[int, FunctionStats]
-    ) -> Iterator[tuple[str, FunctionStats]]:
-        for record in registry.records.values():
-            found = stats.get(record.key) if record.kind is Kind.FUNCTION else None
-            if found is not None and (found.done or found.failed):
-                yield self._known(record.name), found
-        yield from self._former.values()
-        yield from self._sums.items()
-
-    def by_outcome(self, totals: Mapping[str, FunctionStats]) -> dict[tuple[str, str], int]:
-        """Return how many calls have ended, by name and outcome, given the result of `totals`."""
-        counts = Counter(self._ended)
-        for name, stats in totals.items():
-            counts[name, "done"] += stats.done
-            counts[name, "failed"] += stats.failed
-        counts.subtract(self._ignored)
-        return {key: count for key, count in sorted(counts.items()) if count > 0}
-
-
-def _add(total: FunctionStats, stats: FunctionStats) -> None:
-    total.done += stats.done
-    total.failed += stats.failed
-    buckets = total.histogram.buckets
-    for number, count in enumerate(stats.histogram.buckets):
-        buckets[number] += count
+    def _all(self) -> list[FunctionStats]:
+        every = (*self.stats.values(), *self._former.values(), *self._by_name.values())
+        return list({id(each): each for each in every}.values())  # functions of one code may share one

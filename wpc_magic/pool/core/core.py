@@ -51,6 +51,7 @@ from .snapshot import PoolSnapshot, WorkerHealth, WorkerSnapshot
 from .state import State
 from .stream_calls import doing
 from .supervisor import Supervisor
+from .tally import sum_of
 
 __all__ = ["Core", "ProcessFacts"]
 
@@ -168,6 +169,7 @@ class Core:
             What the operating system reports, by slot number.
         """
         state, registry = self.state, self.state.registry
+        tally = state.call_counts.total()
         return PoolSnapshot(
             name=name,
             state=state.phase,
@@ -178,8 +180,11 @@ class Core:
             queued=self.dispatcher.queued.count,
             dependent=len(self.dispatcher.queued.dependents.calls),
             in_flight=self.dispatcher.in_flight,
-            done=state.done,
-            failed=state.failed,
+            done=tally.done,
+            failed=tally.failed,
+            calls=tally.calls,
+            items=tally.items,
+            cancelled=tally.cancelled,
             functions=len(registry.of_kind(Kind.FUNCTION)),
             dependencies=len(registry.of_kind(Kind.DEPENDENCY)),
             constants=len(registry.of_kind(Kind.CONSTANT)),
@@ -202,6 +207,7 @@ class Core:
             ]
         current, since = begun[0] if begun else (None, 0.0)
         more = f" and {len(begun) - 1} more" if len(begun) > 1 else ""
+        tally = sum_of(each.tally for each in slots)
         return WorkerSnapshot(
             worker_id=slot.id,
             health_state=slot.state.value,
@@ -209,8 +215,9 @@ class Core:
             current_call=f"{doing(current)}{more}" if current is not None else None,
             running_s=max(0.0, now - since) if since else None,
             waiting=sum(len(each.sent) for each in slots) - len(begun) + len(slot.pinned),
-            done=sum(each.done for each in slots),
-            failed=sum(each.failed for each in slots),
+            done=tally.done,
+            failed=tally.failed,
+            cancelled=tally.cancelled,
             restarts=slot.restarts,
             memory_bytes=facts.memory_bytes,
             cpu_percent=facts.cpu_percent,

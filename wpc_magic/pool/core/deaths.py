@@ -158,7 +158,6 @@ class Deaths:
             if call.attempts < call.retries:
                 self._dispatcher.queued.retry(call, now)
             else:
-                slot.failed += 1
                 self._state.finish(call, error_of(call))
         self._dispatcher.requeue([call for call in calls if call not in had_begun], now)
 
@@ -198,9 +197,9 @@ class Deaths:
     def _count_death(self, slot: Slot, ran_call: bool) -> float | None:
         """Count a death; return the delay before the next process, or None if there is to be none."""
         state = self._state
-        if slot.done != slot.done_at_death:  # a call has ended well since the last one
+        if slot.tally.done != slot.done_at_death:  # a call has ended well since the last one
             slot.forget_deaths()
-        slot.done_at_death = slot.done
+        slot.done_at_death = slot.tally.done
         if ran_call:
             slot.crashes += 1
             return crash_delay_s(slot.crashes, state.options, state.random())

@@ -16,7 +16,6 @@ from .registry import Kind, Record
 from .retries import Raised, is_retried
 from .slots import Slot, slot_of
 from .state import State
-from .stats import FunctionStats
 from .timeouts import Timeouts
 from .work_stealing import WorkStealing
 
@@ -182,9 +181,34 @@ class Dispatcher:
     # -- a worker answers -------------------------------------------------------------------------------
 
     def answered(
-        self, slot: Slot, seq: int, ran_ns: int, ok: bool, now: float, raised: Raised | None = None
+        self,
+        slot: Slot,
+        seq: int,
+        ran_ns: int,
+        ok: bool,
+        now: float,
+        raised: Raised | None = None,
+        failed: int = 0,
     ) -> Call | None:
-        """Record a worker's answer; return the call, or None if it has ended already, or runs again."""
+        """Record a worker's answer; return the call, or None if it has ended already, or runs again.
+
+        Parameters
+        ----------
+        slot : Slot
+            The slot of the worker.
+        seq : int
+            The number of the call there.
+        ran_ns : int
+            For how long it ran, in nanoseconds.
+        ok : bool
+            Whether it has a value.
+        now : float
+            In seconds.
+        raised : Raised, optional
+            What it has raised.
+        failed : int
+            Of a chunk of a map that has a value: which of its items have failed; see `protocol.VALUE`.
+        """
         call = slot.sent.pop(seq, None)
         if call is None:
             self._report_unknown(slot, f"an answer to call {seq}")
@@ -193,12 +217,10 @@ class Dispatcher:
         record = call.record
         assert record is not None
         stats = state.stats.get(record.key)
-        if stats is None and state.registry.records.get(call.name) is record:
-            stats = state.stats[record.key] = FunctionStats()
-        if stats is not None and stats.add(ran_ns, call.items, ok):
+        if stats is None:
+            stats = state.call_counts.of_record(record, state.registry)
+        if stats.add(ran_ns, call.items):
             state.measures.add(slot, call, record, ran_ns, now)
-        elif stats is None:
-            state.call_counts.answered_late(call, record, ran_ns, ok)
         self._release(slot, record)
         if slot.cancelling:
             slot.cancelling.discard(seq)
@@ -210,18 +232,14 @@ class Dispatcher:
             if raised is not None and is_retried(call, raised):
                 pending = False
                 self.queued.retry(call, now, raised)
-                state.call_counts.ignored(call, ok)
             else:
                 call.ended = True
                 call.slot = None
-                if ok:
-                    slot.done += 1
-                    state.done += 1
+                if ok and not call.items:  # `CallCounts.answered`, inlined: this runs for nearly every call
+                    stats.tally.calls += 1
+                    slot.tally.calls += 1
                 else:
-                    slot.failed += 1
-                    state.failed += 1
-        else:
-            state.call_counts.ignored(call, ok)
+                    state.call_counts.answered(slot, stats, call.items, ok, failed, call.keeps_going)
         loads = self._loads
         if slot in loads.of:  # so it is open
             loads.put(slot, slot.sync_count)

@@ -61,9 +61,9 @@ class FunctionInsight:
     name : str
         The function.
     calls : int
-        How many calls have ended; the items of a map that are sent together are one.
+        How many calls workers have run; the items of a map that are sent together are one.
     failed : int
-        How many of them have failed.
+        How many calls, and items of maps, have failed.
     quick_calls : int
         How many single calls took less than about 65 µs.
     mean_s : float or None
@@ -84,6 +84,8 @@ class FunctionInsight:
         By how much a worker's memory grows with each call, if it does.
     is_async : bool
         Whether it is an ``async def``: its calls run side by side, and also work while they wait.
+    items : int
+        How many items of maps have ended.
     """
 
     name: str
@@ -99,6 +101,7 @@ class FunctionInsight:
     slowest: tuple[SlowCall, ...] = ()
     growth_bytes: int | None = None
     is_async: bool = False
+    items: int = 0
 
     def working_share(self, worker_id: int) -> float | None:
         """Return the share of its active time in which a worker ran it, from 0 to 1; None: not known."""

@@ -104,8 +104,9 @@ class Measures:
         growths = [each for samples in measured.memory.values() if (each := growth_per_call(samples.seen))]
         return FunctionInsight(
             name=shown_name(record.name),
-            calls=0 if stats is None else stats.done + stats.failed,
-            failed=0 if stats is None else stats.failed,
+            calls=0 if stats is None else stats.histogram.count,
+            items=0 if stats is None else stats.tally.items,
+            failed=0 if stats is None else stats.tally.failed,
             quick_calls=0 if stats is None else sum(stats.histogram.buckets[:_QUICK]),
             mean_s=None if stats is None else stats.mean_s,
             working_s=sum(measured.workers.values()) + (0.0 if stats is None else stats.unmeasured_s),

@@ -113,6 +113,5 @@ class Recycling:
             self._state.emit(
                 slot.id, "worker_over_memory", "error", correlation_id=call.correlation_id, details=details
             )
-            slot.failed += 1
             self._state.finish(call, MemoryLimitError(f"{call} ended with worker {slot.id}: {why}"))
         self._replace(slot, why)

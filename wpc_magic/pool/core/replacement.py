@@ -23,6 +23,7 @@ from .lifecycle import ALIVE, SlotState, Trigger
 from .replication import Replication
 from .slots import Slot
 from .state import State
+from .tally import Tally
 
 __all__ = ["RESTART_REQUESTED", "Replacements"]
 
@@ -166,8 +167,7 @@ class Replacements:
         new.pinned, old.pinned = old.pinned, new.pinned
         new.deaths, new.crashes = old.deaths, old.crashes
         new.done_at_death = old.done_at_death
-        new.done, new.failed = old.done, old.failed
-        old.done = old.failed = 0
+        new.tally, old.tally = old.tally, Tally()
 
     def retire(self, old: Slot, why: str, now: float) -> None:
         """Let a replaced process finish its calls, and leave."""
@@ -183,8 +183,7 @@ class Replacements:
         del self._state.leaving[old.incarnation]
         successor = self._state.slots.get(old.id)
         if successor is not None:
-            successor.done += old.done
-            successor.failed += old.failed
+            successor.tally.include(old.tally)
 
     def take_failures(self) -> list[str]:
         """Return, once, why restarts that were requested have failed."""

@@ -266,20 +266,18 @@ class Replication:
 
     def _carry_stats(self, change: Change) -> list[str]:
         """Drop the statistics of what a change replaces; return the functions that are only loaded again."""
-        records, stats = self._state.registry.records, self._state.stats
+        records, counts = self._state.registry.records, self._state.call_counts
         reloaded = []
         for name in change.removed:
             if name in records:
-                self._state.call_counts.replaced(records[name], stats.pop(records[name].key, None))
+                counts.removed(records[name])
         for record in change.records:
             old = records.get(record.name)
-            found = stats.pop(old.key, None) if old is not None else None
             if old is not None and record.revision == old.revision and record.broken is None:
                 reloaded.append(record.name)
-                if found is not None:
-                    stats[record.key] = found
+                counts.carried(old, record)
             elif old is not None:
-                self._state.call_counts.replaced(old, found)
+                counts.removed(old)
         return reloaded
 
     def catch_up(self, slot: Slot, now: float) -> bool:

@@ -7,6 +7,7 @@ from typing import cast
 from .call_queue import CallQueue
 from .calls import Call
 from .lifecycle import SlotState
+from .tally import Tally
 
 __all__ = ["Slot", "slot_of"]
 
@@ -55,15 +56,18 @@ class Slot:
     crashes : int
         Consecutive deaths while it ran a call: these only delay the next process.
     done_at_death : int
-        `done` at its last death: more since then means that a call has ended well, and both counts are stale.
+        `tally.done` at its last death: more since then means that a call has ended well, and both counts of
+        deaths are stale.
     ready_since : float
         When it became ready, in seconds; 0: not yet.
     pinged_at : float
         When the unanswered ping was sent; 0: there is none.
     restart_at : float
         When it restarts; 0: no restart is scheduled.
-    restarts, done, failed : int
-        Number of restarts; calls that ended with a value, and otherwise.
+    restarts : int
+        Number of restarts.
+    tally : Tally
+        How the calls that it had have ended.
     replace_reason : str
         Why the pool is stopping its process, to start another at once; empty: it is not.
     killed : bool
@@ -98,11 +102,9 @@ class Slot:
         "cancelling",
         "crashes",
         "deaths",
-        "done",
         "done_at_death",
         "draining",
         "epoch",
-        "failed",
         "full",
         "has_prefetched",
         "id",
@@ -131,6 +133,7 @@ class Slot:
         "starting",
         "state",
         "sync_count",
+        "tally",
         "timed_out",
     )
 
@@ -144,8 +147,7 @@ class Slot:
         self.crashes = 0
         self.done_at_death = 0
         self.restarts = 0
-        self.done = 0
-        self.failed = 0
+        self.tally = Tally()
         self.retired = False
         self.reason = ""
         self.restart_at = 0.0
@@ -183,7 +185,7 @@ class Slot:
     @property
     def attempts(self) -> int:
         """How many times in a row it has died, without a call that ended well in between."""
-        return 0 if self.done != self.done_at_death else self.deaths + self.crashes
+        return 0 if self.tally.done != self.done_at_death else self.deaths + self.crashes
 
     def forget_deaths(self) -> None:
         """Start over, with all of its restarts, and without a delay before the next."""

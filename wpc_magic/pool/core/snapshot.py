@@ -276,8 +276,8 @@ class WorkerSnapshot:
         For how long that call has run, in seconds.
     waiting : int
         Prefetched and pinned calls that have not begun.
-    done, failed : int
-        Calls of this slot that ended with a value, and otherwise.
+    done, failed, cancelled : int
+        Its calls, and items of maps, that ended with a value, with an error, and that were cancelled.
     restarts : int
         How many times the slot was restarted.
     memory_bytes : int or None
@@ -300,6 +300,7 @@ class WorkerSnapshot:
     memory_bytes: int | None = None
     cpu_percent: float | None = None
     restart_in_s: float | None = None
+    cancelled: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -320,8 +321,11 @@ class PoolSnapshot:
         Those of them that wait for the values of other calls.
     in_flight : int
         Calls sent to a worker and not answered.
-    done, failed : int
-        Calls that ended with a value, and otherwise, since the pool was created.
+    done, failed, cancelled : int
+        Calls, and items of maps, that ended with a value, with an error, and that were cancelled, since the
+        pool was created.
+    calls, items : int
+        The same by what they were: single calls, and items of maps, which have ended in whatever way.
     functions, dependencies, constants, setup, resources, shared : int
         How many are registered; of setups there is one, or none.
     epoch : int
@@ -346,13 +350,17 @@ class PoolSnapshot:
     epoch: int = 0
     events: int = 0
     dependent: int = 0
+    calls: int = 0
+    items: int = 0
+    cancelled: int = 0
 
     def __repr__(self) -> str:
         waiting = f" ({self.dependent} wait for values)" if self.dependent else ""
+        cancelled = f", {self.cancelled} cancelled" if self.cancelled else ""
         return (
             f"<PoolSnapshot {self.name}: {self.state}, {len(self.workers)} workers, "
             f"{self.queued} queued{waiting}, "
-            f"{self.in_flight} in flight, {self.done} done, {self.failed} failed>"
+            f"{self.in_flight} in flight, {self.done} done, {self.failed} failed{cancelled}>"
         )
 
     def as_dict(self) -> dict[str, Any]:

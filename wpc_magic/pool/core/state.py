@@ -13,11 +13,9 @@ from .effects import Effect, Finish, FinishWithStack, Inherit, Notify, SendRevok
 from .events import ErrorInfo, EventRing, Severity, WorkerEvent
 from .lifecycle import LOST, Trigger, transition
 from .measures import Measures
-from .origins import OriginCounts
 from .pauses import Pauses
 from .registry import Record, Registry
 from .slots import Slot
-from .stats import FunctionStats
 from .timers import Timers
 
 __all__ = ["Phase", "State"]
@@ -66,7 +64,7 @@ class State:
     measures : Measures
         What is measured of calls that are not quick.
     call_counts : CallCounts
-        Counts the calls that end without an answer.
+        Counts each call where it ends.
     incarnations : int
         How many processes were requested so far: the number of the latest is its slot's `incarnation`.
     effects : list of Effect
@@ -104,18 +102,14 @@ class State:
         self.resting: set[int] = set()
         self.incarnations = 0
         self.registry = Registry(load_again)
-        self.stats: dict[int, FunctionStats] = {}  # by the key of a revision
         self.measures = Measures(arguments)
         self.call_counts = CallCounts()
+        self.stats = self.call_counts.stats
         self.timers = Timers()
         self.pauses = Pauses()
         self.events = EventRing(options.event_history)
         self.effects: list[Effect] = []
         self.sends: list[tuple[Slot, Call]] = []
-        self.done = 0
-        self.failed = 0
-        self.cancelled = 0  # included in `failed`
-        self.cancelled_by_origin = OriginCounts()
         self._timestamp = timestamp
 
     @property
@@ -213,26 +207,20 @@ class State:
 
     def finish(self, call: Call, error: BaseException | None) -> None:
         """End a call without a value."""
-        self._end(call)
-        self.call_counts.ended(call, error)
-        if error is None:
-            self.cancelled += 1
-            self.cancelled_by_origin.add(call.origin)
+        self._end(call, error)
         self.effects.append(Finish(call, error))
 
     def inherit(self, call: Call, answer: Any) -> None:
         """End a call with what another one has ended with."""
-        self._end(call)
-        self.call_counts.ended(call, PoolStoppedError())
+        self._end(call, PoolStoppedError())
         self.effects.append(Inherit(call, answer))
 
     def finish_with_stack(self, call: Call, slot: Slot, error: CallTimeoutError) -> None:
         """End a running call, with an error that includes its worker's stack."""
-        self._end(call)
-        self.call_counts.ended(call, error)
+        self._end(call, error)
         self.effects.append(FinishWithStack(slot.id, slot.incarnation, call, error))
 
-    def _end(self, call: Call) -> None:
+    def _end(self, call: Call, error: BaseException | None) -> None:
+        self.call_counts.ended(call, error)
         call.ended = True
         call.slot = None
-        self.failed += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .prefetch import MAX_DEPTH, MAX_DEPTH_S, prefetch_depth
+from .tally import Tally
 
 __all__ = ["FunctionStats", "Histogram"]
 
@@ -35,6 +36,10 @@ class Histogram:
         """Record a duration in nanoseconds."""
         self.buckets[min(ns.bit_length(), _BUCKETS - 1)] += 1
 
+    def include(self, other: Histogram) -> None:
+        """Add what another one has recorded."""
+        self.buckets = [one + more for one, more in zip(self.buckets, other.buckets, strict=True)]
+
     def quantile_s(self, q: float) -> float:
         """Return the `q` quantile in seconds: the middle of its bucket."""
         left = q * self.count
@@ -46,7 +51,14 @@ class Histogram:
 
 
 class FunctionStats:
-    """Run-time statistics of one function.
+    """Statistics of one function: how long it runs, and how its calls have ended.
+
+    Parameters
+    ----------
+    name : str
+        Its name, as it is shown.
+    revision : int
+        Which version of it; 0: any, or it has none.
 
     Attributes
     ----------
@@ -54,26 +66,28 @@ class FunctionStats:
         The moving average of the run time of one call, in seconds.
     prefetch_depth : int
         How many calls of it a worker may have at once, unless it is a coroutine.
+    tally : Tally
+        How its calls have ended.
+    histogram : Histogram
+        How long workers have run it each time: also when it is retried, or its call had ended before. The
+        items of a map that are sent together are run once.
     """
 
-    __slots__ = ("done", "failed", "histogram", "mean_s", "prefetch_depth")
+    __slots__ = ("histogram", "mean_s", "name", "prefetch_depth", "revision", "tally")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "", revision: int = 0) -> None:
+        self.name = name
+        self.revision = revision
         self.mean_s: float | None = None
         self.prefetch_depth = 1
-        self.done = 0
-        self.failed = 0
+        self.tally = Tally()
         self.histogram = Histogram()
 
-    def add(self, ran_ns: int, items: int, ok: bool) -> bool:
-        """Record a call that ran for `ran_ns` nanoseconds, over `items` items (0: a single call).
+    def add(self, ran_ns: int, items: int) -> bool:
+        """Record that it has run for `ran_ns` nanoseconds, over `items` items (0: a single call).
 
         Return whether it took so long, about 1 ms, that more may be recorded of it.
         """
-        if ok:
-            self.done += 1
-        else:
-            self.failed += 1
         exponent = ran_ns.bit_length()  # `Histogram.add`, inlined: this runs for every call
         self.histogram.buckets[exponent if exponent < _BUCKETS else -1] += 1
         each = ran_ns / 1e9 / (items or 1)
@@ -88,3 +102,13 @@ class FunctionStats:
         """How long the calls took of which `add` has returned False, estimated, in seconds."""
         buckets = enumerate(self.histogram.buckets[:21])
         return sum(0.75 * count * (1 << exponent) for exponent, count in buckets) / 1e9
+
+    def include(self, other: FunctionStats) -> None:
+        """Add what another one has counted."""
+        self.tally.include(other.tally)
+        self.histogram.include(other.histogram)
+
+    def take_counts(self, other: FunctionStats) -> None:
+        """Take over what another one has counted, which begins anew."""
+        self.include(other)
+        other.tally, other.histogram = Tally(), Histogram()

@@ -142,7 +142,6 @@ class StreamTimeouts:
         self._state.emit(
             slot.id, "call_timed_out", "warn", correlation_id=call.correlation_id, details=details
         )
-        slot.failed += 1
         error = CallTimeoutError(f"{call} {what} on worker {slot.id}, and was stopped")
         self._state.finish_with_stack(call, slot, error)
         self._stop_work(slot, call, now)

@@ -103,7 +103,6 @@ class Supervisor:
         for slot in state.processes():
             for call in self.dispatcher.take_calls(slot):
                 if not call.ended:
-                    slot.failed += 1
                     why = f"{call} had not ended on worker {slot.id} when the pool was stopped"
                     state.finish(call, PoolStoppedError(why))
             slot.restart_at = 0.0
@@ -331,10 +330,17 @@ class Supervisor:
         self._kill(slot, slot.incarnation)
 
     def answered(
-        self, slot: Slot, seq: int, ran_ns: int, ok: bool, now: float, raised: Raised | None = None
+        self,
+        slot: Slot,
+        seq: int,
+        ran_ns: int,
+        ok: bool,
+        now: float,
+        raised: Raised | None = None,
+        failed: int = 0,
     ) -> Call | None:
         """Record a worker's answer; see `Dispatcher.answered`."""
-        call = self.dispatcher.answered(slot, seq, ran_ns, ok, now, raised)
+        call = self.dispatcher.answered(slot, seq, ran_ns, ok, now, raised, failed)
         if slot.draining:
             self.shut_down_if_drained(slot, now)
         return call

@@ -145,7 +145,6 @@ class Timeouts:
         self._state.emit(
             slot.id, "call_timed_out", "warn", correlation_id=call.correlation_id, details=details
         )
-        slot.failed += 1
         message = f"{call} ran for more than {timeout_ms} ms on worker {slot.id}, and was stopped"
         if unpickling:
             message = f"the arguments of {call} were not unpickled in time on worker {slot.id}"

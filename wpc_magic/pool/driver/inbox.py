@@ -101,7 +101,7 @@ class Inbox:
                         buffers = link.receiver.fetch(buffers)  # dropping them releases the worker's leases
                     except ShortageError as error:
                         if error.lease:
-                            self._ask_again(link, (kind, 0, target, seq, body, sent), error.lease)
+                            self._ask_again(link, (kind, state, target, seq, body, sent), error.lease)
                             continue
                         lost = error
                     except OSError as error:
@@ -109,7 +109,7 @@ class Inbox:
                 # Before the call is removed: if the failure is malformed, the call must end with its worker.
                 if kind == VALUE:
                     failure = None
-                    call = answered(slot, seq, target, True, now)
+                    call = answered(slot, seq, target, True, now, None, state)
                 else:
                     failure = read_failure(body)
                     raised = Raised(failure.kinds, _error_info(failure))
@@ -150,12 +150,19 @@ class Inbox:
 
     def _resent(self, link: Link, lease: int, seq: int, buffers: Any) -> Frame:
         """Return the frame of an answer, given the contents of its block."""
-        kind, _, target, _, body, ref = link.awaited.pop(seq, (0, 0, 0, 0, b"", ()))
+        kind, state, target, _, body, ref = link.awaited.pop(seq, (0, 0, 0, 0, b"", ()))
         if not isinstance(ref, BlockRef) or len(buffers) != 1 or (lease, len(buffers[0])) != ref.parts[0][:2]:
             raise BadMessage(f"the contents of a block for call {seq}, and not what was asked for")
         link.receiver.release(lease)
         whole = memoryview(buffers[0])
-        return kind, 0, target, seq, body, [whole[offset : offset + size] for _, offset, size in ref.spans]
+        return (
+            kind,
+            state,
+            target,
+            seq,
+            body,
+            [whole[offset : offset + size] for _, offset, size in ref.spans],
+        )
 
     def _handle_control_frames(self, link: Link, frames: list[Frame]) -> None:
         """Handle frames of a control channel: any of them counts as a heartbeat."""

@@ -89,7 +89,9 @@ __all__ = [
 MESSAGE = 1  # body: one of the types below
 CALL = 2  # target: the function's key; epoch: of the registry; body: (args, kwargs)
 CHUNK = 3  # as CALL, body: see `chunk_arguments`; answered with (values, failures by position)
-VALUE = 4  # target: its run time, nanoseconds; body: the value
+# target: its run time, nanoseconds; body: the value; epoch: of a chunk, how many items have failed. Of one
+# that ends with the first that fails: how many have ended then, and 0 if none has failed.
+VALUE = 4
 ERROR = 5  # target: its run time, nanoseconds; body: a Failure
 BEGAN = 6  # target: the monotonic clock, nanoseconds; only for coroutines: for the rest see `status_page`
 RELEASE = 7  # body: the leases of blocks that are no longer used, 8 bytes each

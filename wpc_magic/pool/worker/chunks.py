@@ -28,7 +28,7 @@ else:
 
 _GENERATOR, _ASYNC_GENERATOR = 0x20, 0x200  # flags of code
 
-__all__ = ["await_chunk", "encode_each", "has_coroutines", "run_chunk"]
+__all__ = ["await_chunk", "encode_each", "failed_items", "has_coroutines", "run_chunk"]
 
 
 def run_chunk(
@@ -174,3 +174,17 @@ def encode_each(outcome: Outcome) -> tuple[bytes, list[memoryview]]:
             error.__context__ = None  # that all of them together cannot be pickled
             values[n], failures[n] = None, described_end(error, unsendable(item, error))
     return encode((values, failures))
+
+
+def failed_items(outcome: Outcome, keeps_going: bool) -> int:
+    """Return what an answer says about failures; see `protocol.VALUE`.
+
+    Examples
+    --------
+    >>> failed_items(([1, None, None], {1: ..., 2: ...}), True), failed_items(([1, 2], {2: ...}), False)
+    (2, 3)
+    """
+    _, failures = outcome
+    if keeps_going or not failures:
+        return len(failures)
+    return min(failures) + 1

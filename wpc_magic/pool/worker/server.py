@@ -20,7 +20,13 @@ from wpc_magic.pool.wire.codec import decode, encode, pack
 from wpc_magic.pool.wire.lazy_import import interpreter_path_first
 from wpc_magic.pool.wire.status_page import ANSWERED, BEGUN, SINCE, StatusPage
 from wpc_magic.pool.worker.anonymous import AnonymousFunctions
-from wpc_magic.pool.worker.chunks import await_chunk, encode_each, has_coroutines, run_chunk
+from wpc_magic.pool.worker.chunks import (
+    await_chunk,
+    encode_each,
+    failed_items,
+    has_coroutines,
+    run_chunk,
+)
 from wpc_magic.pool.worker.interruption import Interruption
 from wpc_magic.pool.worker.outcomes import described_end, unsendable
 from wpc_magic.pool.worker.outgoing import Outgoing
@@ -350,7 +356,8 @@ class Server:
             except BaseException as error:
                 self._fail(seq, began, error, unsendable(value, error))
                 return
-        self._send_answer(self.shared.answer(protocol.VALUE, ran, seq, body, buffers), seq)
+        failed = failed_items(value, kind == protocol.WHOLE_CHUNK) if kind in protocol.CHUNKS else 0
+        self._send_answer(self.shared.answer(protocol.VALUE, ran, seq, body, buffers, failed), seq)
 
     def _failure(self, error: BaseException, note: str = "") -> bytes:
         self.exit_if_forked(error)

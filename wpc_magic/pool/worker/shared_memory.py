@@ -74,17 +74,17 @@ class SharedBuffers:
     # -- sent -------------------------------------------------------------------------------------------
 
     def answer(
-        self, kind: int, ran_ns: int, seq: int, body: bytes, buffers: Sequence[memoryview]
+        self, kind: int, ran_ns: int, seq: int, body: bytes, buffers: Sequence[memoryview], failed: int = 0
     ) -> list[Bytes]:
-        """Return the frame of an answer; large buffers are put in a block."""
+        """Return the frame of an answer; large buffers are put in a block. See `protocol.VALUE`."""
         if buffers:
             placed = self.store.put(buffers)
             if placed is not None:
                 ref = self._sender.send(placed)
                 placed.release()
                 if ref is not None:
-                    return block_frame(kind, 0, ran_ns, seq, body, ref)
-        return frame(kind, 0, ran_ns, seq, body, buffers)
+                    return block_frame(kind, failed, ran_ns, seq, body, ref)
+        return frame(kind, failed, ran_ns, seq, body, buffers)
 
     def contents(self, lease: int) -> memoryview | None:
         """Return a copy of a block of ours; None if the pool does not use it. Any thread may call this."""
