@@ -186,6 +186,7 @@ LAYERS = [
         "pool.drift",
         "pool.engines.archive",
         "pool.engines.versions",
+        "pool.executors.at_exit",
         "pool.executors.process",
         "pool.listing",
         "pool.public",

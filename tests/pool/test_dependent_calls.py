@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.pool.conftest import PATIENCE_S, Door, wait_until_dead
-from wpc_magic.pool import CallFuture, WorkerProcedureCall
+from wpc_magic.pool import CallFuture, CallOptions, WorkerProcedureCall, WpcExecutor
 from wpc_magic.pool.driver import value_passing
 from wpc_magic.pool.errors import (
     ArgumentsNotSerializableError,
@@ -461,7 +461,7 @@ def test_what_is_no_future_and_cannot_be_sent_is_named(pool: WorkerProcedureCall
 
 
 def test_a_future_is_no_constant(pool: WorkerProcedureCall) -> None:
-    with pytest.raises(Exception, match="only as an argument of a call that returns"):
+    with pytest.raises(Exception, match="only as an argument of another call"):
         pool.define_worker_constant(name="FUTURE", value=pool.call.add(1))
 
 
@@ -620,10 +620,116 @@ def test_a_limit_and_a_priority_hold_for_it(pool: WorkerProcedureCall) -> None:
     assert [each.result() for each in [one(pool.call.add(n)) for n in range(10)]] == list(range(10))
 
 
-def test_a_stream_takes_no_futures_and_is_none(pool: WorkerProcedureCall) -> None:
-    pool.define_worker_functions("def counts(n):\n    yield from range(n)\n")
-    with pytest.raises(ArgumentsNotSerializableError, match="for which a stream does not wait"):
-        pool.call.counts(pool.call.add(3))
+STREAMS = """
+def counts(n, array=None):
+    yield from range(n)
+    return None if array is None else float(array.sum())
+
+
+async def counts_later(n):
+    for each in range(n):
+        yield each
+"""
+
+
+def test_a_stream_waits_for_futures(pool: WorkerProcedureCall, door: Door) -> None:
+    pool.define_worker_functions(STREAMS)
+    call = pool.call
+    assert list(call.counts(call.add(3))) == [0, 1, 2]
+    assert call.counts_later(call.add(3)).result() == [0, 1, 2]
+    fetched = call.add(2)
+    assert fetched.result() == 2
+    assert call.counts.options(buffer=1)(fetched).result() == [0, 1]
+
+    async def main() -> list[int]:
+        return [item async for item in call.counts(call.add(2))]
+
+    assert asyncio.run(main()) == [0, 1]
+    first = held(pool, door, 4)
+    stream = call.counts(first, call.ones(BIG))
+    assert stream.state.startswith(f"0 items taken, waits for held #{first.call_id}")
+    door.wait().let_go()
+
+    def taken() -> Any:
+        value = yield from stream
+        ends.append(value)
+
+    ends: list[Any] = []
+    assert list(taken()) == [0, 1, 2, 3]
+    assert ends == [BIG]
+
+
+def test_a_stream_of_a_function_that_is_not_registered_waits_for_futures(pool: WorkerProcedureCall) -> None:
+    def counts(n: int) -> Iterator[int]:
+        yield from range(n)
+
+    options = CallOptions(buffer=2)
+    for n in range(3):
+        assert pool.submit_function(counts, (pool.call.add(n),), options=options).result() == [*range(n)]
+
+
+def test_a_stream_that_waits_ends_as_the_call_that_it_waits_for(
+    pool: WorkerProcedureCall, door: Door
+) -> None:
+    pool.define_worker_functions(STREAMS)
+    failed = pool.call.fails()
+    with pytest.raises(Exception, match="1") as caught:
+        next(pool.call.counts(failed))
+    assert caught.type.__name__ == "Mistake"
+    assert any(note.startswith(f"counts #{failed.call_id + 1} ") for note in notes_of(caught.value))
+    first = held(pool, door, 1)
+    stream = pool.call.counts(first)
+    assert first.cancel()
+    with pytest.raises(CancelledError):
+        next(stream)
+
+
+def test_a_stream_that_is_closed_or_dropped_while_it_waits_is_not_begun(
+    pool: WorkerProcedureCall, door: Door
+) -> None:
+    pool.define_worker_functions(STREAMS)
+    first = held(pool, door, 1)
+    closed = pool.call.counts(first)
+    dropped = pool.call.counts(first)
+    future = dropped._items.future
+    closed.close()
+    assert closed.ended
+    del dropped
+    gc.collect()
+    with pytest.raises(CancelledError):
+        future.result(PATIENCE_S)
+    door.wait().let_go()
+    assert first.result(PATIENCE_S) == 1  # which somebody has
+
+
+def test_an_executor_waits_for_futures_among_arguments_and_items(pool: WorkerProcedureCall) -> None:
+    with pool.executor() as executor:
+        first: Any = executor.submit(pow, 2, 3)
+        offset = 1
+        second: Any = executor.submit(lambda x, y: x + y + offset, first, pool.call.add(1))
+        third: Any = executor.submit(max, [first, second])
+        assert third.result(PATIENCE_S) == second.result(PATIENCE_S) == 10
+        assert type(third) is type(first)
+        assert pool.call.add(third, 1).result(PATIENCE_S) == 11
+        assert list(executor.map(abs, [first, -2, second])) == [8, 2, 10]
+        assert list(executor.map(abs, [-1, first, -2, second], chunksize=3)) == [1, 8, 2, 10]
+        failed: Any = executor.submit(divmod, 1, 0)
+        error = executor.submit(abs, failed).exception(PATIENCE_S)
+        assert type(error) is ZeroDivisionError
+        assert any(note.startswith("abs #") for note in notes_of(error))
+        lock = threading.Lock()
+        refused = executor.submit(print, first, lock).exception(PATIENCE_S)
+        assert "lock" in str(refused)
+
+
+def test_an_executor_of_its_own_waits_for_futures() -> None:
+    with WpcExecutor(2) as executor:
+        first: Any = executor.submit(pow, 2, 3)
+        assert executor.submit(lambda x: x + 1, first).result(PATIENCE_S) == 9
+
+
+def test_a_stream_is_no_argument_and_cannot_be_kept(pool: WorkerProcedureCall) -> None:
+    pool.define_worker_functions(STREAMS)
     with pytest.raises(ArgumentsNotSerializableError, match="a stream belongs to this process"):
         pool.call.add(pool.call.counts(3))
     with pytest.raises(ValueError, match="keep is for calls that return a value"):

@@ -20,7 +20,6 @@ import pytest
 from tests.pool.conftest import PATIENCE_S, Begun, Door, pids
 from wpc_magic.pool import CallOptions, ResultStream, WorkerProcedureCall
 from wpc_magic.pool.errors import (
-    ArgumentsNotSerializableError,
     CallTimeoutError,
     PoolStoppedError,
     WorkerCrashedError,
@@ -555,9 +554,9 @@ def test_wrong_arguments_are_refused_at_once(shared_pool: WorkerProcedureCall) -
     assert shared_pool.call.numbers.local(3).__next__() == 0
 
 
-def test_a_future_among_the_arguments_is_refused_with_what_to_do(shared_pool: WorkerProcedureCall) -> None:
-    with pytest.raises(ArgumentsNotSerializableError, match=r"does not wait: send its result\(\) instead"):
-        shared_pool.call.numbers(shared_pool.call.number(3))
+def test_a_future_among_the_arguments_is_waited_for(shared_pool: WorkerProcedureCall) -> None:
+    numbers, number = shared_pool.call.numbers, shared_pool.call.number
+    assert list(numbers(number(3))) == list(numbers(3))
 
 
 def test_a_failed_stream_is_replayed_to_its_error(shared_pool: WorkerProcedureCall) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .core.calls import Call, WholeChunk
 from .core.dependent_calls import DependentCall, DependentWholeChunk
+from .core.dependent_streams import DependentStream
 from .driver.value_passing import Links
 from .errors import NotRunningError
 from .future_arguments import collected_futures
@@ -15,6 +16,8 @@ from .futures import CallFuture
 from .interrupts.hold import HeldInterrupts
 from .interrupts.stack import ensure_step_room
 from .kept_futures import KeptFuture
+from .stream_futures import StreamFuture
+from .streams import ResultStream
 from .wire.codec import encode
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ class DependentCalls:
     _streaming: set[str]
     _start_for_call: Callable[[NotRunningError], None]
     _submit: Callable[..., CallFuture]
+    _submit_stream: Callable[..., ResultStream]
 
     @abstractmethod
     def encoding_error(self, name: str, error: Exception, what: str) -> Exception:
@@ -48,7 +52,9 @@ class DependentCalls:
         items: int = 0,
         keep_going: bool = False,
         attempts: int = 0,
-    ) -> CallFuture:
+        make_future: Callable[[Call, Driver], CallFuture] | None = None,
+        is_stream: bool = False,
+    ) -> Any:
         """Submit a call, or a chunk of a map, that waits for the values of the futures in its arguments.
 
         Wherever these are: as arguments, in containers, in objects. Each is replaced by its value.
@@ -66,11 +72,20 @@ class DependentCalls:
         origin : object
             Where it was made.
         items : int
-            1: it is a chunk of one item.
+            Not 0: it is a chunk of so many items. All of them wait for all of the values.
         keep_going : bool
             Whether its map goes on after an item that has failed.
         attempts : int
             How often that item has run before.
+        make_future : callable, optional
+            Makes the future; by default, that of any call.
+        is_stream : bool
+            Whether the function yields.
+
+        Returns
+        -------
+        CallFuture or ResultStream
+            The second if it is a stream.
         """
         with collected_futures() as numbers:
             try:
@@ -79,17 +94,22 @@ class DependentCalls:
                 raise self.encoding_error(name, error, find_unsendable()) from error
         futures = list(numbers)
         if not futures:  # their values have been unpickled here, and are sent as others
+            if is_stream:
+                return self._submit_stream(name, body, buffers, options)
             kind = WholeChunk if keep_going else Call
-            return self._submit(name, body, buffers, items, options, origin, kind, attempts)
+            return self._submit(name, body, buffers, items, options, origin, kind, attempts, make_future)
         for future in futures:
             if not future.ended:
                 future._driver.check()
-        make = DependentWholeChunk if keep_going else DependentCall
+        make = DependentStream if is_stream else DependentWholeChunk if keep_going else DependentCall
+        if make_future is None:
+            make_future = StreamFuture if is_stream else KeptFuture if options.keep else CallFuture
         awaited = {number: str(future.call) for number, future in enumerate(futures)}
         call = make(next(self._ids), name, body, awaited, options, items=items, origin=origin)
         call.links, call.attempts = Links(body, futures), attempts
         driver = self._driver
-        future = call.future = KeptFuture(call, driver) if options.keep else CallFuture(call, driver)
+        made: Any = make_future(call, driver)
+        call.future = made
         del futures, numbers
         ensure_step_room()
         with HeldInterrupts():  # a call that is made, and waits for what does not come, would never end
@@ -109,4 +129,4 @@ class DependentCalls:
                     call.block.release()
                 raise
             driver.attach(call)
-        return future
+            return ResultStream(made, driver) if is_stream else made

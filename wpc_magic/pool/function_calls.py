@@ -129,6 +129,7 @@ class FunctionCalls:
                     lambda: unsendable_argument("", args, kwargs),
                     options,
                     self.origin,  # type: ignore[attr-defined]
+                    is_stream=options.is_for_stream,
                 )
             what = find_unpicklable(function, label or label_of(function))
             raise self.encoding_error(name, error, what or unsendable_argument("", args, kwargs)) from error

@@ -46,8 +46,8 @@ def reduced_future(future: Any) -> Any:
     found = _collecting.futures
     if found is None:
         raise FutureInValueError(
-            "the future of a call belongs to this process, and may be sent only as an argument of a call "
-            "that returns a value; send its result() instead",
+            "the future of a call belongs to this process, and may be sent only as an argument of another "
+            "call; send its result() instead",
             future,
         )
     known, value = future.known_value()

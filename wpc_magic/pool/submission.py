@@ -174,10 +174,16 @@ class Submission(Workers, CachedCalls, FunctionCalls, DependentCalls, Functions)
             arguments = (args, kwargs) if seed is None else seed.of_call(args, kwargs)
             body, buffers = encode(arguments, name in self._streaming)
         except Exception as error:
+            if error.__class__ is FutureInValueError and not name.startswith(PRIVATE):
+                return self._submit_dependent(  # type: ignore[no-any-return]
+                    name,
+                    arguments,
+                    lambda: unsendable_argument(self._signature_of(name), args, kwargs),
+                    options,
+                    self.origin,
+                    is_stream=True,
+                )
             what = unsendable_argument(self._signature_of(name), args, kwargs)
-            if error.__class__ is FutureInValueError:
-                why = f"the arguments of {name} hold the future of a call, for which a stream does not wait"
-                raise ArgumentsNotSerializableError(f"{why}: send its result() instead") from None
             raise self.encoding_error(name, error, what) from error
         return self._submit_stream(name, body, buffers, options)
 
@@ -262,7 +268,7 @@ class Submission(Workers, CachedCalls, FunctionCalls, DependentCalls, Functions)
             The arguments, see `wire.chunk_arguments`.
         count : int
             The number of items. If an item is, or contains, the future of a call, it must be 1; else
-            `FutureInValueError` is raised.
+            `FutureInValueError` is raised: the others need not wait for it.
         options : CallOptions
             The options of the call.
         origin : object
@@ -281,7 +287,7 @@ class Submission(Workers, CachedCalls, FunctionCalls, DependentCalls, Functions)
             if error.__class__ is FutureInValueError:
                 if count > 1:
                     raise
-                return self._submit_dependent(
+                return self._submit_dependent(  # type: ignore[no-any-return]
                     name,
                     sent,
                     lambda: unsendable_item(self._signature_of(name), columns, count),

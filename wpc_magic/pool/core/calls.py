@@ -64,6 +64,8 @@ class Call:
         Class attribute: whether a chunk goes on after an item that has failed.
     is_stream : bool
         Class attribute: whether it is a `StreamCall`.
+    awaited, links : object
+        Of a `DependentCall` only.
     """
 
     keeps_going: ClassVar[bool] = False
@@ -71,6 +73,7 @@ class Call:
 
     __slots__ = (
         "attempts",
+        "awaited",
         "began_s",
         "block",
         "body",
@@ -81,6 +84,7 @@ class Call:
         "future",
         "id",
         "items",
+        "links",
         "name",
         "options",
         "origin",

@@ -23,7 +23,9 @@ class DependentCall(Call):
         What it is made of when the values are there; opaque here.
     """
 
-    __slots__ = ("awaited", "links")
+    __slots__ = ()  # those of it are the call's: so it may be a stream as well
+    awaited: dict[int, str]
+    links: Any
 
     def __init__(
         self, id: int, name: str, body: Any, awaited: Mapping[int, str], options: CallOptions, **about: Any
@@ -32,7 +34,7 @@ class DependentCall(Call):
         options = CallOptions() if options is NO_OPTIONS else options
         super().__init__(id, name, body, options=options, **about)
         self.awaited = dict(awaited)
-        self.links: Any = None
+        self.links = None
 
     @property
     def waits_for(self) -> str:

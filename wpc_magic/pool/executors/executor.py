@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -17,13 +16,15 @@ from ..anonymous import AnonymousName, label_of
 from ..api import WorkerProcedureCall
 from ..core.calls import NO_OPTIONS, Call
 from ..driver.driver import Driver
-from ..errors import InitializerError, PoolStateError
+from ..errors import ArgumentsNotSerializableError, InitializerError, PoolStateError
 from ..function_calls import AsOfNow
 from ..futures import CallFuture
 from ..machine import usable_cores
 from ..options import CallOptions
 from ..wire.codec import encode
 from ..wire.unpicklable import explain, find_unpicklable
+from ..wire.value_marks import FutureInValueError
+from .at_exit import EXIT
 from .future import ExecutorFuture, ExecutorStatus, as_broken, failed_future
 from .process import ProcessOfExecutor
 from .setup import initializer_payload
@@ -98,7 +99,7 @@ class PoolExecutor(concurrent.futures.Executor):
             raise as_broken(InitializerError)(self._status.broken)
         if self._shut_down:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        if _exit.has_begun:
+        if EXIT.has_begun:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         if not self._ready:
             self._start()
@@ -120,15 +121,18 @@ class PoolExecutor(concurrent.futures.Executor):
         BrokenProcessPool
             If its initializer has failed.
         """
-        if self._shut_down or not self._ready or _exit.has_begun or self._status.broken:
+        if self._shut_down or not self._ready or EXIT.has_begun or self._status.broken:
             self._check()
         name, sent = self._pool._anonymous.for_call(fn)
         return self._submit(name, fn, sent, args, kwargs)
 
     def _submit(self, name: AnonymousName, function: Any, sent: Any, args: Any, kwargs: Any) -> Future[Any]:
+        arguments = (args, kwargs) if sent is None else (sent, (args, kwargs))
         try:
-            body, buffers = encode((args, kwargs) if sent is None else (sent, (args, kwargs)))
+            body, buffers = encode(arguments)
         except Exception as error:  # as in other executors, it comes out of the future
+            if error.__class__ is FutureInValueError:
+                return self._submit_dependent(name, arguments, 0)
             found = "" if sent is None else find_unpicklable(function, label_of(function))
             error.add_note(f"a call cannot be sent to a worker: {explain(found, error)}")
             return self._refused(error)
@@ -140,15 +144,37 @@ class PoolExecutor(concurrent.futures.Executor):
 
     def _submit_batch(self, name: AnonymousName, function: Any, batch: list[tuple[Any, ...]]) -> Future[Any]:
         columns = tuple(map(list, zip(*batch, strict=True)))
+        arguments = columns if function is None else (function, columns)
         try:
-            body, buffers = encode(columns if function is None else (function, columns))
+            body, buffers = encode(arguments)
         except Exception as error:
+            if error.__class__ is FutureInValueError:
+                return self._submit_dependent(name, arguments, len(batch))
             return self._refused(error)
         pool = self._pool
         future = pool._submit(
             name, body, buffers, len(batch), self._options, pool.origin, make_future=self._future
         )
         future.chunk = b"" if buffers else body
+        if self._grows:
+            self._grow()
+        return future
+
+    def _submit_dependent(self, name: AnonymousName, arguments: Any, items: int) -> Future[Any]:
+        """Submit a call, or a batch, that waits for the values of the futures in its arguments."""
+        pool = self._pool
+        try:
+            future: Future[Any] = pool._submit_dependent(
+                name,
+                arguments,
+                str,  # as elsewhere here, the error says what it is
+                self._options,
+                pool.origin,
+                items,
+                make_future=self._future,
+            )
+        except ArgumentsNotSerializableError as error:
+            return self._refused(error)
         if self._grows:
             self._grow()
         return future
@@ -316,7 +342,7 @@ class WpcExecutor(PoolExecutor):
             self._initargs = initargs  # a queue is open in workers as long as it is here
             self._status.has_initializer = True
             self._status.on_broken = _Breaker(self._status, driver)
-        _owned.add(self)
+        EXIT.executors.add(self)
 
     # What others read of the executor in the standard library, although it is private there.
 
@@ -409,25 +435,3 @@ class _Breaker:
         if not self._status.broken:
             self._status.broken = why
             self._driver.begin_stop()
-
-
-# -- exit of this process -------------------------------------------------------------------------------
-
-_owned: weakref.WeakSet[WpcExecutor] = weakref.WeakSet()
-
-
-class _Exit:
-    """Whether the interpreter exits. What was submitted by then still runs, as with other executors."""
-
-    has_begun = False
-
-    def begin(self) -> None:
-        """Finish all that executors have to do."""
-        self.has_begun = True
-        for executor in list(_owned):
-            executor.shutdown()
-
-
-_exit = _Exit()
-# Before the threads of the program are waited for: one of them may wait for a call.
-threading._register_atexit(_exit.begin)  # type: ignore[attr-defined]
