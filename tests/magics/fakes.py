@@ -106,8 +106,8 @@ class FakePool:
     def check_arguments(self, name: str, args: Any, kwargs: Any) -> None:
         pass
 
-    def start_workers(self, count: int | None = None, **options: Any) -> None:
-        self._record("start", count, options)
+    def start_workers(self, count: int | None = None, *, wait: bool = True, **options: Any) -> None:
+        self._record("start", count, options if wait else {**options, "wait": False})
         self.configure(**options)
         self.workers = count or 2
 

@@ -47,6 +47,11 @@ def test_the_number_of_workers_may_be_a_plain_word_or_a_variable(loaded: Loaded)
     assert "n: takes a positive whole number, not 'x'" in usage_error(loaded, "wpc_start x")
 
 
+def test_a_start_need_not_be_waited_for(loaded: Loaded) -> None:
+    assert loaded.run("%wpc_start 2 --no-wait --call-timeout-ms 9") == "2 workers starting\n"
+    assert loaded.pool.recorded[-1] == ("start", 2, {"call_timeout_ms": 9, "wait": False})
+
+
 def test_start_again_changes_what_differs(loaded: Loaded) -> None:
     loaded.run("%wpc_start -n 2")
     assert loaded.run("%wpc_start") == "2 workers running already\n"

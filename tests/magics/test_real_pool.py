@@ -519,6 +519,19 @@ def test_a_call_made_in_python_starts_the_workers(real: Real, call: str) -> None
         eval(call, real.shell.user_ns)
 
 
+def test_the_extension_starts_the_workers_when_it_is_loaded_if_the_settings_say_so(real: Real) -> None:
+    real.run("%unload_ext wpc_magic")
+    real.shell.config.WpcMagics.start_on_load = True
+    real.shell.config.WpcMagics.workers = 1
+    real.run("%load_ext wpc_magic")
+    pool = real.shell.user_ns["wpc"]
+    assert pool.is_running
+    pool.wait_until_ready()
+    assert [each.health_state for each in pool.get_worker_health_states()] == ["ready"]
+    real.run("%unload_ext wpc_magic")
+    assert not pool.is_running
+
+
 def test_definitions_are_written_to_a_module_and_read_back(real: Real, tmp_path: Path) -> None:
     real.run("%wpc_const SEED = 40 + 2")
     real.run("%wpc_dep math")

@@ -351,7 +351,7 @@ METHODS: dict[type, dict[str, Row]] = {
         "undefine_shared": Row(named=(("name", "SHARED"),)),
         "snapshot": Row(),
         "stack": Row(args=(("worker_id", 1), ("timeout_ms", 60_000)), says=("worker",)),
-        "start_workers": Row(args=(("count", 1),), rest=PoolOptions),
+        "start_workers": Row(args=(("count", 1), ("wait", True)), rest=PoolOptions),
         "starmap": Row(
             args=(("name", "echo"), ("items", lambda _: [(1,), (2,)])),
             named=MAP_OPTIONS,

@@ -94,10 +94,23 @@ def test_options_can_be_given_at_the_start(make_pool: Any) -> None:
 
 def test_a_call_may_be_made_while_the_workers_start(make_pool: Any) -> None:
     pool = make_pool(0, FUNCTIONS)
-    pool._begin_start(2, {})
+    pool.start_workers(2, wait=False)
     futures = [pool.call.double(n) for n in range(20)]
     assert [future.result() for future in futures] == [2 * n for n in range(20)]
     pool.wait_until_ready()
+
+
+def test_a_start_that_is_not_waited_for_is_told_by_the_wait_when_it_fails(
+    make_pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(0, FUNCTIONS, max_restarts_per_worker=1)
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    pool.start_workers(1, wait=False)
+    future = pool.call.double(1)
+    with pytest.raises(StartError, match=r"no worker could be started; the last one .*nonexistent"):
+        pool.wait_until_ready()
+    with pytest.raises(NoWorkerError):
+        future.result()
 
 
 def test_workers_that_cannot_start_are_an_error_and_leave_nothing(

@@ -19,6 +19,7 @@ from wpc_magic.notebook.status_line import StatusLine
 from wpc_magic.notebook.tracebacks import TracebackFilter
 from wpc_magic.notebook.unasked import UnaskedErrors
 from wpc_magic.notebook.wakeup_fd import SignalWakeup
+from wpc_magic.pool.errors import WpcError
 from wpc_magic.pool.streams import ResultStream
 
 from .autoreload import ChangedModules
@@ -67,6 +68,8 @@ def load(shell: InteractiveShell) -> None:
         setattr(shell, _LOADED, extension)
         if workers:
             extension.session.start(workers)
+        elif extension.magics.start_on_load:
+            extension.start_in_background()
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -180,6 +183,13 @@ class Extension:
         self._published.install()
         self._begin_cell()  # the cell that loads the extension has begun already
         self._bind_name(self.magics.pool_name)
+
+    def start_in_background(self) -> None:
+        """Start the workers while the notebook goes on; a start that is refused is told in one line."""
+        try:
+            self.session.start(wait=False)
+        except WpcError as error:
+            _print(f"The workers are not started: {error}")
 
     def close(self) -> tuple[WorkerProcedureCall, int]:
         """Uninstall; return the stopped pool with its definitions, and the number of workers that ran."""

@@ -59,6 +59,9 @@ class WpcMagics(CallMagics, SharedMagics):
 
     pool_name = Name("wpc", help="The name of the pool in the notebook.").tag(config=True)
     workers = Workers(None, help="How many workers a start makes; None: one a core.").tag(config=True)
+    start_on_load = Bool(
+        False, help="Whether the workers start when the extension is loaded, while the notebook goes on."
+    ).tag(config=True)
     start_on_call = Bool(True, help="Whether the first call starts the workers.").tag(config=True)
     quiet = Bool(False, help="Whether magics say nothing when all went well.").tag(config=True)
     progress = ProgressAfter(
@@ -94,6 +97,7 @@ class WpcMagics(CallMagics, SharedMagics):
 
     @magic(
         Option("-n --count", "How many workers.", "number"),
+        Option("--no-wait", "Do not wait until they are ready; calls do."),
         *pool_options(),
         words=Positional("n", "How many workers, without -n.", number=True),
     )
@@ -104,12 +108,14 @@ class WpcMagics(CallMagics, SharedMagics):
 
             %wpc_start 4
             %wpc_start -n 4 --call-timeout-ms 5000
+            %wpc_start --no-wait
         """
         options = vars(line)
+        wait = not options.pop("no_wait")
         count, word = options.pop("count"), options.pop("n")
         if None not in (count, word):
             raise UsageMistake(f"how many workers: {word} or -n {count}?")
-        return self.session.start(count if word is None else word, options)
+        return self.session.start(count if word is None else word, options, wait)
 
     @magic(_DRAIN, _DRAIN_TIMEOUT)
     def wpc_stop(self, line: Namespace) -> Message:

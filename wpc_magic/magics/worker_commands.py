@@ -30,15 +30,19 @@ class WorkerCommands:
         self.pool = pool
         self.workers = workers
 
-    def start(self, count: int | None = None, options: Mapping[str, Any] | None = None) -> Message:
-        """Start the workers and wait until they are ready; if they run already, apply the changes."""
+    def start(
+        self, count: int | None = None, options: Mapping[str, Any] | None = None, wait: bool = True
+    ) -> Message:
+        """Start the workers; if they run already, apply the changes."""
         if self.pool.is_running:
             changed = self._change(options or {})
             if count is not None and count != self.count():
                 return self._scale(count, changed)
             return self._about_workers(f"{plural(self.count(), 'worker')} running already", changed)
         began = time.perf_counter()
-        self.pool.start_workers(count or self.workers, **(options or {}))
+        self.pool.start_workers(count or self.workers, wait=wait, **(options or {}))
+        if not wait:
+            return Message(f"{plural(self.count(), 'worker')} starting")
         self.pool.wait_until_ready()
         return self._about_workers(f"{self._ready()} in {time.perf_counter() - began:.2f} s")
 

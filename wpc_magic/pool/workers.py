@@ -94,13 +94,16 @@ class Workers:
         """The number of slots."""
         return len(self._driver.core.state.slots) if self.is_running else 0
 
-    def start_workers(self, count: int | None = None, **options: Any) -> None:
+    def start_workers(self, count: int | None = None, *, wait: bool = True, **options: Any) -> None:
         """Start the workers, and return when they are ready.
 
         Parameters
         ----------
         count : int, optional
             The number of workers; by default, as many as the engine has room for: the number of usable cores.
+        wait : bool, optional
+            Whether to wait until they are ready. If not, calls may be made at once, and run when a worker is
+            ready; `wait_until_ready` waits for all, and raises what this method would.
         **options
             Fields of `PoolOptions`, as for `configure`.
 
@@ -113,8 +116,10 @@ class Workers:
         PoolStoppedError
             If the pool was stopped in the meantime.
         """
+        check_flag("wait", wait)
         self._begin_start(count, options)
-        self._finish_start(self.wait_until_ready)
+        if wait:
+            self._finish_start(self.wait_until_ready)
 
     def _begin_start(self, count: int | None, options: dict[str, Any], most: int = 0) -> None:
         """Begin to start workers, of which there may be as many as `most` later."""
