@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.kernel.conftest import pids_of_workers
-from tests.kernel.kernels import Gate, Kernel
+from tests.kernel.kernels import Cell, Gate, Kernel
+from tests.kernel.test_cards import states
 
 pytestmark = pytest.mark.kernel
 
@@ -50,13 +53,34 @@ def test_a_magic_shows_the_items_as_a_list(streaming: Kernel) -> None:
     assert streaming.evaluate("%wpc_map numbers([1, 2])") == [[0], [0, 1]]
 
 
-def test_a_stream_says_how_it_stands_and_what_to_type(streaming: Kernel) -> None:
-    cell = streaming.run("mine = wpc.call.spins()\nmine")
-    assert cell.value.startswith("<ResultStream spins #")
-    assert cell.value.endswith("> · cancel() stops it")
+def becomes(kernel: Kernel, cell: Cell, end: str) -> None:
+    """Wait until the card of a cell ends so, a regular expression."""
+    kernel.until(lambda: re.search(rf"{end}>$", states(cell)[-1]))
+
+
+def test_a_stream_is_a_card_that_follows_it(streaming: Kernel) -> None:
+    cell = streaming.good("mine = wpc.call.spins()\nmine")
+    assert states(cell)[0].startswith("<ResultStream spins() #")
+    becomes(streaming, cell, r"paused on worker \d · Out\[\d+\]\.cancel\(\) stops it")
+    streaming.good("next(mine), next(mine)")
+    streaming.until(lambda: ": 2 items taken, " in states(cell)[-1])
     streaming.good("mine.close()")
-    cell = streaming.run("mine")
-    assert cell.value.endswith("0 items taken, closed>")
+    becomes(streaming, cell, ": 2 items taken, closed")
+    becomes(streaming, streaming.good("mine"), ": 2 items taken, closed")
+
+    cell = streaming.good("wpc.call.numbers(3)")
+    becomes(streaming, cell, r"numbers\(3\) #\d+: finished( in .+)? → 3 items")
+    assert streaming.evaluate("list(_)") == [0, 1, 2], "a card takes none"
+    assert streaming.good("[mine]").value.startswith("[<ResultStream spins #")
+
+    cell = streaming.good("wpc.call.fails()")
+    becomes(streaming, cell, r"failed( in .+)? after 1 item: ValueError: no more")
+    streaming.good("_ = __ = ___ = None; Out.clear()")
+    streaming.good("1")
+    assert cell.stream("stderr") == "", "the card has told it"
+
+    cell = streaming.good("display(wpc.call.spins())")  # nobody has it
+    becomes(streaming, cell, ": 0 items taken, closed")
     streaming.good(SETTLED)
 
 

@@ -676,6 +676,10 @@ def test_a_text_of_its_state_says_how_it_stands(shared_pool: WorkerProcedureCall
     assert closed.cancel()
     assert not closed.cancel()
     assert closed.state == "0 items taken, closed"
+    closed = shared_pool.call.numbers(10**9)
+    assert [next(closed) for _ in range(3)] == [0, 1, 2]
+    closed.close()
+    assert closed.state == "3 items taken, closed"  # and not those that were here
     assert shared_pool.call.numbers.map([1])
     infos = {info.name: info.is_generator for info in shared_pool.get_remote_functions()}
     assert infos["numbers"]

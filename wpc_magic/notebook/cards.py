@@ -1,16 +1,18 @@
-"""The card of a future that is a cell's last line: how its call stands, until it has ended."""
+"""The card of a future or stream that is a cell's last line: how its call stands, until it has ended."""
 
 from __future__ import annotations
 
 import html
 import threading
+import weakref
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wpc_magic.pool.core.call_place import shown_s
 from wpc_magic.pool.driver.arguments import text_of_value
 from wpc_magic.pool.futures import CallFuture
+from wpc_magic.pool.stream_items import StreamItems, counted_items
+from wpc_magic.pool.streams import ResultStream
 
 from .progress_area import KernelArea
 from .progress_lines import call_text
@@ -36,7 +38,7 @@ class Card(Protocol):
 
 
 class Cards:
-    """Shows futures in a kernel, and keeps what is shown up to date.
+    """Shows futures and streams in a kernel, and keeps what is shown up to date.
 
     A card is plain HTML in a display with an id: the last state stays in the notebook. It unpickles nothing,
     since that may run user code, and a thread of this class is no place for it.
@@ -60,16 +62,21 @@ class Cards:
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
         self._formatter: Any = shell.display_formatter.ipython_display_formatter  # type: ignore[union-attr]
-        self._function = self.show
+        self._functions: dict[type, Callable[[Any], None]] = {
+            CallFuture: self.show,
+            ResultStream: self.show_stream,
+        }
 
     def install(self) -> None:
-        """Have the shell show futures as cards."""
-        self._formatter.for_type(CallFuture, self._function)
+        """Have the shell show futures and streams as cards."""
+        for kind, function in self._functions.items():
+            self._formatter.for_type(kind, function)
 
     def uninstall(self) -> None:
         """Undo it, and show the last state of each card."""
-        if self._formatter.type_printers.get(CallFuture) == self._function:
-            self._formatter.pop(CallFuture)
+        for kind, function in self._functions.items():
+            if self._formatter.type_printers.get(kind) == function:
+                self._formatter.pop(kind)
         self._closed.set()
         thread = self._thread
         if thread is not None:
@@ -80,15 +87,32 @@ class Cards:
 
     def show(self, future: CallFuture) -> None:
         """Show a future under the running cell."""
-        origin = self._origins.current() or {}
-        button = StopButton(self._shell, origin, str(future.call), future.cancel)
-        self.follow(
-            _Card(future, KernelArea(self._shell, origin), button, partial(self._name, self._number()))
-        )
+        self._show("CallFuture", future, lambda: future, lambda: _state(future))
 
-    def _name(self, number: int, future: CallFuture) -> str:
-        """Return what to type for a future that was shown by the cell of this number; empty: not known."""
-        return f"Out[{number}]" if self._shell.user_ns.get("_oh", {}).get(number) is future else ""
+    def show_stream(self, stream: ResultStream) -> None:
+        """Show a stream under the running cell; a card does not keep it alive, and so its function going."""
+        items = stream.items
+        self._show("ResultStream", items.future, weakref.ref(stream), lambda: _stream_state(items))
+
+    def _show(
+        self, kind: str, future: CallFuture, find: Callable[[], Any], state: Callable[[], tuple[str, bool]]
+    ) -> None:
+        """Show the card of a call; `find` returns what the user has of it, or None if that is gone."""
+        origin, number = self._origins.current() or {}, self._number()
+
+        def stop() -> None:
+            found = find()
+            if found is not None:
+                found.cancel()
+
+        def name() -> str:
+            """Return what to type for it; empty: not known."""
+            held = self._shell.user_ns.get("_oh", {}).get(number)
+            return f"Out[{number}]" if held is not None and held is find() else ""
+
+        button = StopButton(self._shell, origin, str(future.call), stop)
+        area = KernelArea(self._shell, origin)
+        self.follow(_Card(kind, _label(future), state, area, button, name))
 
     def follow(self, card: Card) -> None:
         """Keep a card up to date; as long as it is not done, there is a button that stops what it shows."""
@@ -119,37 +143,61 @@ class Cards:
 class _Card:
     def __init__(
         self,
-        future: CallFuture,
+        kind: str,
+        call: str,
+        state: Callable[[], tuple[str, bool]],
         area: KernelArea,
         button: StopButton,
-        name: Callable[[CallFuture], str],
+        name: Callable[[], str],
     ) -> None:
         self.button = button
-        self._future = future
+        self._kind = kind
+        self._call = call
+        self._state = state
         self._area = area
         self._name = name
-        self._call = call_text(future)
         self._shown: tuple[str, str] | None = None
 
     def draw(self) -> bool:
         """Show how the call stands, if that has changed; return whether it has ended."""
-        future = self._future
-        is_last = future.done()
-        state = ended_text(future) if is_last else str(future.place or "ending")
+        state, is_last = self._state()
         if not is_last and self._shown is not None:  # `Out` has it when it has been shown
-            state += stop_hint(self._name(future))
+            state += stop_hint(self._name())
         style = "" if is_last else self.button.style
         if (state, style) != self._shown:
             self._shown = state, style
-            text = f"{self._call} #{future.call_id}" if self._call.endswith(")") else self._call
-            shown = f"<code>{html.escape(text)}</code> {html.escape(state)}"
+            shown = f"<code>{html.escape(self._call)}</code> {html.escape(state)}"
             self._area.show_data(
                 {
-                    "text/plain": f"<CallFuture {text}: {state}>",
+                    "text/plain": f"<{self._kind} {self._call}: {state}>",
                     "text/html": f'<div class="wpc-card">{shown}{style}</div>',
                 }
             )
         return is_last
+
+
+def _label(future: CallFuture) -> str:
+    call = call_text(future)
+    return f"{call} #{future.call_id}" if call.endswith(")") else call
+
+
+def _state(future: CallFuture) -> tuple[str, bool]:
+    """Return how a call stands, and whether it has ended."""
+    is_last = future.done()
+    return (ended_text(future) if is_last else str(future.place or "ending")), is_last
+
+
+def _stream_state(items: StreamItems) -> tuple[str, bool]:
+    """Return how a stream stands, and whether its function has ended; items of it may still be here."""
+    future = items.future
+    if not future.done():
+        return str(items), False
+    if future.cancelled():
+        return f"{counted_items(items.done)} taken, closed", True
+    if future.unasked is not None:
+        state, _, error = ended_text(future).partition(": ")
+        return f"{state} after {counted_items(items.arrived)}: {error}", True
+    return f"{ended_text(future).partition(' →')[0]} → {counted_items(items.arrived)}", True
 
 
 def stop_hint(name: str) -> str:
