@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from typing import Any, NamedTuple
@@ -14,8 +15,11 @@ from opentelemetry.trace import StatusCode, format_span_id
 
 from tests.pool.conftest import PATIENCE_S, run
 from wpc_magic import traces
-from wpc_magic.pool import WorkerProcedureCall
+from wpc_magic.pool import CallOptions, WorkerProcedureCall
+from wpc_magic.pool.driver.driver import Driver
 from wpc_magic.pool.driver.outbox import call_frame
+from wpc_magic.pool.driver.traced_calls import CallEnd, observe_calls
+from wpc_magic.pool.errors import CallTimeoutError, NotRunningError, OptionError
 
 SETUP = """
 from opentelemetry import trace
@@ -53,6 +57,19 @@ async def works_later(x=0):
     with tracer.start_as_current_span("inner"):
         await asyncio.sleep(0)
         return x
+
+
+async def yields_later(n):
+    for each in range(n):
+        with tracer.start_as_current_span("inner"):
+            await asyncio.sleep(0)
+        yield each
+
+
+def waits_between(x):
+    while True:
+        time.sleep(0.01)
+        yield 1
 
 
 def yields(n):
@@ -176,6 +193,20 @@ def test_the_chunks_of_a_map_are_spans_and_its_items_are_in_them(bench: Bench) -
     assert here["work"].attributes["wpc.items"] == 4
 
 
+def test_what_yields_in_the_chunks_of_a_map_is_in_them_too(bench: Bench) -> None:
+    for name in ("yields", "yields_later"):
+        assert list(bench.pool.map(name, [1, 2], chunk_size=2)) == [[0], [0, 1]]
+        seen = bench.in_worker()
+        assert [each.name for each in seen] == ["inner"] * 3
+        (chunk,) = [span for span in bench.exporter.get_finished_spans() if span.name == name]
+        assert {each.parent for each in seen} == {chunk.context.span_id}
+    assert bench.pool.call.current().result(PATIENCE_S) is True
+    pid = bench.pool.snapshot().workers[0].pid
+    with pytest.raises(CallTimeoutError):
+        list(bench.pool.map("waits_between", [0], timeout_ms=100))
+    assert bench.pool.snapshot().workers[0].pid == pid, "it was interrupted, not the worker ended"
+
+
 def test_an_error_is_recorded_on_both_sides_and_is_what_it_is_without(bench: Bench) -> None:
     error = bench.pool.call.fails().exception(PATIENCE_S)
     assert isinstance(error, ValueError)
@@ -232,6 +263,69 @@ def test_a_refused_call_is_recorded(bench: Bench) -> None:
     with pytest.raises(LookupError):
         bench.pool.call.nothing()
     assert bench.here()["nothing"].attributes["error.type"] == "FunctionNotDefinedError"
+
+
+class Begun:
+    """Counts the calls that have begun and not ended."""
+
+    def __init__(self) -> None:
+        self.open: list[str] = []
+        self.ends: list[CallEnd] = []
+
+    def begin(self, name: str, call_id: int, items: int) -> tuple[str, dict[str, str]]:
+        self.open.append(name)
+        return name, {}
+
+    def end(self, begun: str, end: CallEnd) -> None:
+        self.open.remove(begun)
+        self.ends.append(end)
+
+
+def test_a_call_that_is_refused_or_started_for_has_begun_once_and_has_ended() -> None:
+    begun = Begun()
+    with WorkerProcedureCall() as pool:
+        observe_calls(pool._driver, begun)
+        with pytest.raises(NotRunningError):
+            pool.submit_function(abs, (-1,))
+        assert (begun.open, begun.ends) == ([], [])
+        pool.when_not_running = lambda: pool.start_workers(1)
+        assert pool.submit_function(abs, (-1,)).result(PATIENCE_S) == 1
+        pool.stop_workers()
+        assert (begun.open, [each.outcome for each in begun.ends]) == ([], ["done"])
+        assert pool.submit_function(sum, (range(2), 1)).result(PATIENCE_S) == 2
+        with pytest.raises(OptionError):
+            pool.submit_function(abs, (-1,), None, CallOptions(worker_id=9))
+        pool.stop_workers()
+        assert begun.open == []
+        assert sorted(each.outcome for each in begun.ends) == ["done", "done", "failed"]
+        pool.when_not_running = interrupts
+        with pytest.raises(KeyboardInterrupt):
+            pool.submit_function(abs, (-1,))
+        assert begun.open == []
+
+
+def interrupts() -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_a_call_is_made_leaves_it_observed_to_its_end(bench: Bench) -> None:
+    begun = Begun()
+    observe_calls(bench.pool._driver, begun)
+    submit = Driver.submit
+
+    def submit_and_interrupt(driver: Driver, call: Any) -> None:
+        submit(driver, call)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Driver, "submit", submit_and_interrupt)
+        observe_calls(bench.pool._driver, begun)
+        with pytest.raises(KeyboardInterrupt):
+            bench.pool.call.work(1)
+    observe_calls(bench.pool._driver, None)
+    assert bench.pool.call.work(2).result(PATIENCE_S) == 2
+    bench.pool.stop_workers()
+    assert (begun.open, [each.outcome for each in begun.ends]) == ([], ["done"])
 
 
 def test_a_context_does_not_stay_in_the_worker(bench: Bench) -> None:

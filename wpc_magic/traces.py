@@ -6,9 +6,10 @@
 
     wpc_magic.traces.register(wpc)
 
-Each call then is a span, a child of the one in which it was made, with its outcome. The context travels to
-the worker with the call: there the function runs in a span of its own, of which the spans of its code are
-children. For the workers' spans to be exported, a setup gives each worker a provider, as a program does::
+Each call then is a span, a child of the one in which it was made, with its outcome. If the workers are
+started for it, it begins when they are; where none are, there is no span. The context travels to the worker
+with the call: there the function runs in a span of its own, of which the spans of its code are children. For
+the workers' spans to be exported, a setup gives each worker a provider, as a program does::
 
     %%wpc_setup
     from opentelemetry import trace
@@ -60,12 +61,16 @@ class CallSpans:
             kind=SpanKind.CLIENT,
             attributes={"wpc.pool": self._pool_name, "wpc.function": name, "wpc.call_id": call_id},
         )
-        if not span.get_span_context().is_valid:
-            return None
-        if items:
-            span.set_attribute("wpc.items", items)
-        carrier: dict[str, str] = {}
-        propagate.inject(carrier, trace.set_span_in_context(span))
+        try:
+            if not span.get_span_context().is_valid:
+                return None
+            if items:
+                span.set_attribute("wpc.items", items)
+            carrier: dict[str, str] = {}
+            propagate.inject(carrier, trace.set_span_in_context(span))
+        except BaseException:  # an interrupt, or from a propagator of the user's
+            span.end()
+            raise
         return span, carrier
 
     def end(self, begun: Span, end: CallEnd) -> None:

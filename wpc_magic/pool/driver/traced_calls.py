@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..core.calls import Call
-from ..errors import NotRunningError, RemoteError
+from ..errors import RemoteError
 from ..futures import CallFuture
+from ..interrupts.hold import HeldInterrupts
 from ..options import shown_name
 from ..wire import protocol
 from ..wire.codec import decode
@@ -69,9 +70,13 @@ def observe_calls(driver: Driver, observer: CallObserver | None) -> None:
         driver.use_submit(None)
         driver.parts.outbox.call_frame = call_frame
         return
-    submit = type(driver).submit
+    submit, state, lock = type(driver).submit, driver.core.state, driver.lock
 
     def submit_observed(call: Call) -> None:
+        if state.phase in ("stopped", "stopping") and not lock.is_owned():
+            # Perhaps the workers are started for it, and then it is submitted again: that is when it begins.
+            driver.check()
+            raise state.not_running()
         name = shown_name(call.name)
         begun = observer.begin(name, call.id, call.items)
         if begun is None:
@@ -79,20 +84,22 @@ def observe_calls(driver: Driver, observer: CallObserver | None) -> None:
             return
         what, carrier = begun
         future: CallFuture = call.future
-        future.trace = protocol.Trace(name, dict(carrier))
-        try:
-            submit(driver, call)
-        except NotRunningError:  # the workers are started for it, perhaps, and then it is submitted again
-            raise
-        except BaseException as error:
-            observer.end(what, _refused(error))
-            raise
+        is_made = False
 
         def ended(future: CallFuture) -> None:
             # Under the lock: what the observer does may take long.
             driver.call_soon(_end, observer, what, future.raw_answer, time.time_ns())
 
-        future.when_ended(ended)
+        try:
+            with HeldInterrupts():  # it is observed to its end, or is not made
+                future.trace = protocol.Trace(name, dict(carrier))
+                submit(driver, call)
+                is_made = True
+                future.when_ended(ended)
+        except BaseException as error:
+            if not is_made:
+                observer.end(what, _refused(error))
+            raise
 
     driver.use_submit(submit_observed)
     driver.parts.outbox.call_frame = _traced_frame

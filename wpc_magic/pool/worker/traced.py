@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["CALLERS", "traced"]
 
-_YIELDS = 0x20 | 0x200  # flags of code: a generator, an asynchronous one
+_GENERATOR = 0x20  # a flag of code
+_YIELDS = _GENERATOR | 0x200  # that, or an asynchronous generator
 
 
 def traced(function: Callable[..., Any], message: Trace, is_chunk: bool) -> Callable[..., Any]:
     """Return a function that does the same in a span of its own, which is a child of the caller's.
 
-    Of a chunk of a map, each call is in the caller's span itself.
+    Of a chunk of a map, each call is in the caller's span itself. Where the function yields, so does what
+    is returned: a chunk knows by the code that it has to collect the items.
 
     Parameters
     ----------
@@ -42,7 +44,9 @@ def traced(function: Callable[..., Any], message: Trace, is_chunk: bool) -> Call
     parent = propagate.extract(message.carrier)
     if is_chunk:
         flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
-        return function if flags & _YIELDS else _in_context(function, parent)
+        if flags & _YIELDS:
+            return (_yielding if flags & _GENERATOR else _yielding_later)(function, parent)
+        return _in_context(function, parent)
     return _in_span(function, message, parent)
 
 
@@ -80,6 +84,30 @@ def _in_context(function: Callable[..., Any], inside: Context) -> Callable[..., 
         return _await(value, inside, None) if type(value) is CoroutineType else value
 
     return call_item
+
+
+def _yielding(function: Callable[..., Any], inside: Context) -> Callable[..., Any]:
+    def generate_item(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        token = context.attach(inside)
+        try:
+            return (yield from function(*args, **kwargs))
+        finally:
+            context.detach(token)
+
+    return generate_item
+
+
+def _yielding_later(function: Callable[..., Any], inside: Context) -> Callable[..., Any]:
+    async def generate_item(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        context.attach(inside)  # of this task, whose context ends with it
+        items = function(*args, **kwargs)
+        try:
+            async for item in items:
+                yield item
+        finally:
+            await items.aclose()
+
+    return generate_item
 
 
 async def _await(coroutine: Coroutine[Any, Any, Any], inside: Context, span: Span | None) -> Any:
@@ -137,7 +165,7 @@ def _end(span: Span | None, error: BaseException | None) -> None:
 CALLERS = (
     *(
         next(each for each in made.__code__.co_consts if hasattr(each, "co_code"))
-        for made in (_in_span, _in_context)
+        for made in (_in_span, _in_context, _yielding)
     ),
     _generate.__code__,
 )
