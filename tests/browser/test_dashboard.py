@@ -69,6 +69,40 @@ def test_the_restart_button_restarts_a_worker_also_while_a_cell_runs(open_notebo
     notebook.touch("end")
 
 
+def test_the_restart_of_a_busy_worker_asks_and_shows_both_processes_until_the_call_has_ended(
+    open_notebook: Open,
+):
+    notebook = open_notebook(
+        START,
+        "%%wpc_function\nimport pathlib, time\n"
+        "def hold(name):\n    while not pathlib.Path(name).exists():\n        time.sleep(0.02)\n"
+        "    return 'held'",
+        "here = str(pathlib.Path('release').resolve())\n"
+        "first, second = (wpc.call.hold.options(worker_id=n)(here) for n in (1, 2))\n"
+        "print('the cell', 'runs')\n"
+        "second.exception()\n"
+        "print('the second:', type(second.exception()).__name__)\n"
+        "print('the first:', first.result())",
+    )
+    notebook.run_all()
+    notebook.output("the cell runs")
+    expect(notebook.worker(1).locator(".wpc-call")).to_contain_text("hold #")
+    before = notebook.pid(1)
+    notebook.button("Restart worker 1").click()
+    notebook.button("Wait for it: restart worker 1 when its call has ended").click()
+    old = notebook.dashboard.locator(".wpc-leaving")
+    expect(old).to_contain_text(f"Old process {before} of worker 1: it finishes hold #")
+    expect(notebook.worker(1).locator(".wpc-call")).to_have_text("")
+    assert notebook.pid(1) != before
+    notebook.button("Restart worker 2").click()
+    notebook.button("End it: restart worker 2 now, its call fails").click()
+    notebook.output("the second: WorkerReplacedError")
+    notebook.touch("release")
+    notebook.output("the first: held")
+    expect(old).to_have_count(0)
+    assert notebook.errors == []
+
+
 def test_a_click_that_the_kernel_does_not_take_says_that_it_is_queued(open_notebook: Open):
     # As in ipykernel 6.31: messages of the page go to the main thread, which is busy with the cell.
     notebook = open_notebook(
@@ -95,7 +129,7 @@ def test_scaling_and_stopping_asks_only_before_it_stops(open_notebook: Open):
     notebook.button("One worker fewer").click()
     expect(notebook.worker(3)).to_have_count(0)
     notebook.button("Stop all workers").click()
-    expect(notebook.button("Do not stop")).to_be_focused()
+    expect(notebook.button("Keep running: do not stop")).to_be_focused()
     notebook.page.keyboard.press("Escape")
     expect(notebook.button("Stop all workers")).to_be_focused()
     expect(notebook.worker(1)).to_have_attribute("data-state", "ready")

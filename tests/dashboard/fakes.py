@@ -123,13 +123,21 @@ class FakePool:
         if self.error is not None:
             raise self.error
 
-    def restart_worker(self, worker_id: int) -> None:
-        self._record("restart", worker_id)
+    def restart_worker(self, worker_id: int, drain: bool = True) -> None:
+        self._record("restart", worker_id, *([] if drain else ["now"]))
         self.change_worker(worker_id, pid=9000 + worker_id, restarts=1)
 
     def resize(self, count: int) -> None:
         self._record("resize", count)
         self._fill(count)
+
+    def stack(self, worker_id: int) -> str:
+        self._record("stack", worker_id)
+        return f"the stack of worker {worker_id}"
+
+    def cancel_call(self, call_id: str) -> bool:
+        self._record("cancel_call", call_id)
+        return True
 
     def start_workers(self, count: int | None = None) -> None:
         self._record("start", count)

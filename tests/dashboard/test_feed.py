@@ -12,7 +12,7 @@ import pytest
 
 from tests.dashboard.fakes import FakeClock, FakePool
 from wpc_magic.dashboard import feed as feed_module
-from wpc_magic.dashboard.feed import FRAME_S, Feed
+from wpc_magic.dashboard.feed import FRAME_S, STEADY_S, Feed
 from wpc_magic.dashboard.requests import Request
 
 
@@ -154,7 +154,7 @@ def test_an_event_is_shown_as_soon_as_it_happens(
     assert page.next()["events"][0]["name"] == "worker_ready"
 
 
-def test_between_two_frames_a_tenth_of_a_second_passes(page: Page):
+def test_between_two_frames_a_tenth_of_a_second_passes_and_more_while_everything_changes(page: Page):
     waits: list[float | None] = []
 
     class Recorder(threading.Event):
@@ -170,8 +170,37 @@ def test_between_two_frames_a_tenth_of_a_second_passes(page: Page):
     shown = [page.next() for _ in range(20)]
     feed.close()
     assert len(waits) >= len(shown) - 1
-    assert set(waits) == {FRAME_S} == {0.1}
+    assert waits[:5] == [FRAME_S] * 5 == [0.1] * 5  # nothing had changed in the first poll
+    assert set(waits[5:]) == {STEADY_S} == {0.25}
     assert [message["seq"] for message in shown] == list(range(1, 21))
+
+
+def test_nothing_is_sent_while_no_page_looks_and_then_everything(page: Page):
+    pool = FakePool()
+    feed = Feed(pool, page)
+    feed._hidden = True
+    pool.change(done=5)
+    assert not feed.step()
+    assert page.is_empty
+    assert feed.latest[0]["pool"]["done"] == 5  # what the notebook saves
+    feed._hidden, feed._resend = False, True
+    assert feed.step()
+    assert page.next()["full"]["pool"]["done"] == 5
+
+
+def test_a_page_that_looks_again_is_sent_everything_at_once(
+    page: Page, feeds: Callable[[FakePool], Feed], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(feed_module, "HIDDEN_S", 3600.0)
+    pool = FakePool()
+    feed = feeds(pool)
+    feed.follow()
+    feed.hide(True)
+    pool.change(done=5)
+    pool.emit("worker_ready")
+    feed.hide(False)
+    while page.until("full")["full"]["pool"]["done"] != 5:
+        pass
 
 
 def test_a_click_is_acknowledged_and_done(page: Page, feeds: Callable[[FakePool], Feed]):
@@ -185,6 +214,14 @@ def test_a_click_is_acknowledged_and_done(page: Page, feeds: Callable[[FakePool]
         page.next()
         rows = feed.latest[0]["workers"]
     assert pool.requested == [("restart", 2)]
+
+
+def test_what_a_click_asks_for_is_sent_with_its_id(page: Page, feeds: Callable[[FakePool], Feed]):
+    pool = FakePool()
+    feed = feeds(pool)
+    feed.follow()
+    feed.submit(Request("click-1", "stack", 2))
+    assert page.until("replies")["replies"] == [{"id": "click-1", "stack": "the stack of worker 2"}]
 
 
 def test_frames_go_on_while_a_pool_takes_its_time_to_stop(page: Page, feeds: Callable[[FakePool], Feed]):

@@ -19,6 +19,8 @@ from wpc_magic.dashboard.requests import Request, RequestQueue, perform, read_re
         ({"action": "start", "number": 4}, ("start", 4)),
         ({"action": "start"}, ("start", None)),
         ({"action": "stop"}, ("stop",)),
+        ({"action": "restart", "number": 2, "drain": False}, ("restart", 2, "now")),
+        ({"action": "stop_call", "text": "call-12"}, ("cancel_call", "call-12")),
     ],
 )
 def test_each_button_does_one_thing_to_the_pool(content: dict[str, Any], expected: tuple[Any, ...]):
@@ -41,6 +43,11 @@ def test_each_button_does_one_thing_to_the_pool(content: dict[str, Any], expecte
         {"id": "a", "action": "restart"},
         {"id": "a", "action": "restart", "number": "2"},
         {"id": "a", "action": "restart", "number": True},
+        {"id": "a", "action": "restart", "number": 1, "drain": "yes"},
+        {"id": "a", "action": "stop_call"},
+        {"id": "a", "action": "stop_call", "text": 12},
+        {"id": "a", "action": "stop_call", "text": "x" * 10_000},
+        {"id": "a", "action": "stack"},
         {"id": "a", "action": "scale", "number": 0},
         {"id": "a", "action": "scale", "number": 2.5},
         {"id": "a", "action": "start", "number": -1},
@@ -49,6 +56,11 @@ def test_each_button_does_one_thing_to_the_pool(content: dict[str, Any], expecte
 )
 def test_what_is_no_request_is_dropped(content: dict[str, Any]):
     assert read_request(content) is None
+
+
+def test_what_a_request_asks_for_is_returned():
+    assert perform(FakePool(2), Request("a", "stack", 2)) == {"stack": "the stack of worker 2"}
+    assert perform(FakePool(2), Request("a", "restart", 2)) is None
 
 
 def test_requests_are_performed_in_turn_on_a_thread_that_ends_with_the_last():

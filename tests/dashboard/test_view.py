@@ -14,7 +14,7 @@ from tests.dashboard.fakes import FakePool
 from wpc_magic.dashboard.meter import Reading
 from wpc_magic.dashboard.view import EMPTY, KEPT_EVENTS, Frame, apply, diff, frame_of
 from wpc_magic.pool.core.events import ErrorInfo
-from wpc_magic.pool.core.snapshot import PoolSnapshot, WorkerSnapshot
+from wpc_magic.pool.core.snapshot import LeavingProcess, PoolSnapshot, WorkerSnapshot
 
 
 def frame(pool: FakePool, now: float = 100.0, last: Frame | None = None) -> Frame:
@@ -69,6 +69,36 @@ def test_the_time_of_the_next_start_stays_while_it_comes_nearer():
     pool.change_worker(1, restart_in_s=2.02)
     assert diff(first, frame(pool, now=103.0, last=first)) is None
     assert first["workers"][0]["back_at"] == 105.0
+
+
+def test_a_process_that_leaves_is_shown_as_long_as_it_is_there():
+    pool = FakePool(1)
+    pool.change_worker(1, leaving=(LeavingProcess(3, 4600, "simulate #12", 2.0, ("call-12",)),))
+    first = frame(pool, now=100.0)
+    assert first["workers"][0]["leaving"] == [
+        {"n": 3, "pid": 4600, "call": "simulate #12", "since": 98.0, "call_ids": ["call-12"]}
+    ]
+    pool.change_worker(1, leaving=(LeavingProcess(3, 4600, "simulate #12", 7.01, ("call-12",)),))
+    assert diff(first, frame(pool, now=105.0, last=first)) is None
+    pool.change_worker(1, leaving=())
+    assert diff(first, frame(pool, now=106.0, last=first)) == {"workers": [{"id": 1, "leaving": []}]}
+
+
+def test_only_a_call_that_takes_its_time_can_be_stopped():
+    pool = FakePool(2)
+    pool.change_worker(1, current_call="f #1", running_s=0.1, call_ids=("call-1",))
+    pool.change_worker(2, current_call="f #2", running_s=1.5, call_ids=("call-2",))
+    assert [row["call_ids"] for row in frame(pool)["workers"]] == [[], ["call-2"]]
+
+
+def test_the_error_of_a_function_is_an_error_to_who_looks_and_keeps_its_severity():
+    pool = FakePool()
+    pool.emit("call_execution_failed", severity="warn")
+    pool.emit("call_retry_scheduled", severity="warn")
+    assert [(row["severity"], row["level"]) for row in frame(pool)["events"]] == [
+        ("warn", "error"),
+        ("warn", "warn"),
+    ]
 
 
 def test_only_the_fields_that_changed_are_in_a_patch():

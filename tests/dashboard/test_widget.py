@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import gc
+import re
 import threading
 import types
 import weakref
@@ -18,7 +20,7 @@ from ipywidgets.widgets.widget import _instances
 from tests.dashboard.fakes import FakePool
 from tests.dashboard.test_table import EVIL, Reader
 from wpc_magic.dashboard import Dashboard, open_dashboard
-from wpc_magic.dashboard import widget as widget_module
+from wpc_magic.dashboard.page import STATIC, joined_modules, joined_styles
 from wpc_magic.dashboard.static_fallback import MAX_AGE_S
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -269,7 +271,66 @@ def test_the_last_frame_of_all_stays(shell: Shell):
     assert "worker_ready" in shell.sent[-1][0][2]["data"]["text/html"]
 
 
+def watch(dashboard: Dashboard, view: Any, visible: Any) -> None:
+    """Say whether a view is visible, as a page does in a subshell: not in the main thread."""
+    thread = threading.Thread(
+        target=click, args=(dashboard, {"action": "watch", "view": view, "visible": visible})
+    )
+    thread.start()
+    thread.join(30)
+
+
+def test_nothing_is_sent_while_no_view_is_visible():
+    dashboard = Dashboard(FakePool())
+    watch(dashboard, "a", True)
+    watch(dashboard, "b", True)
+    watch(dashboard, "a", False)
+    assert not dashboard._feed._hidden
+    watch(dashboard, "b", False)
+    assert dashboard._feed._hidden
+    watch(dashboard, "b", True)
+    assert not dashboard._feed._hidden
+
+
+def test_a_kernel_that_could_not_be_told_otherwise_goes_on_sending():
+    dashboard = Dashboard(FakePool())
+    click(dashboard, {"action": "watch", "view": "a", "visible": False})  # in the main thread, as a cell
+    assert not dashboard._feed._hidden
+
+
+@pytest.mark.parametrize(("view", "visible"), [(1, False), (None, False), ("a", 0), ("a", None)])
+def test_nonsense_about_a_view_hides_nothing(view: Any, visible: Any):
+    dashboard = Dashboard(FakePool())
+    watch(dashboard, view, visible)
+    assert not dashboard._feed._hidden
+
+
+# -- the files of the front end -------------------------------------------------------------------------
+
+
 def test_the_page_never_writes_html():
-    source = (widget_module._STATIC / "dashboard.js").read_text()
-    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "import("):
-        assert word not in source
+    for path in STATIC.glob("*.js"):
+        for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "import("):
+            assert word not in path.read_text(), path.name
+
+
+def test_the_modules_are_joined_in_the_order_of_their_imports():
+    module = joined_modules()
+    assert set(re.findall(r"^// -- (.+)$", module, re.MULTILINE)) >= {
+        path.name for path in STATIC.glob("*.js")
+    }
+    assert re.findall(r"^(?:import|export).*", module, re.MULTILINE) == [
+        "export default { initialize, render };"
+    ]
+    assert (
+        module.index("// -- dom.js") < module.index("// -- workers.js") < module.index("// -- dashboard.js")
+    )
+
+
+def test_no_two_modules_declare_the_same_name():
+    names = re.findall(r"^(?:const|let|class|function|async function) (\w+)", joined_modules(), re.MULTILINE)
+    assert [name for name, count in collections.Counter(names).items() if count > 1] == []
+
+
+def test_every_style_sheet_is_joined():
+    assert all(path.read_text() in joined_styles() for path in STATIC.glob("*.css"))

@@ -261,6 +261,7 @@ METHODS: dict[type, dict[str, Row]] = {
         "calls_at_workers": Row(args=(("origin", None),)),
         "cancelled_count_of": Row(args=(("origin", None),)),
         "cancel_all": Row(args=(("origin", None),)),
+        "cancel_call": Row(args=(("call_id", "call-1"),)),
         "clear_cached_results": Row(args=(("names", "echo"),), may_raise=(OptionError,), says=("stored",)),
         "configure": Row(rest=PoolOptions),
         "define_worker_constant": Row(named=(("name", "C"), ("value", 1))),

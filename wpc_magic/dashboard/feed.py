@@ -5,7 +5,8 @@
     page ── click ──> submit() ── request thread ──> pool
                         │                              │ events: wake()      snapshot()
                         └── acked ──> "wpc-dashboard" <──────────────────────────┘
-                                         │ at most ten a second, none while nothing changes
+                                         │ at most ten a second, four while calls are short; none while
+                                         │ nothing changes, or no page looks
                                          └── show(message) ──> the widget's trait ──> page
 
 The thread exits when the pool has stopped and no request is pending; an event, or a click, starts it again.
@@ -25,14 +26,21 @@ from .meter import Meter
 from .requests import Request, RequestQueue, perform
 from .view import EMPTY, Frame, diff, frame_of
 
-__all__ = ["FRAME_S", "IDLE_S", "Feed"]
+__all__ = ["FRAME_S", "HIDDEN_S", "IDLE_S", "STEADY_S", "Feed"]
 
 FRAME_S = 0.1
 """The shortest time between two frames, in seconds."""
 
+STEADY_S = 0.25
+"""The same while everything changes all the time: nobody reads ten numbers a second."""
+
+HIDDEN_S = 5.0
+"""The poll interval while no page looks, in seconds: only for what the notebook saves."""
+
 IDLE_S = 0.25
 """The poll interval for an idle pool, in seconds: polling is needed since calls begin without an event."""
 
+_STEADY_POLLS = 4  # after so many polls with a change each, everything changes all the time
 _IDLE_POLLS = 10  # after so many polls without a change, the pool counts as idle
 
 
@@ -46,7 +54,8 @@ class Feed:
     show : callable
         Sends a message to the page, always in the feed's own thread. A message has ``seq``, which counts up
         by one, ``now``, the kernel's time, and the changes: see `Patch`, and ``acked`` with the ids of the
-        requests that have arrived, ``notice`` with the line to show, ``full`` with a complete frame.
+        requests that have arrived, ``replies`` with what requests asked for, ``notice`` with the line to
+        show, ``full`` with a complete frame.
     on_poll : callable, optional
         Called after each poll, in that thread too, with whether it is the last one for now.
     clock : callable
@@ -74,7 +83,9 @@ class Feed:
         self._events_seen = -1
         self._notice = ""  # for the next frame
         self._acked: deque[str] = deque()
+        self._replies: deque[dict[str, Any]] = deque()
         self._resend = False
+        self._hidden = False
         self._latest: tuple[Frame, int, str] = (EMPTY, 0, "")  # one tuple: replaced atomically
         self._wake = threading.Event()
         self._closed = threading.Event()
@@ -109,6 +120,7 @@ class Feed:
         """Queue a request: it is acknowledged at once, and performed in its turn."""
         if self._closed.is_set():
             return
+        self.hide(False)
         self._acked.append(request.id)
         self._notice = ""  # the user has seen the last error
         self._requests.add(request)
@@ -118,6 +130,13 @@ class Feed:
         """Send a full frame: a page has missed a message."""
         self._resend = True
         self.wake()
+
+    def hide(self, hidden: bool) -> None:
+        """Send nothing while no page looks; then, send a full frame."""
+        if hidden != self._hidden:
+            self._hidden = hidden
+            if not hidden:
+                self.resend()
 
     def close(self) -> None:
         """Stop the thread, and unsubscribe from the pool."""
@@ -135,13 +154,14 @@ class Feed:
             thread.join()
 
     def _on_event(self, event: Any) -> None:
-        self.wake()
+        if not self._hidden or self._thread is None:
+            self.wake()
 
     def _perform(self, request: Request) -> None:
         pool = self._pool()
         try:
-            if pool is not None:
-                perform(pool, request)
+            if pool is not None and (reply := perform(pool, request)) is not None:
+                self._replies.append({"id": request.id, **reply})
         except Exception as error:  # any error is shown to the user who clicked
             self._notice = f"Could not {_described(request)}: {error or type(error).__name__}"
         del pool
@@ -150,12 +170,12 @@ class Feed:
     # -- the thread -------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        unchanged = 0  # polls in a row
+        unchanged = changed = 0  # polls in a row
         while not self._closed.is_set():
             self._wake.clear()  # before the poll: a wake-up during it causes another one
             try:
-                unchanged = 0 if self.step() else unchanged + 1
-                idle = unchanged > _IDLE_POLLS
+                unchanged, changed = (0, changed + 1) if self.step() else (unchanged + 1, 0)
+                idle = unchanged > _IDLE_POLLS or self._hidden
                 last = idle and not self._needs_polling()
                 if self._on_poll is not None:
                     self._on_poll(last)
@@ -163,8 +183,11 @@ class Feed:
                 break
             if last and self._try_exit():
                 return
-            self._closed.wait(FRAME_S)
-            self._wake.wait(IDLE_S - FRAME_S if idle else 0)
+            self._closed.wait(STEADY_S if changed > _STEADY_POLLS else FRAME_S)
+            if self._hidden:
+                self._wake.wait(HIDDEN_S)
+            elif idle:
+                self._wake.wait(IDLE_S - FRAME_S)
         with self._lock:
             self._thread = None
 
@@ -202,6 +225,9 @@ class Feed:
 
     def _send(self, frame: Frame) -> bool:
         last, seq, notice = self._latest
+        if self._hidden:
+            self._latest = (frame, seq, notice)  # what the notebook saves, and a new page is given
+            return False
         message: dict[str, Any] = diff(last, frame) or {}
         if self._notice != notice:
             notice = message["notice"] = self._notice
@@ -210,6 +236,8 @@ class Feed:
             message = {"full": {**frame, "notice": notice}}
         if self._acked:
             message["acked"] = [self._acked.popleft() for _ in range(len(self._acked))]
+        if self._replies:
+            message["replies"] = [self._replies.popleft() for _ in range(len(self._replies))]
         if not message:
             return False
         self._latest = (frame, seq + 1, notice)
@@ -221,8 +249,10 @@ def _described(request: Request) -> str:
     return {
         "restart": f"restart worker {request.number}",
         "scale": f"scale to {request.number}",
+        "stack": f"take the stack of worker {request.number}",
         "start": "start the workers",
         "stop": "stop the workers",
+        "stop_call": f"stop {request.text}",
     }[request.action]
 
 

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 __all__ = ["Request", "RequestQueue", "perform", "read_request"]
 
-_ACTIONS = {"restart": 1, "scale": 1, "start": 0, "stop": 0}
+_ACTIONS = {"restart": 1, "scale": 1, "stack": 1, "start": 0, "stop": 0, "stop_call": 0}
 """The actions, and the least number that each accepts."""
+
+_LONGEST_TEXT = 200
 
 
 class Request(NamedTuple):
@@ -20,15 +22,21 @@ class Request(NamedTuple):
     ----------
     id : str
         Chosen by the page; the acknowledgement carries it.
-    action : {"restart", "scale", "start", "stop"}
+    action : {"restart", "scale", "stack", "start", "stop", "stop_call"}
         What to do.
     number : int
-        The worker to restart, or the number of workers; 0 for other actions.
+        The worker, or the number of workers; 0 for other actions.
+    text : str
+        The id of the call to stop.
+    drain : bool
+        Whether a worker that is restarted finishes its calls.
     """
 
     id: str
     action: str
     number: int = 0
+    text: str = ""
+    drain: bool = True
 
 
 def read_request(content: Mapping[str, Any]) -> Request | None:
@@ -39,20 +47,23 @@ def read_request(content: Mapping[str, Any]) -> Request | None:
     Examples
     --------
     >>> read_request({"id": "a1", "action": "restart", "number": 2})
-    Request(id='a1', action='restart', number=2)
+    Request(id='a1', action='restart', number=2, text='', drain=True)
     >>> read_request({"id": "a2", "action": "shutdown"}) is None
     True
     """
     id_, action, number = content.get("id"), content.get("action"), content.get("number", 0)
+    text, drain = content.get("text", ""), content.get("drain", True)
     if not isinstance(id_, str) or not isinstance(action, str) or action not in _ACTIONS:
         return None
-    if type(number) is not int or number < _ACTIONS[action]:
+    if type(number) is not int or number < _ACTIONS[action] or type(drain) is not bool:
         return None
-    return Request(id_[:64], action, number)
+    if not isinstance(text, str) or len(text) > _LONGEST_TEXT or (action == "stop_call" and not text):
+        return None
+    return Request(id_[:64], action, number, text, drain)
 
 
-def perform(pool: Any, request: Request) -> None:
-    """Perform a request.
+def perform(pool: Any, request: Request) -> dict[str, Any] | None:
+    """Perform a request, and return what it asks for, if it asks for something.
 
     Parameters
     ----------
@@ -63,13 +74,18 @@ def perform(pool: Any, request: Request) -> None:
     """
     match request.action:
         case "restart":
-            pool.restart_worker(request.number)
+            pool.restart_worker(request.number, drain=request.drain)
         case "scale":
             pool.resize(request.number)
+        case "stack":
+            return {"stack": pool.stack(request.number)}
         case "start":
             pool.start_workers(request.number or None)
         case "stop":
             pool.stop_workers()
+        case "stop_call":
+            pool.cancel_call(request.text)
+    return None
 
 
 class RequestQueue:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict
 
 from wpc_magic.pool.core.events import WorkerEvent
-from wpc_magic.pool.core.snapshot import PoolSnapshot, WorkerSnapshot
+from wpc_magic.pool.core.snapshot import LeavingProcess, PoolSnapshot, WorkerSnapshot
 
 from .meter import NO_READING, Reading
 
@@ -23,6 +23,10 @@ KEPT_EVENTS = 200
 """How many events a frame holds, so that a page that opens later can show them."""
 
 _LONGEST_TEXT = 600  # one event must not dominate the size of a frame
+_ERRORS = frozenset(
+    {"call_execution_failed", "call_timed_out"}
+)  # of a user's function: an error to whoever looks
+_STOPPABLE_S = 1.0  # how long a call has to run until it can be stopped
 _JITTER_S = 0.5  # two snapshots of a call may differ by this much in its start time
 
 
@@ -45,6 +49,16 @@ class PoolRow(TypedDict):
     shared: int
 
 
+class LeavingRow(TypedDict):
+    """A process that was replaced, and finishes its calls."""
+
+    n: int  # which process of the pool it is
+    pid: int | None
+    call: str | None
+    since: float | None
+    call_ids: list[str]  # the ids of the calls that can be stopped
+
+
 class WorkerRow(TypedDict):
     """One worker; times are in seconds of the epoch, so that a row does not change as time passes."""
 
@@ -60,6 +74,8 @@ class WorkerRow(TypedDict):
     restarts: int
     memory: str
     cpu: int | None
+    call_ids: list[str]  # of calls that can be stopped: a short one has ended before a click
+    leaving: list[LeavingRow]
 
 
 class EventRow(TypedDict):
@@ -70,6 +86,7 @@ class EventRow(TypedDict):
     at: str
     worker: int
     severity: str
+    level: str  # the severity to a person: what went wrong in a function of theirs is an error
     name: str
     call: str
     text: str
@@ -187,7 +204,28 @@ def _worker_row(worker: WorkerSnapshot, before: WorkerRow | None, reading: Readi
         restarts=worker.restarts,
         memory=reading.memory,
         cpu=reading.cpu,
+        call_ids=list(worker.call_ids) if (worker.running_s or 0.0) >= _STOPPABLE_S else [],
+        leaving=_leaving_rows(worker.leaving, before["leaving"] if before is not None else [], now),
     )
+
+
+def _leaving_rows(
+    processes: Iterable[LeavingProcess], before: list[LeavingRow], now: float
+) -> list[LeavingRow]:
+    known = {(row["n"], row["call"]): row["since"] for row in before}
+    return [
+        LeavingRow(
+            n=each.incarnation,
+            pid=each.pid,
+            call=each.current_call,
+            since=_stabilized(
+                known.get((each.incarnation, each.current_call)),
+                None if each.running_s is None else now - each.running_s,
+            ),
+            call_ids=list(each.call_ids),
+        )
+        for each in processes
+    ]
 
 
 def _stabilized(before: float | None, timestamp: float | None) -> float | None:
@@ -218,6 +256,7 @@ def _event_row(event: WorkerEvent, number: int) -> EventRow:
         at=event.timestamp,
         worker=event.worker_id,
         severity=event.severity,
+        level="error" if event.event_name in _ERRORS else event.severity,
         name=event.event_name,
         call=event.correlation_id or "",
         text=_shortened(_event_text(event)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pathlib
+import threading
 import time
 import weakref
 from typing import Any, ClassVar
@@ -12,13 +12,14 @@ import IPython
 import traitlets
 
 from .feed import Feed
+from .page import joined_modules, joined_styles
 from .requests import read_request
 from .static_fallback import StaticFallback
 from .static_view import StaticView
 
 __all__ = ["Dashboard"]
 
-_STATIC = pathlib.Path(__file__).parent / "static"
+_MOST_VIEWS = 64  # of which it is remembered whether they are visible
 
 
 class Dashboard(anywidget.AnyWidget):
@@ -36,8 +37,8 @@ class Dashboard(anywidget.AnyWidget):
     removes the views, the thread and the pool's listener.
     """
 
-    _esm = _STATIC / "dashboard.js"
-    _css = _STATIC / "dashboard.css"
+    _esm = joined_modules()
+    _css = joined_styles()
 
     # A placeholder without a value: the feed's last frame is serialized in its place whenever a page requests
     # the state, and never because it changed.
@@ -60,6 +61,7 @@ class Dashboard(anywidget.AnyWidget):
                 widget._fallback.update(widget._feed.latest[0], time.time(), last)
 
         self._name = str(pool.name)
+        self._views: dict[str, bool] = {}  # whether each is visible
         self._fallback = StaticFallback(getattr(IPython.get_ipython(), "kernel", None), self._name)
         self._feed = Feed(pool, show, on_poll)
         super().__init__()
@@ -105,8 +107,22 @@ class Dashboard(anywidget.AnyWidget):
         if content.get("action") == "sync":
             if content.get("seq") != self._feed.latest[1]:
                 self._feed.resend()
+        elif content.get("action") == "watch":
+            self._watch(content.get("view"), content.get("visible"))
         elif request := read_request(content):
             self._feed.submit(request)
+
+    def _watch(self, view: Any, visible: Any) -> None:
+        """Send nothing while no view is visible, if the kernel can be told at any time that one is again."""
+        if not isinstance(view, str) or type(visible) is not bool:
+            return
+        self._views.pop(view, None)
+        self._views[view] = visible
+        if len(self._views) > _MOST_VIEWS:
+            del self._views[next(iter(self._views))]
+        # What arrives in the main thread would wait for the end of a cell, and the dashboard with it.
+        reachable = threading.current_thread() is not threading.main_thread()
+        self._feed.hide(reachable and not any(self._views.values()))
 
     def _state(self) -> dict[str, Any]:
         frame, seq, notice = self._feed.latest

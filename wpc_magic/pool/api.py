@@ -184,6 +184,10 @@ class WorkerProcedureCall(
         """
         return self._driver.cancel_all(lambda call: origin is None or call.origin == origin)
 
+    def cancel_call(self, call_id: str) -> bool:
+        """Cancel the call that has this id, ``"call-12"``; return whether it had not ended before."""
+        return self._driver.cancel_all(lambda call: call.correlation_id == call_id) > 0
+
     @property
     def cancelled_count(self) -> int:
         """How many calls, and items of maps, have been cancelled since the pool was created."""

@@ -28,6 +28,7 @@ FOR_PARTS = frozenset(
         "began_s",
         "cache_of_map",
         "calls_at_workers",
+        "cancel_call",
         "cancelled_count",
         "cancelled_count_of",
         "check_arguments",

@@ -470,6 +470,19 @@ def test_a_snapshot_shows_what_each_worker_runs():
     assert two.memory_bytes is None
 
 
+def test_a_snapshot_shows_a_replaced_process_apart_from_the_one_that_took_its_place():
+    world = busy_world()
+    world.restart(1, drain=True)
+    world.run()
+    world.submit("f", worker_id=1)
+    one = world.core.snapshot("wpc", world.now, {}).workers[0]
+    (old,) = one.leaving
+    assert (old.current_call, old.running_s, old.call_ids) == ("f #1", pytest.approx(1.5), ("call-1",))
+    assert old.pid not in (None, one.pid)
+    assert one.current_call != old.current_call
+    assert "call-1" not in one.call_ids
+
+
 def test_a_snapshot_shows_when_a_dead_slot_restarts():
     world = World(1)
     world.die(1)

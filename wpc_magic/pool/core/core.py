@@ -39,7 +39,7 @@ Invariants, which `Core.check` tests one by one:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ..options import PoolOptions
 from .calls import Call
@@ -47,7 +47,7 @@ from .lifecycle import ALIVE, LOST, SlotState
 from .registry import Kind, Record
 from .rollout import Rollout
 from .slots import Slot
-from .snapshot import PoolSnapshot, WorkerHealth, WorkerSnapshot
+from .snapshot import LeavingProcess, PoolSnapshot, WorkerHealth, WorkerSnapshot
 from .state import State
 from .stream_calls import doing
 from .supervisor import Supervisor
@@ -63,6 +63,7 @@ class ProcessFacts(NamedTuple):
     cpu_percent: float | None
 
 
+_Begun: TypeAlias = list[tuple[Call, float]]  # calls, and when they began, in seconds
 _STARTING_STATES = frozenset({SlotState.STARTING, SlotState.RESTARTING})
 _NO_FACTS = ProcessFacts(None, None)
 
@@ -196,25 +197,17 @@ class Core:
         )
 
     def _worker(self, slot: Slot, now: float, facts: ProcessFacts) -> WorkerSnapshot:
-        begun: list[tuple[Call, float]] = []
         slots = self._processes_of(slot)
-        for each in slots:
-            seq, since = self.state.running(each.incarnation) if each.sent else (0, 0.0)
-            begun += [
-                (call, call.began_s or since)
-                for number, call in each.sent.items()
-                if (number <= seq or call.began_s) and not call.ended
-            ]
-        current, since = begun[0] if begun else (None, 0.0)
-        more = f" and {len(begun) - 1} more" if len(begun) > 1 else ""
+        begun = [self._begun(each) for each in slots]
+        current, running_s = _shown(begun[0], now)
         tally = sum_of(each.tally for each in slots)
         return WorkerSnapshot(
             worker_id=slot.id,
             health_state=slot.state.value,
             pid=slot.pid,
-            current_call=f"{doing(current)}{more}" if current is not None else None,
-            running_s=max(0.0, now - since) if since else None,
-            waiting=sum(len(each.sent) for each in slots) - len(begun) + len(slot.pinned),
+            current_call=current,
+            running_s=running_s,
+            waiting=sum(len(each.sent) for each in slots) - sum(map(len, begun)) + len(slot.pinned),
             done=tally.done,
             failed=tally.failed,
             cancelled=tally.cancelled,
@@ -222,7 +215,21 @@ class Core:
             memory_bytes=facts.memory_bytes,
             cpu_percent=facts.cpu_percent,
             restart_in_s=max(0.0, slot.restart_at - now) if slot.restart_at else None,
+            call_ids=_ids(begun[0]),
+            leaving=tuple(
+                LeavingProcess(old.incarnation, old.pid, *_shown(its, now), call_ids=_ids(its))
+                for old, its in zip(slots[1:], begun[1:], strict=True)
+            ),
         )
+
+    def _begun(self, slot: Slot) -> _Begun:
+        """Return the calls that a process has begun and not ended, each with when it began."""
+        seq, since = self.state.running(slot.incarnation) if slot.sent else (0, 0.0)
+        return [
+            (call, call.began_s or since)
+            for number, call in slot.sent.items()
+            if (number <= seq or call.began_s) and not call.ended
+        ]
 
     # -- the invariants ---------------------------------------------------------------------------------
 
@@ -320,3 +327,16 @@ class Core:
             assert self.dispatcher.queued.unpinned() <= starting, "15: calls are queued, and a slot is idle"
         incarnations = [slot.incarnation for slot in state.processes() if slot.incarnation]
         assert len(set(incarnations)) == len(incarnations), "16: two slots have one incarnation"
+
+
+def _shown(begun: _Begun, now: float) -> tuple[str | None, float | None]:
+    """Return what a process does as text, and for how long it has done so."""
+    if not begun:
+        return None, None
+    call, since = begun[0]
+    more = f" and {len(begun) - 1} more" if len(begun) > 1 else ""
+    return f"{doing(call)}{more}", max(0.0, now - since) if since else None
+
+
+def _ids(begun: _Begun) -> tuple[str, ...]:
+    return tuple(call.correlation_id for call, _ in begun)

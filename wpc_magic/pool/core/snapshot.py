@@ -9,6 +9,7 @@ __all__ = [
     "ConstantInfo",
     "DependencyInfo",
     "FunctionInfo",
+    "LeavingProcess",
     "PoolSnapshot",
     "ResourceInfo",
     "SetupInfo",
@@ -258,6 +259,31 @@ class WorkerHealth:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class LeavingProcess:
+    """A process that another one has replaced, and that finishes its calls.
+
+    Parameters
+    ----------
+    incarnation : int
+        Which process of the pool it is.
+    pid : int or None
+        Its process; None: it has exited.
+    current_call : str or None
+        As in `WorkerSnapshot`.
+    running_s : float or None
+        For how long that call has run, in seconds.
+    call_ids : tuple of str
+        The ids of the calls that it has begun: ``("call-12",)``.
+    """
+
+    incarnation: int
+    pid: int | None = None
+    current_call: str | None = None
+    running_s: float | None = None
+    call_ids: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class WorkerSnapshot:
     """One worker at one point in time.
 
@@ -286,6 +312,10 @@ class WorkerSnapshot:
         CPU use since the previous snapshot; 100 is one core.
     restart_in_s : float or None
         Seconds until a scheduled restart.
+    call_ids : tuple of str
+        The ids of the calls that its process has begun: ``("call-12",)``.
+    leaving : tuple of LeavingProcess
+        The processes that it has replaced, and that have not exited.
     """
 
     worker_id: int
@@ -301,6 +331,8 @@ class WorkerSnapshot:
     cpu_percent: float | None = None
     restart_in_s: float | None = None
     cancelled: int = 0
+    call_ids: tuple[str, ...] = ()
+    leaving: tuple[LeavingProcess, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)

@@ -1,0 +1,116 @@
+"""The front end in a page of its own, over a fake pool: no server, no kernel, and so no waiting for them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Locator
+
+from tests.dashboard.fakes import FakeClock, FakePool
+from wpc_magic.dashboard.feed import Feed
+from wpc_magic.dashboard.page import joined_modules, joined_styles
+
+# The part of a widget's model that the front end uses. What it sends is kept for the test.
+MODEL = """
+class Model {
+  constructor(state) { this.state = state; this.listeners = {}; this.sent = []; }
+  get(name) { return this.state[name]; }
+  set(name, value) {
+    this.state[name] = value;
+    (this.listeners[`change:${name}`] ?? []).forEach((each) => each());
+  }
+  on(event, listener) { (this.listeners[event] ??= []).push(listener); }
+  off(event, listener) { this.listeners[event] = this.listeners[event].filter((each) => each !== listener); }
+  send(message) { this.sent.push(message); }
+}
+window.open_ = (frame) => {
+  window.model = new Model({ frame, patch: {} });
+  dashboard.initialize({ model });
+  window.close_ = dashboard.render({ model, el: document.body.firstElementChild });
+};
+"""
+
+HTML = """<!doctype html><html lang="en"><head><title>Dashboard</title><style>{styles}</style></head>
+<body data-jp-theme-light="{light}" style="margin: 0; background: {background}"><main></main></body></html>"""
+
+
+class BarePage:
+    """The dashboard of a fake pool.
+
+    Parameters
+    ----------
+    browser : Browser
+        The browser.
+    pool : FakePool
+        The pool.
+    width : int
+        The width of the page.
+    dark : bool
+        Whether the theme is dark.
+    """
+
+    def __init__(self, browser: Browser, pool: FakePool, width: int = 1100, dark: bool = False) -> None:
+        self.pool, self.clock = pool, FakeClock()
+        self.feed = Feed(pool, self._receive, clock=self.clock)
+        self.page = browser.new_page(viewport={"width": width, "height": 900}, device_scale_factor=1.5)
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        colours = (
+            {"light": "false", "background": "#111"} if dark else {"light": "true", "background": "#fff"}
+        )
+        self.page.set_content(HTML.format(styles=joined_styles() + (DARK if dark else ""), **colours))
+        module = joined_modules().replace("export default", "window.dashboard =")
+        self.page.add_script_tag(content=module + MODEL, type="module")
+        self.page.wait_for_function("() => window.open_")
+        frame, seq, notice = self.feed.latest
+        state = {**frame, "seq": seq, "now": self.clock(), "notice": notice, "fallback": "none"}
+        self.page.evaluate("(state) => open_(state)", json.loads(json.dumps(state)))
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        self.page.evaluate("(patch) => model.set('patch', patch)", json.loads(json.dumps(message)))
+
+    def show(self, seconds: float = 0.1) -> None:
+        """Let the page show what the pool is now."""
+        self.clock.advance(seconds)
+        self.feed.step()
+
+    def reply(self, **message: Any) -> None:
+        """Send something else than a frame."""
+        _, seq, _ = self.feed.latest
+        self._receive({"seq": seq, "now": self.clock(), **message})
+
+    def sent(self, action: str) -> list[dict[str, Any]]:
+        """Return what the page has sent with this action."""
+        found = self.page.evaluate("(action) => model.sent.filter((each) => each.action === action)", action)
+        return [{key: value for key, value in each.items() if key != "action"} for each in found]
+
+    @property
+    def root(self) -> Locator:
+        return self.page.locator(".wpc-dashboard")
+
+    def worker(self, number: int) -> Locator:
+        """The row of a worker."""
+        return self.root.locator(f'tr[data-worker="{number}"]')
+
+    def button(self, help_: str) -> Locator:
+        return self.root.get_by_role("button", name=help_, exact=True)
+
+    def tab(self, name: str) -> None:
+        """Show a panel."""
+        self.root.get_by_role("tab", name=name, exact=True).click()
+
+    def screenshot(self, path: Path) -> None:
+        """Take a screenshot of the dashboard."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Written here: Playwright would start threads for it that live as long as Playwright.
+        path.write_bytes(self.root.screenshot(animations="disabled"))
+
+    def close(self) -> None:
+        """Close the view, and the page."""
+        self.page.evaluate("() => close_()")
+        self.page.close()
+
+
+DARK = "body { --jp-layout-color0: #111; --jp-layout-color1: #212121; --jp-ui-font-color0: #fff; }"
