@@ -106,9 +106,11 @@ RULES = [
         only=STANDARD | {"wpc_magic.pool.wire", "wpc_magic.pool.errors"},
         lazily={"cloudpickle", "tblib"},
     ),
+    # typing_extensions: only type checkers read that import, and know the module without its being installed.
     Rule(
         "wpc_magic.pool",
-        only=STANDARD | {"wpc_magic.pool", "cloudpickle", "tblib", "psutil", "opentelemetry"},
+        only=STANDARD
+        | {"wpc_magic.pool", "cloudpickle", "tblib", "psutil", "opentelemetry", "typing_extensions"},
         lazily={"numpy", "joblib", "sqlalchemy", "distributed"},
     ),
     Rule("wpc_magic.dashboard.view", never=NOTEBOOK),
@@ -127,6 +129,7 @@ LAYERS = [
     {"dashboard", "notebook"},
     {"pool.__init__", "pool.caching.__init__", "pool.executors.__init__", "pool.maps.__init__"},
     {"pool.executors.executor"},
+    {"pool.typed"},
     {"pool.api"},
     {"pool.submission"},
     {"pool.function_calls"},
@@ -156,6 +159,7 @@ LAYERS = [
         "pool.constants",
         "pool.workers",
         "pool.export",
+        "pool.stubs",
         "pool.run_here",
     },
     {"pool.definitions", "pool.caching.function_hashes", "pool.caching.store"},
@@ -190,9 +194,11 @@ LAYERS = [
         "pool.engines.versions",
         "pool.executors.at_exit",
         "pool.executors.process",
+        "pool.keywords",
         "pool.listing",
         "pool.public",
         "pool.signatures",
+        "pool.value_type",
     },
     {"pool.engines.__init__", "pool.errors"},
 ]

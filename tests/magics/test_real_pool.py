@@ -561,6 +561,42 @@ def test_a_file_of_the_users_is_not_overwritten_unless_forced(real: Real, tmp_pa
     )
 
 
+def test_the_types_of_functions_are_written_beside_the_module_and_stay_in_step_with_it(
+    real: Real, tmp_path: Path
+) -> None:
+    real.run("%%wpc_function\ndef double(x: int) -> int:\n    return 2 * x\n")
+    (tmp_path / "pipeline.pyi").write_text("x: int\n")
+    assert real.run("%wpc_export pipeline.py --stubs") == (
+        "UsageError: %wpc_export: pipeline.pyi exists, and is something else. To overwrite it: --force\n"
+    )
+    assert not (tmp_path / "pipeline.py").exists()
+    shown = real.run("%wpc_export pipeline.py --stubs --force")
+    assert re.fullmatch(
+        r"1 function, 0 dependencies, 0 constants written to pipeline\.py \([\d,]+ bytes\), "
+        r"their types to pipeline\.pyi\n",
+        shown,
+    )
+    stub = tmp_path / "pipeline.pyi"
+    assert "def __call__(self, /, x: Argument[int]) -> CallFuture[int]: ..." in stub.read_text()
+    real.run("%%wpc_function\ndef double(x: str) -> str:\n    return 2 * x\n")
+    # Without the option, too: a stub that is there would tell what was.
+    assert real.run("%wpc_export pipeline.py").endswith("their types to pipeline.pyi\n")
+    assert "def __call__(self, /, x: Argument[str]) -> CallFuture[str]: ..." in stub.read_text()
+    assert real.run("%wpc_export other.py").endswith(" bytes)\n")
+    assert not (tmp_path / "other.pyi").exists()
+    real.run("%wpc_undef double")
+    assert real.run("%wpc_load pipeline.py").startswith("pipeline.py loaded: 1 function")
+
+
+def test_a_notebook_has_a_stub_of_its_own_wpc(real: Real, tmp_path: Path) -> None:
+    real.run("%%wpc_function\ndef double(x: int) -> int:\n    return 2 * x\n")
+    shown = real.run("%wpc_export notebook_types.pyi")
+    assert re.fullmatch(r"the types of 1 function written to notebook_types\.pyi \([\d,]+ bytes\)\n", shown)
+    assert (tmp_path / "notebook_types.pyi").read_text().endswith("\n\nwpc: Pool\n")
+    assert not (tmp_path / "notebook_types.py").exists()
+    assert real.run("%wpc_export notebook_types.pyi").startswith("the types of 1 function")
+
+
 def test_a_file_that_is_none_of_its_own_is_refused_in_one_line(real: Real, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("x = 1\n")
     assert real.run("%wpc_load mine.py") == (

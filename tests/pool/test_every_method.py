@@ -334,6 +334,7 @@ METHODS: dict[type, dict[str, Row]] = {
         ),
         "off_worker_event": Row(named=(("listener_id", 1),)),
         "export": Row(args=(("module", "pipeline"),)),
+        "export_stub": Row(args=(("module", "pipeline"),)),
         "on_worker_event": Row(named=(("listener", lambda _: print),)),
         "resource_source": Row(args=(("name", "resource"),)),
         "refer_again": Row(args=(("name", "echo"),), says=("function",)),

@@ -282,6 +282,9 @@ class WpcMagics(CallMagics, SharedMagics):
 
     @magic(
         Option("--force", "Overwrite a file that is something else."),
+        Option(
+            "--stubs", "Also write pipeline.pyi: the types of the functions, for type checkers and editors."
+        ),
         words=Positional("file", "The file to write.", "one"),
     )
     def wpc_export(self, line: Namespace) -> Message:
@@ -289,9 +292,11 @@ class WpcMagics(CallMagics, SharedMagics):
 
         It needs no notebook; ``%wpc_load`` reads it back. Example::
 
-            %wpc_export pipeline.py
+            %wpc_export pipeline.py --stubs
+
+        A file whose name ends in .pyi gets the types only, and that of a notebook's own ``wpc``.
         """
-        return self.session.export(line.file, line.force)
+        return self.session.export(line.file, line.force, line.stubs)
 
     @magic(words=Positional("file", "A file that %wpc_export has written.", "one"))
     def wpc_load(self, line: Namespace) -> Message:

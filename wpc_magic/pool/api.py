@@ -8,14 +8,14 @@ import itertools
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from .caching.calls import CachedCalls
 from .caching.results import ResultsCache
 from .checks import check_callable, check_whole
 from .constants import Constants
 from .core.events import WorkerEvent
-from .core.registry import Kind
+from .core.registry import Kind, Record
 from .core.snapshot import PoolSnapshot
 from .databases import Databases
 from .definitions import Definitions
@@ -146,13 +146,13 @@ class WorkerProcedureCall(
             f"there, registered functions call each other by their names: clean(x)"
         )
 
-    def __enter__(self) -> WorkerProcedureCall:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.stop_workers(drain=kind is None)
 
-    async def __aenter__(self) -> WorkerProcedureCall:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -260,8 +260,6 @@ class WorkerProcedureCall(
         ['SEED']
         """
         check_name(module, "module's name")
-        with self._driver.reading() as core:
-            records = [each for kind in Kind for each in core.state.registry.of_kind(kind)]
 
         def value_of(record: Any) -> Any:
             if record.kind is Kind.SHARED:
@@ -276,7 +274,36 @@ class WorkerProcedureCall(
             for field in dataclasses.fields(self.options)
             if (value := getattr(self.options, field.name)) != field.default
         }
-        return module_text(records, value_of, changed, module, self.current_seed)
+        return module_text(self._records(), value_of, changed, module, self.current_seed)
+
+    def export_stub(self, module: str | None = "pipeline") -> str:
+        """Return the types of the functions, as the text of a stub: for type checkers and editors.
+
+        As ``pipeline.pyi`` beside the module that `export` has written, it gives ``build_pool()`` a type of
+        its own, ``Pool``, whose ``call`` knows each function as its cell annotates it: its arguments, each a
+        value or the future of a call, and its result. What is not annotated is ``Any``.
+
+        Parameters
+        ----------
+        module : str or None
+            The name of the module. None: there is none; the stub has the type of a notebook's own ``wpc``.
+
+        Examples
+        --------
+        >>> pool = WorkerProcedureCall()
+        >>> _ = pool.define_worker_functions("def double(x: int) -> int: return 2 * x")
+        >>> print(*[line for line in pool.export_stub().splitlines() if "__call__" in line])
+            def __call__(self, /, x: Argument[int]) -> CallFuture[int]: ...
+        """
+        from .stubs.stub import stub_text  # here: few programs need it
+
+        if module is not None:
+            check_name(module, "module's name")
+        return stub_text(self._records(), module)
+
+    def _records(self) -> list[Record]:
+        with self._driver.reading() as core:
+            return [each for kind in Kind for each in core.state.registry.of_kind(kind)]
 
     def dashboard(self) -> Any:
         """Return the live dashboard, for a notebook to show."""

@@ -30,6 +30,8 @@ _HEAD = '''"""Functions for worker processes, and what they need.
 """
 
 {imports}
+Pool = WorkerProcedureCall  # for annotations: where a stub lies beside this module, it knows the functions
+
 
 def build_pool(**options):
     """Return a pool with all of this defined; the options are those of WorkerProcedureCall."""

@@ -21,6 +21,7 @@ from .options import ANONYMOUS, shown_name
 from .outcomes import FailedCall, decoded_error, decoded_value
 from .passed_answers import Receive, hand_over
 from .public import OF_A_FUTURE
+from .value_type import Value
 from .wait_events import Waiters
 from .wire import protocol
 from .wire.protocol import Progress
@@ -36,7 +37,7 @@ def leave_alone(interrupt: BaseException) -> None:
     """Do nothing: the default of `CallFuture.on_interrupt`."""
 
 
-class CallFuture(Future[Any]):
+class CallFuture(Future[Value]):  # type: ignore[type-var]  # only the pool puts a value in: covariant
     """The outcome of a call, now or later.
 
     A `concurrent.futures.Future`: ``wait``, ``as_completed`` and ``asyncio.wrap_future`` accept it. It can
@@ -276,7 +277,7 @@ class CallFuture(Future[Any]):
         """
         return self.cancelled() or (not self.ended and self._driver.cancel(self))
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> Value:
         """Return the value; wait for it if necessary.
 
         Parameters
@@ -301,7 +302,7 @@ class CallFuture(Future[Any]):
             raise interrupt.with_traceback(None) from None  # our own frames are no help to the user
         ok, outcome = self._settled()
         if ok:
-            return outcome
+            return outcome  # type: ignore[no-any-return]
         try:
             raise outcome.with_traceback(
                 self._traceback
@@ -479,7 +480,7 @@ class CallFuture(Future[Any]):
         self._driver.check()
         return self._driver.wait_in_loop(self, loop)
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, Value]:
         __tracebackhide__ = True
         if self.ended:
             return self.result()

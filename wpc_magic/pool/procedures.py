@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack
 
 from .checks import shown
 from .core.calls import NO_OPTIONS
@@ -12,6 +12,9 @@ from .core.snapshot import FunctionInfo
 from .errors import OptionError
 from .maps.results import MapResults
 from .options import CallOptions, check_name
+
+if TYPE_CHECKING:
+    from .keywords import CallKeywords
 
 __all__ = [
     "FunctionDetails",
@@ -104,7 +107,7 @@ class Procedure:  # its docstring is that of the function
         __tracebackhide__ = True
         return self._submit(self.__name__, args, kwargs, self._options)
 
-    def options(self, **options: Any) -> Procedure:
+    def options(self, **options: Unpack[CallKeywords]) -> Self:
         """Return the same function with options for its calls.
 
         Parameters
@@ -118,7 +121,7 @@ class Procedure:  # its docstring is that of the function
         OptionError
             If an option is unknown or has an invalid value.
         """
-        return Procedure(self._pool, self.__name__, self._options.replace(options))
+        return self.__class__(self._pool, self.__name__, self._options.replace(options))
 
     def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function; its value stays with the pool, as with ``options(keep=True)``.

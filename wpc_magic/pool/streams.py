@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 import time
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 from .checks import check_seconds
 from .future_driver import FutureDriver
 from .stream_futures import StreamFuture
 from .stream_items import StreamItems
+from .value_type import Value
 
 __all__ = ["ResultStream"]
 
@@ -20,7 +22,7 @@ _NONE_READY: Any = object()
 _BARS = ("tqdm", "rich")  # libraries that show how far an iteration is
 
 
-class ResultStream(Iterator[Any], AsyncIterator[Any]):
+class ResultStream(Iterator[Value], AsyncIterator[Value]):
     r"""The items that a function yields in a worker: an iterator, and an async iterator.
 
     The function begins at once, and may be ahead of its caller by as many items as ``options(buffer=...)``
@@ -62,7 +64,7 @@ class ResultStream(Iterator[Any], AsyncIterator[Any]):
         dropped = future.dropped = _Dropped(self, driver.drop)
         dropped.call = future.call
         self._items = items = StreamItems(future, driver)
-        self._ready = items.ready
+        self._ready: deque[Value] = items.ready
 
     @property
     def items(self) -> StreamItems:
@@ -102,13 +104,13 @@ class ResultStream(Iterator[Any], AsyncIterator[Any]):
     def __repr__(self) -> str:
         return f"<ResultStream {self.call}: {self._items}>"
 
-    def __iter__(self) -> ResultStream:
+    def __iter__(self) -> Self:
         by = str(sys._getframe(1).f_globals.get("__name__"))
         if by.partition(".")[0] in _BARS:
             self._items.is_shown = True
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Value:
         __tracebackhide__ = True
         try:
             item = self._ready.popleft()
@@ -120,10 +122,10 @@ class ResultStream(Iterator[Any], AsyncIterator[Any]):
             self._items.report()
         return item
 
-    def __aiter__(self) -> ResultStream:
+    def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> Value:
         __tracebackhide__ = True
         try:
             item = self._ready.popleft()
@@ -135,7 +137,7 @@ class ResultStream(Iterator[Any], AsyncIterator[Any]):
             self._items.report()
         return item
 
-    def result(self, timeout: float | None = None) -> list[Any]:
+    def result(self, timeout: float | None = None) -> list[Value]:
         """Return all items, from the next one on, as a list.
 
         Parameters
@@ -167,10 +169,10 @@ class ResultStream(Iterator[Any], AsyncIterator[Any]):
                 self._ready.extendleft(reversed(taken))
             raise
 
-    def __await__(self) -> Generator[Any, None, list[Any]]:
+    def __await__(self) -> Generator[Any, None, list[Value]]:
         return self._collected().__await__()
 
-    async def _collected(self) -> list[Any]:
+    async def _collected(self) -> list[Value]:
         __tracebackhide__ = True
         return [item async for item in self]
 
@@ -186,13 +188,13 @@ class ResultStream(Iterator[Any], AsyncIterator[Any]):
         """Do as `close`; `contextlib.aclosing` calls it."""
         self._items.close()
 
-    def __enter__(self) -> ResultStream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._items.close()
 
-    async def __aenter__(self) -> ResultStream:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

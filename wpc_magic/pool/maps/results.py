@@ -6,17 +6,18 @@ import itertools
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Generator, Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from ..caching.maps import CachedChunks
 from ..futures import CallFuture
+from ..value_type import Value
 from .chunks import Chunks
 from .request import ChunkRunner, MapRequest
 
 __all__ = ["MapResults"]
 
 
-class MapResults(Iterator[Any], AsyncIterator[Any]):
+class MapResults(Iterator[Value], AsyncIterator[Value]):
     """The results of a map: an iterator, and an async iterator; `result` and ``await`` give all as a list.
 
     Items are taken from the iterables only as far as workers are about to need them, so these may be
@@ -39,12 +40,12 @@ class MapResults(Iterator[Any], AsyncIterator[Any]):
     def __init__(self, pool: ChunkRunner, request: MapRequest) -> None:
         cache = pool.cache_of_map(request.name, request.options)
         self._chunks = Chunks(pool, request) if cache is None else CachedChunks(pool, request, cache)
-        self._ready: deque[Any] = deque()  # of an async iteration
+        self._ready: deque[Value] = deque()  # of an async iteration
         # Flattened without running Python code per item. It references the chunks, but not this object, so
         # that it is finalized, which cancels what is in flight, as soon as nothing iterates any more.
         batches = _batches(self._chunks)
         next(batches)
-        self._results: Iterator[Any] = itertools.chain.from_iterable(batches)
+        self._results: Iterator[Value] = itertools.chain.from_iterable(batches)
         try:
             self._chunks.fill()
         except BaseException:
@@ -80,25 +81,25 @@ class MapResults(Iterator[Any], AsyncIterator[Any]):
     def __bool__(self) -> bool:
         return True  # as any iterator, also where it has a length
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Value]:
         by = str(sys._getframe(1).f_globals.get("__name__"))
         if by.partition(".")[0] in _BARS:
             self._chunks.is_shown = True
         return self._results
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Value:
         __tracebackhide__ = True
         return next(self._results)
 
-    def result(self) -> list[Any]:
+    def result(self) -> list[Value]:
         """Return all results, from the next one on, as a list."""
         __tracebackhide__ = True
         return list(self._results)
 
-    def __await__(self) -> Generator[Any, None, list[Any]]:
+    def __await__(self) -> Generator[Any, None, list[Value]]:
         return self._collected().__await__()
 
-    async def _collected(self) -> list[Any]:
+    async def _collected(self) -> list[Value]:
         __tracebackhide__ = True
         return [value async for value in self]
 
@@ -110,10 +111,10 @@ class MapResults(Iterator[Any], AsyncIterator[Any]):
         CallFuture.on_interrupt(wrong)
         raise wrong
 
-    def __aiter__(self) -> MapResults:
+    def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> Value:
         import asyncio
 
         __tracebackhide__ = True
@@ -140,7 +141,7 @@ class MapResults(Iterator[Any], AsyncIterator[Any]):
         self._chunks.end()
         self._results = itertools.chain.from_iterable([])
 
-    def __enter__(self) -> MapResults:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
