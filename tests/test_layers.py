@@ -157,6 +157,7 @@ LAYERS = [
         "pool.shared_objects",
         "pool.dependencies",
         "pool.constants",
+        "pool.uploads",
         "pool.workers",
         "pool.export",
         "pool.stubs",

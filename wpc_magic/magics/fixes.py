@@ -39,4 +39,6 @@ def magic_line(fix: Fix, pool_name: str = "wpc") -> str:
         return f"{pool_name}.functions({fix.detail})"
     if fix.kind == "restart":
         return "%wpc_restart"
+    if fix.kind == "upload":
+        return f"%wpc_upload {fix.name}"
     return fix.detail

@@ -23,6 +23,7 @@ from .results import cache_command
 from .seed import seed_command
 from .settings import Name, PoolOption, ProgressAfter, Workers
 from .shared_magic import SharedMagics
+from .upload_magic import UploadMagics
 
 if TYPE_CHECKING:
     from wpc_magic.dashboard.table import Table
@@ -54,7 +55,7 @@ _DELETE_SETUP = Option("-d --delete", "Remove it.")
 
 @with_those_of_its_bases
 @magics_class
-class WpcMagics(CallMagics, SharedMagics):
+class WpcMagics(CallMagics, SharedMagics, UploadMagics):
     """Settings and magics of the kernel's pool of workers."""
 
     pool_name = Name("wpc", help="The name of the pool in the notebook.").tag(config=True)

@@ -15,6 +15,7 @@ from wpc_magic.pool.core.snapshot import (
     PoolSnapshot,
     ResourceInfo,
     SharedInfo,
+    UploadInfo,
 )
 from wpc_magic.pool.shared.counter import SharedCounter
 from wpc_magic.pool.shared.queue import SharedQueue
@@ -70,6 +71,16 @@ def dependency_table(infos: Sequence[DependencyInfo]) -> Table:
     return _table(
         ("name", "stands for", "workers"), rows, "No dependency is registered: %wpc_dep numpy as np."
     )
+
+
+def upload_table(infos: Sequence[UploadInfo]) -> Table:
+    """Return the table of what is uploaded."""
+    rows = [
+        (info.name, ", ".join(info.brings), size_text(info.nbytes), info.path, info.digest[:7])
+        for info in infos
+    ]
+    columns = ("module", "brings", "size", "from", "hash")
+    return _table(columns, rows, "Nothing is uploaded: %wpc_upload helpers.py.")
 
 
 def _target(info: DependencyInfo) -> str:

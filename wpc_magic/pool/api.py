@@ -40,6 +40,7 @@ from .setups import Setups
 from .shared_objects import SharedObjects
 from .statistics import Statistics
 from .submission import Submission
+from .uploads import Uploads
 from .wire.codec import decode
 from .workers import Workers
 
@@ -49,6 +50,7 @@ __all__ = ["WorkerProcedureCall"]
 class WorkerProcedureCall(
     Submission,
     Workers,
+    Uploads,
     Maps,
     CachedCalls,
     FunctionCalls,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.machinery
 import importlib.util
+import os
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from .options import did_you_mean
 from .source.missing import Fix, python_line
 from .wire import protocol
 from .worker.failure import rebuild_exception
+from .worker.module_files import is_local
 
 __all__ = ["Definitions"]
 
@@ -116,10 +118,26 @@ class Definitions:
             self._captured.difference_update(removed, (record.name for record in records))
             return
         names = what or ", ".join([*(record.name for record in records), *removed])
-        restart = self.describe_fix(Fix("restart", names))
+        host = self._driver.host_of(rollout.refused_by)
+        where = f"worker {rollout.refused_by}" + (f" on {host}" if host else "")
         raise _install_error(
-            f"worker {rollout.refused_by} could not install {names}", rollout.reason, restart
+            f"{where} could not install {names}",
+            rollout.reason,
+            lambda module: self._what_mends(module, names, bool(host)),
         )
+
+    def _what_mends(self, module: str, names: str, is_elsewhere: bool) -> str:
+        """Return what helps a worker that does not find a module which is here; empty: it is not here."""
+        folder = _folder_of(module)
+        if not folder:
+            return ""
+        if not is_elsewhere:
+            restart = self.describe_fix(Fix("restart", names))
+            return f"It is in {folder}, where workers that have started before do not look. Type: {restart}"
+        if not is_local(folder + os.sep):
+            return "It is installed here, and not there"
+        upload = self.describe_fix(Fix("upload", module.partition(".")[0]))
+        return f"It is in {folder} here, and not there. Type: {upload}"
 
 
 def _is_stale(reason: object) -> bool:
@@ -143,14 +161,17 @@ def _info(core: Core, record: Record) -> Any:
     return dataclasses.replace(about, installed_worker_count=installed, broken=record.broken, **changes)
 
 
-def _install_error(what: str, reason: object, restart: str) -> InstallError:
-    """Return the error for a refused definition; its cause is the worker's exception, if there is one."""
+def _install_error(what: str, reason: object, what_mends: Callable[[str], str]) -> InstallError:
+    """Return the error for a refused definition; its cause is the worker's exception, if there is one.
+
+    `what_mends` is asked for what helps where a module is missing.
+    """
     if not isinstance(reason, protocol.Failure):
         return InstallError(f"{what}: {reason}")
     message = f"{what}: {reason.name}: {reason.message}"
     cause = rebuild_exception(reason)
-    if isinstance(cause, ModuleNotFoundError) and (folder := _folder_of(cause.name or "")):
-        message += f". It is in {folder}, where workers that have started before do not look. Type: {restart}"
+    if isinstance(cause, ModuleNotFoundError) and (mends := what_mends(cause.name or "")):
+        message += f". {mends}"
     stack = reason.stack
     if cause.__traceback__ is not None:  # this process has the source lines of the cell
         stack = "".join(traceback.format_exception(cause))

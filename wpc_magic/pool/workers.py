@@ -12,6 +12,7 @@ from .core.events import WorkerEvent
 from .core.snapshot import WorkerHealth
 from .driver.driver import Driver, WorkerEnvironment
 from .driver.output import write_out
+from .engines.uploads import Upload
 from .errors import NestedCallError, OptionError, PoolStateError, PoolStoppedError, StartError
 from .listing import History
 from .machine import usable_cores
@@ -45,6 +46,7 @@ class Workers:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self._uploads: dict[str, Upload] = {}
 
     # -- options ----------------------------------------------------------------------------------------
 
@@ -157,7 +159,8 @@ class Workers:
             raise StartError("the working directory is gone; change to another one with os.chdir") from None
         # As the interpreter does, it leaves out what is no text (a Path, say).
         path = [str.__str__(entry) for entry in sys.path if isinstance(entry, str)]
-        return WorkerEnvironment({**os.environ, **limits}, folder, path)
+        uploads = tuple(upload.archive for upload in self._uploads.values())
+        return WorkerEnvironment({**os.environ, **limits}, folder, path, uploads)
 
     def stop_workers(self, drain: bool = False, timeout_ms: int | None = None) -> None:
         """Stop the workers, within `stop_timeout_ms`; definitions are kept.

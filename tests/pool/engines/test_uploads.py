@@ -102,8 +102,9 @@ def test_what_has_changed_has_another_digest_and_what_has_not_the_same(lay: Lay)
         ("table.csv", "'table.csv' is no module: the name of one is a word, and ends in .py"),
         ("my-helpers.py", "'my-helpers.py' is no module"),
         ("empty/", "'empty/' is no package"),
-        ("", "an upload is a file, a folder or the name of a module, not ''"),
-        (3, "an upload is a file, a folder or the name of a module, not 3"),
+        ("", "module takes a file, a folder or the name of a module, not ''"),
+        ("a\0b", "there is no file, folder or module 'a\\x00b'"),
+        (3, "module takes a text, not 3"),
     ],
 )
 def test_what_is_no_local_module_is_refused_in_one_line(lay: Lay, what: str, words: str) -> None:

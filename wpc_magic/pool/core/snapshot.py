@@ -14,6 +14,7 @@ __all__ = [
     "ResourceInfo",
     "SetupInfo",
     "SharedInfo",
+    "UploadInfo",
     "WorkerHealth",
     "WorkerSnapshot",
 ]
@@ -231,6 +232,31 @@ class SetupInfo:
     installed_worker_count: int
     revision: int = 1
     broken: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UploadInfo:
+    """An uploaded module, as `get_uploads` returns it.
+
+    Parameters
+    ----------
+    name : str
+        The name by which functions import it.
+    brings : tuple of str
+        The other local modules that came along, since it imports them.
+    path : str
+        Its file here, or the folder of the package.
+    nbytes : int
+        The size of all files.
+    digest : str
+        The SHA-256 of the files: the same as long as they are the same.
+    """
+
+    name: str
+    brings: tuple[str, ...]
+    path: str
+    nbytes: int
+    digest: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

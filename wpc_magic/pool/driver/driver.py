@@ -331,6 +331,12 @@ class Driver:
         is_serving = self.core.state.is_serving
         return {link.slot.id: link.facts() for link in self.parts.links.values() if is_serving(link.slot)}
 
+    def host_of(self, worker_id: int | None) -> str:
+        """Return the machine of a worker; empty: this one, or it is not known any more."""
+        with self.lock.reading():
+            hosts = [link.process.host for link in self.parts.links.values() if link.slot.id == worker_id]
+        return hosts[0] if hosts else ""
+
     # -- calls ------------------------------------------------------------------------------------------
 
     def submit(self, call: Call) -> None:

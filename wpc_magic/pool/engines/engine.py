@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from ..errors import StartError
 from ..wire.status_page import StatusPage
+from .archive import Archive
 
 __all__ = ["Came", "Dump", "Engine", "Measured", "Process", "WorkerEnvironment"]
 
@@ -27,11 +28,15 @@ class WorkerEnvironment(NamedTuple):
         The working directory.
     path : list of str
         ``sys.path``.
+    uploads : tuple of Archive
+        Modules of this machine, for those that do not have them: each is unpacked once on a machine, and its
+        folder is the first in ``sys.path``.
     """
 
     environ: Mapping[str, str]
     cwd: str
     path: list[str]
+    uploads: tuple[Archive, ...] = ()
 
 
 class Measured(Protocol):

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from typing import NamedTuple
 
-from ..checks import shown
+from ..checks import check_text, shown
 from ..errors import DefinitionError, OptionError
 from ..worker.module_files import is_local
 from .archive import Archive, pack
 
-__all__ = ["Upload", "read_upload"]
+__all__ = ["Upload", "path_of", "read_upload"]
 
 _MAX_BYTES = 100 << 20
 _SUFFIXES = (".py", *EXTENSION_SUFFIXES)
@@ -44,6 +44,11 @@ class Upload(NamedTuple):
     nbytes: int
     archive: Archive
 
+    @property
+    def folder(self) -> str:
+        """The folder in which it is found."""
+        return os.path.dirname(self.path)
+
 
 def read_upload(what: str) -> Upload:
     """Read a local module, and what it imports of other local modules.
@@ -70,8 +75,8 @@ def read_upload(what: str) -> Upload:
     ...     read_upload(str(path)).name
     'helpers'
     """
-    if not isinstance(what, str) or not what:
-        raise OptionError(f"an upload is a file, a folder or the name of a module, not {shown(what)}")
+    if not check_text("module", what):
+        raise OptionError("module takes a file, a folder or the name of a module, not ''")
     name, path = _named(what)
     beside = os.path.dirname(path)
     files: dict[str, bytes] = {}
@@ -127,7 +132,7 @@ def _imported_name(what: str) -> tuple[str, str]:
         raise OptionError(f"there is no file, folder or module {shown(what)}")
     if name in sys.stdlib_module_names:
         raise OptionError(f"{name} is a part of Python, which every machine has")
-    path = _path_of(name)
+    path = path_of(name)
     if path is None:
         raise OptionError(f"there is no file, folder or module {shown(what)}")
     if not is_local(path + os.sep):
@@ -141,11 +146,11 @@ def _local_path(name: str, beside: str) -> str | None:
     """Return the path of a local module that another one imports; None: it is not found, or not local."""
     if name in sys.stdlib_module_names:
         return None
-    path = _path_of(name, beside) or _path_of(name)
+    path = path_of(name, beside) or path_of(name)
     return path if path is not None and is_local(path + os.sep) else None
 
 
-def _path_of(name: str, folder: str | None = None) -> str | None:
+def path_of(name: str, folder: str | None = None) -> str | None:
     """Return the file of a module, or the folder of a package; nothing is imported for it."""
     try:
         if folder is not None:

@@ -129,6 +129,8 @@ def python_line(fix: Fix, pool_name: str = "wpc") -> str:
         return f"{pool_name}.functions({fix.detail})"
     if fix.kind == "restart":
         return f"{pool_name}.restart_workers(); {pool_name}.wait_until_ready()"
+    if fix.kind == "upload":
+        return f"{pool_name}.upload_module({fix.name!r})"
     return fix.detail
 
 
