@@ -197,6 +197,7 @@ LAYERS = [
         "pool.executors.process",
         "pool.keywords",
         "pool.listing",
+        "pool.live",
         "pool.public",
         "pool.signatures",
         "pool.value_type",

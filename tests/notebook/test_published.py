@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import stat
+import weakref
 from pathlib import Path
 
 import pytest
 
 from wpc_magic.notebook import published
 from wpc_magic.notebook.published import PublishedPool, PublishedPools, published_path, read_published
-from wpc_magic.pool import WorkerProcedureCall
+from wpc_magic.pool import WorkerProcedureCall, WpcExecutor
+from wpc_magic.pool.live import live_pools
 
 
 @pytest.fixture
@@ -49,6 +51,45 @@ def test_it_is_written_when_something_has_changed(
     assert path.stat().st_ino != before
     assert json.loads(path.read_text())["pools"][0]["functions"] == 1
     one.close()
+
+
+def test_other_pools_are_listed_while_they_have_workers(
+    connection_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "_INTERVAL_S", 60.0)
+    own = WorkerProcedureCall(name="own")
+    one = PublishedPool(own, connection_file)
+    one.install()
+
+    def names() -> list[str]:
+        one._publish()
+        pools = json.loads(published_path(connection_file).read_text())["pools"]
+        return [each["name"] for each in pools]
+
+    made = {"own", "executor", "mine"}  # pools of other tests may be there, too
+    with WpcExecutor(max_workers=1) as executor, WorkerProcedureCall(name="mine") as mine:
+        assert names()[0] == "own"
+        assert not {"executor", "mine"} & set(names())
+        executor.submit(abs, -1).result()
+        mine.start_workers(1)
+        assert [name for name in names() if name in made] == ["own", "executor", "mine"]
+        monkeypatch.setattr(published, "_MAX_POOLS", 2)
+        assert len(names()) == 2
+    assert not {"executor", "mine"} & set(names())
+    one.close()
+
+
+def test_a_list_of_pools_keeps_none_alive() -> None:
+    pool = WorkerProcedureCall()
+    state = vars(pool)
+    pool.define_worker_function(worker_func="def f(): pass")
+    call = pool.call.f
+    gone = weakref.ref(pool)
+    del pool
+    assert gone() is None
+    assert [each for each in live_pools() if vars(each) is state], "its function needs it"
+    del call
+    assert not [each for each in live_pools() if vars(each) is state]
 
 
 def content(**changes: object) -> str:

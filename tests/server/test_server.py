@@ -91,6 +91,11 @@ class Server:
             with error:
                 return error.code, error.read().decode()
 
+    def names(self, kernel: str) -> list[str]:
+        """Return the names of the pools of a kernel."""
+        found = self.ask("/wpc-magic/api/pools")[1]["pools"]
+        return [each["pool"]["name"] for each in found if each["kernel"]["id"] == kernel]
+
     def pools(self) -> dict[str, dict[str, Any]]:
         """Return the pools by the kernel."""
         status, found = self.ask("/wpc-magic/api/pools")
@@ -159,6 +164,14 @@ def test_the_pools_of_all_kernels_are_listed_while_these_run(server: Server, ker
     assert found[first]["kernel"]["pid"] != found[second]["kernel"]["pid"]
     assert found[first]["pool"]["name"] == "wpc"
     assert found[second]["pool"]["state"] == "stopped"
+    server.run(
+        second,
+        "from wpc_magic.pool import WorkerProcedureCall\n"
+        "mine = WorkerProcedureCall(name='mine')\nmine.start_workers(1)",
+    )
+    until(lambda: server.names(second) == ["wpc", "mine"], "a pool of the user's own is listed, too")
+    server.run(second, "mine.stop_workers()")
+    until(lambda: server.names(second) == ["wpc"], "while it has workers")
     files = sorted(server.runtime.glob("wpc-*.json"))
     assert [path.name for path in files] == sorted(f"wpc-kernel-{kernel}.json" for kernel in kernels)
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}

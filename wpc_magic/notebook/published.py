@@ -1,7 +1,8 @@
 """The pools of a kernel, as a small file beside its connection file: what the Jupyter server reads of them.
 
 There is no port and no message: a kernel that is busy is seen all the same. Only the user may read the file.
-Nothing else is in it than what `PoolSnapshot` says.
+Nothing else is in it than what `PoolSnapshot` says: of the notebook's own pool, which comes first, and of
+each other one that has workers.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from typing import Any
 
 import psutil
 
+from wpc_magic.pool.live import live_pools
+
 __all__ = ["PublishedPool", "PublishedPools", "published_path", "read_published"]
 
 _PREFIX = "wpc-"
 _INTERVAL_S = 2.0
 _MAX_BYTES = 1_000_000
+_MAX_POOLS = 50  # in a file
 _LEEWAY_S = 1.0  # of when a process was started
 
 
@@ -111,26 +115,28 @@ class PublishedPool:
             self._publish()
 
     def _publish(self) -> None:
-        pool = self._pool()
-        if pool is None:
-            return
         try:
-            snapshot = pool.snapshot()
-            # Its processor time changes always; the file says what happens, not how warm it is.
-            workers = tuple(dataclasses.replace(each, cpu_percent=None) for each in snapshot.workers)
-            snapshot = dataclasses.replace(snapshot, workers=workers)
-            if snapshot != self._written:
-                self._write(snapshot)
-                self._written = snapshot
+            snapshots = self._snapshots()
+            if snapshots != self._written:
+                self._write(snapshots)
+                self._written = snapshots
         except Exception:
             pass  # a full disk, or a pool that has failed: the server then shows what was written last
 
-    def _write(self, snapshot: Any) -> None:
+    def _snapshots(self) -> list[Any]:
+        """Return what is to be written: of the pool, and of others of this process that have workers."""
+        own = self._pool()
+        if own is None:
+            return []
+        others = [each for each in live_pools() if vars(each) is not vars(own) and each.is_running]
+        return [_steady(pool.snapshot()) for pool in (own, *others[: _MAX_POOLS - 1])]
+
+    def _write(self, snapshots: list[Any]) -> None:
         content = {
             "pid": self._pid,
             "started": self._started,
             "written": time.time(),
-            "pools": [snapshot.as_dict()],
+            "pools": [snapshot.as_dict() for snapshot in snapshots],
         }
         temporary = self._path.with_suffix(".new")
         temporary.unlink(missing_ok=True)
@@ -146,6 +152,12 @@ class PublishedPool:
                 found = json.loads(path.read_bytes())
                 if not _is_process(found["pid"], found["started"]):
                     path.unlink()
+
+
+def _steady(snapshot: Any) -> Any:
+    """Return a snapshot without processor times: these change always, and the file says what happens."""
+    workers = tuple(dataclasses.replace(each, cpu_percent=None) for each in snapshot.workers)
+    return dataclasses.replace(snapshot, workers=workers)
 
 
 class PublishedPools:

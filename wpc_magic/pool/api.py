@@ -29,6 +29,7 @@ from .function_calls import FunctionCalls
 from .future_driver import WaitObserver
 from .futures import CallFuture
 from .insights import Measured
+from .live import add_pool
 from .local import LocalDefinitions
 from .maps.mapping import Maps
 from .options import PoolOptions, check_name
@@ -120,6 +121,7 @@ class WorkerProcedureCall(
         self.call = Procedures(same)
         self._procedures = weakref.ref(self.call)
         weakref.finalize(same, _release, driver, self._local)
+        add_pool(same)
 
     def _changed(self) -> None:
         self._forget_checks()
