@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -112,6 +115,27 @@ def test_the_blocks_of_a_call_that_fails_are_released_with_its_answer(pool: Work
     for _ in range(3):
         assert pool.call.ends("raises", np.ones(MB), "").exception() is not None
         assert leased(pool) == 0
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="a frame keeps that of a generator's caller")
+def test_an_error_keeps_nothing_of_who_has_asked_for_it(pool: WorkerProcedureCall) -> None:
+    class Asked:
+        pass
+
+    def ask(how: str) -> tuple[BaseException, weakref.ref[Asked]]:
+        asked = Asked()
+        future = pool.call.ends(how, 0, "")
+        error = future.exception(PATIENCE_S)
+        return error, weakref.ref(asked)
+
+    gc.disable()
+    try:
+        for how in ("raised", "another"):
+            error, ref = ask(how)
+            assert error.__traceback__ is not None
+            assert ref() is None
+    finally:
+        gc.enable()
 
 
 def test_the_variables_of_items_that_fail_are_freed(pool: WorkerProcedureCall) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from tests.pool.core.harness import World, make
@@ -33,6 +34,17 @@ def error_of(world: World, call: StreamCall) -> str:
     error = world.ended[call.id]
     assert isinstance(error, CallTimeoutError)
     return str(error)
+
+
+def test_a_stream_that_is_paused_does_not_refer_to_itself():
+    world = make(1)
+    call = begin(world, item_timeout_ms=1_000)
+    items(world, call, 3, paused=True)
+    world.run_for(2.0)
+    assert call.on_resume is not None
+    found = gc.get_referents(call.on_resume)
+    found += gc.get_referents(*found)
+    assert all(each is not call for each in gc.get_referents(*found))
 
 
 def test_an_item_in_time_gives_the_next_one_its_own():

@@ -35,7 +35,7 @@ class StreamCall(Call):
     paused_s : float
         How long it was paused before.
     on_resume : callable or None
-        Called with the time when it is not paused any more.
+        Called with the call and the time when it is not paused any more. It does not refer to the call.
     """
 
     __slots__ = ("credited", "item_at", "on_resume", "paused_at", "paused_s", "received", "resumed_at")
@@ -45,7 +45,7 @@ class StreamCall(Call):
         super().__init__(*args, **options)
         self.received = self.credited = 0
         self.item_at = self.paused_at = self.resumed_at = self.paused_s = 0.0
-        self.on_resume: Callable[[float], object] | None = None
+        self.on_resume: Callable[[StreamCall, float], object] | None = None
 
     @property
     def retries(self) -> int:
@@ -84,7 +84,7 @@ class StreamCall(Call):
             self.paused_at, self.resumed_at = 0.0, now
             resume, self.on_resume = self.on_resume, None
             if resume is not None:
-                resume(now)
+                resume(self, now)
 
 
 def doing(call: Call) -> str:
@@ -125,7 +125,7 @@ class StreamTimeouts:
         if record is None or call.ended:
             return
         if call.paused_at:
-            call.on_resume = lambda now: self._look_at(call, slot, began, now)
+            call.on_resume = lambda call, now: self._look_at(call, slot, began, now)
             return
         whole, each = self.limits_ms(call, record)
         dues = []

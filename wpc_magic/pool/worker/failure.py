@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import copyreg
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -170,6 +171,16 @@ def _pickle(error: BaseException) -> bytes | None:
         return None
 
 
+def _unpickled(pickled: bytes) -> Iterator[Any]:
+    """Yield what is unpickled.
+
+    The frames of a traceback are made here, by calls. Each has the frame of its caller behind it, up to that
+    of a generator, which has nobody's when it has yielded. Otherwise the error would keep all the variables
+    of whoever asks for it, and be kept by them.
+    """
+    yield decode(pickled)
+
+
 def rebuild_exception(failure: Failure) -> BaseException:
     """Return the exception of a failure: the unpickled one, or a `RemoteError` that describes it.
 
@@ -177,12 +188,12 @@ def rebuild_exception(failure: Failure) -> BaseException:
     """
     if failure.pickled is not None:
         try:
-            error = decode(failure.pickled)
+            error = next(_unpickled(failure.pickled))
             try:
                 if isinstance(error, BaseException):
                     return error
             finally:
-                del error  # the frames of its traceback refer to this one: it would refer to itself
+                del error  # on Python 3.12, the frames of its traceback refer to this one all the same
         except KeyboardInterrupt:
             raise  # more likely to come from the user's keyboard than from the exception
         except BaseException:
