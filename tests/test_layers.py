@@ -171,6 +171,7 @@ LAYERS = [
     {"pool.futures", "pool.kept_futures"},
     {
         "pool.future_arguments",
+        "pool.future_callbacks",
         "pool.future_driver",
         "pool.loop_waiters",
         "pool.outcomes",

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Generator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from contextlib import suppress
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_callable, check_seconds
+from .checks import check_seconds
 from .errors import PoolStateError, RemoteError
 from .future_arguments import reduced_future
+from .future_callbacks import CallbackFuture
 from .future_driver import FutureDriver
-from .interrupts.locks import SignalSafeEvent, SignalSafeLock
+from .interrupts.locks import SignalSafeLock
 from .loop_waiters import end_waiter
 from .options import ANONYMOUS, shown_name
 from .outcomes import FailedCall, decoded_error, decoded_value
@@ -37,7 +36,7 @@ def leave_alone(interrupt: BaseException) -> None:
     """Do nothing: the default of `CallFuture.on_interrupt`."""
 
 
-class CallFuture(Future[Value]):  # type: ignore[type-var]  # only the pool puts a value in: covariant
+class CallFuture(CallbackFuture[Value]):
     """The outcome of a call, now or later.
 
     A `concurrent.futures.Future`: ``wait``, ``as_completed`` and ``asyncio.wrap_future`` accept it. It can
@@ -91,7 +90,6 @@ class CallFuture(Future[Value]):  # type: ignore[type-var]  # only the pool puts
     _finished = False  # whether it has ended, if it has a condition
     _outcome: tuple[bool, Any] | None = None
     _traceback: Any = None  # of the exception, as received
-    loops: Any = ()  # event loops that wait for it, and their futures
     reserved_at: Any = None  # the link reserved for the submitter of the call; opaque here
     wakers: Any = ()  # of threads that wait for it; to be called when it ends
     receivers: tuple[Receive, ...] = ()  # calls that wait for it; see `pass_on`
@@ -377,95 +375,15 @@ class CallFuture(Future[Value]):  # type: ignore[type-var]  # only the pool puts
             failed = None
             del self, answer, outcome
 
-    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
-        """Call `fn` with this future when it has ended: in a thread of the pool, or here if it has by now.
-
-        It is called in the context variables of the caller, as what asyncio calls later: in a notebook, what
-        it prints, and the calls that it makes, belong to the cell that has added it.
-
-        What ``asyncio.wait`` adds is called in its event loop: it must not be called in another thread.
-        """
-        check_callable("fn", fn)
-        if getattr(fn, "__module__", None) == "asyncio.tasks":
-            self._add_loop_callback(fn)
-            return
-        with self._condition:
-            if not self.ended:
-                self.__dict__.setdefault("_callbacks", []).append((fn, copy_context()))
-                return
-        _call(fn, self)
-
-    def _add_loop_callback(self, fn: Callable[[Future[Any]], object]) -> None:
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        waiter = self.wait_in(loop)
-        if waiter is None:
-            loop.call_soon(fn, self)
-            return
-
-        def ended(_: object) -> None:
-            self._remove_loop_callback(waiter)
-            if self.ended:  # otherwise the loop itself is being closed
-                fn(self)
-
-        self.__dict__.setdefault("_loop_callbacks", {})[waiter] = fn, ended
-        waiter.add_done_callback(ended)
-
-    def _remove_loop_callback(self, waiter: Any) -> None:
-        self.__dict__["_loop_callbacks"].pop(waiter, None)
-
-    def remove_done_callback(self, fn: Callable[[Future[Any]], object]) -> int:
-        """Remove a callback that has not been called; return how often it had been added."""
-        count = 0
-        for waiter, (added, ended) in list(self.__dict__.get("_loop_callbacks", {}).items()):
-            if added == fn:
-                waiter.remove_done_callback(ended)
-                self._remove_loop_callback(waiter)
-                waiter.cancel()  # the loop need not read the worker's channel for it any more
-                count += 1
-        callbacks: list[Any] = self.__dict__.get("_callbacks", [])
-        if callbacks:
-            with self._condition:
-                before = len(callbacks)
-                callbacks[:] = [each for each in callbacks if each[0] != fn]
-                count += before - len(callbacks)
-        return count
-
-    def when_ended(self, callback: Callable[[CallFuture], object]) -> None:
-        """Call `callback` with this future in the thread that ends it, or at once if it has ended.
-
-        It must neither block nor run user code: the driver's lock is held.
-        """
-        with self._condition:
-            if not self.ended:
-                self._waiters.append(_CallbackWaiter(callback))
-                return
-        callback(self)
-
     def receive_with(self, receive: Receive) -> None:
         """Call `receive` with what the call ends with; see `pass_on`. Under the driver's lock."""
         _ = self._condition  # from now on, its answer is read although nobody waits for it
         self.receivers = (*self.receivers, receive)
 
-    @property
-    def has_callbacks(self) -> bool:
-        """Whether anything is to be called when it ends, or an event loop waits."""
-        own = self.__dict__
-        return bool(self.loops or own.get("_callbacks") or own.get("_loop_callbacks"))
-
     def known_value(self) -> tuple[bool, Any]:
         """Return whether there is a value that has been unpickled, and that or None."""
         outcome = self._outcome
         return outcome if outcome is not None and outcome[0] else (False, None)
-
-    def _run_callbacks(self) -> None:
-        for fn, context in self.__dict__.pop("_callbacks", ()):
-            try:
-                context.run(_call, fn, self)
-            except BaseException as error:  # it ends no thread, and the others are called all the same
-                with suppress(BaseException):  # nor does a handler of the log
-                    _report(self, error)
 
     def wait_in(self, loop: Any) -> Any:
         """Return an asyncio future that ends with this one, or None if it has ended.
@@ -523,30 +441,9 @@ def _condition() -> threading.Condition:
     return threading.Condition(SignalSafeLock())  # type: ignore[arg-type]  # enough of a lock for it
 
 
-class _CallbackWaiter:
-    """A waiter in the sense of `concurrent.futures` that calls back, however the future has ended."""
-
-    def __init__(self, callback: Callable[[CallFuture], object]) -> None:
-        self.event = SignalSafeEvent()
-        self.add_result = self.add_exception = self.add_cancelled = callback
-
-
 class _Ended:
     def __repr__(self) -> str:
         return "<ended>"
 
 
 _ENDED: Any = _Ended()
-
-
-def _call(fn: Callable[[Future[Any]], object], future: Future[Any]) -> None:
-    try:
-        fn(future)
-    except Exception as error:
-        _report(future, error)
-
-
-def _report(future: Future[Any], error: BaseException) -> None:
-    import logging
-
-    logging.getLogger("concurrent.futures").error("exception calling callback for %r", future, exc_info=error)
