@@ -110,7 +110,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     def go(source: str, *words: str) -> pytest.RunResult:
         path = pytester.makepyfile(source)
         config = ("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(pytester.path), "-p", "tests.leaks")
-        return pytester.runpytest_subprocess(*config, "-p", "no:cacheprovider", *words, path, timeout=60)
+        return pytester.runpytest_subprocess(*config, "-p", "no:cacheprovider", *words, path, timeout=150)
 
     return go
 

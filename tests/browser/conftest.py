@@ -1,4 +1,4 @@
-"""One JupyterLab and one Chromium for the tests of a file; each test has its own page and kernel."""
+"""One JupyterLab and one Chromium for the tests of this folder; each test has its own page and kernel."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from playwright.sync_api import Browser
 from tests.browser.lab import Lab, Notebook, chromium
 
 
-# For one file only: while Playwright runs, its event loop counts as running in the main thread, so that
-# `asyncio.run` fails in other tests.
-@pytest.fixture(scope="module")
+# For this folder only, which is a package for that: while Playwright runs, its event loop counts as running
+# in the main thread, so that `asyncio.run` fails in other tests.
+@pytest.fixture(scope="package")
 def lab() -> Iterator[Lab]:
     folder = Path(tempfile.mkdtemp(prefix="browser-"))
     lab = Lab(folder)
@@ -28,7 +28,7 @@ def lab() -> Iterator[Lab]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser

@@ -57,10 +57,8 @@ class Lab:
             path = settings / name / f"{part}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(values))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = ""  # known when the server has bound a port
+        self._runtime = folder / "runtime"
         self._log_path = folder / "server.log"
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")},
@@ -69,7 +67,7 @@ class Lab:
             "IPYTHONDIR": str(folder / "ipython"),
             "JUPYTER_CONFIG_DIR": str(folder / "config"),
             "JUPYTER_DATA_DIR": str(folder / "data"),
-            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            "JUPYTER_RUNTIME_DIR": str(self._runtime),
             "JUPYTERLAB_SETTINGS_DIR": str(settings),
             "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -77,7 +75,7 @@ class Lab:
         }
         command = [
             *(sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--ServerApp.root_dir={self.root}"),
-            *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0"),
+            *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={free_port()}", "--ServerApp.port_retries=50"),
             *(
                 "--IdentityProvider.token=",
                 "--LabApp.expose_app_in_browser=True",
@@ -98,7 +96,8 @@ class Lab:
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, f"the server has ended:\n{self.log}"
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/api", timeout=5):
+        self.url = url_of_server(self._runtime)
+        with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(f"{self.url}api", timeout=5):
             return True
         return False
 
@@ -121,6 +120,22 @@ class Lab:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)  # its own session, without other processes
             self._process.wait(20)
+
+
+def free_port() -> int:
+    """Return a port that is free now; if another process takes it first, a server tries others."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def url_of_server(runtime: Path) -> str:
+    """Return the address that the Jupyter server of a runtime folder has bound; empty before that."""
+    for path in runtime.glob("jpserver-*.json"):
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):  # gone, or half written
+            info = json.loads(path.read_text())
+            return f"http://127.0.0.1:{info['port']}{info['base_url']}"
+    return ""
 
 
 def until(condition: Callable[[], bool], what: str, details: Callable[[], str] = str) -> None:
@@ -169,7 +184,7 @@ class Notebook:
 
     def open(self, kernel: bool = True) -> Notebook:
         """Open it, and wait until the kernel is usable; the indicator alone is idle even without a kernel."""
-        self.page.goto(f"{self.lab.url}/doc/tree/{self.name}?reset")
+        self.page.goto(f"{self.lab.url}doc/tree/{self.name}?reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         if kernel:
             self.wait_for_kernel()

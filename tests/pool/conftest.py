@@ -22,7 +22,6 @@ import pytest
 
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.core.events import WorkerEvent
-from wpc_magic.pool.driver import callbacks
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0  # a test that waits longer has failed; no test asserts a duration
@@ -185,9 +184,7 @@ def pool() -> Iterator[WorkerProcedureCall]:
     pool = WorkerProcedureCall()
     pool.define_worker_functions(HELD)
     pool.start_workers(2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks, "_IDLE_S", 0.05)  # each test waits until that thread ends
-        yield pool
+    yield pool
     pool.stop_workers()
 
 

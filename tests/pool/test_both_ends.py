@@ -26,8 +26,8 @@ from tests.pool.conftest import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 MARK = "WPC_TESTS_BOTH_ENDS"
-KILLS = 40  # of workers, in each kind of memory
-ENDS = 10  # of programs, in each kind of memory
+KILLS = 20  # of workers, in each kind of memory
+ENDS = 4  # of programs, in each kind of memory
 
 POOL = """
 import collections, gc, json, os, random, signal, sys, threading
@@ -35,7 +35,7 @@ import numpy as np
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import WorkerCrashedError
 
-BYTES = 64 << 20
+BYTES = 8 << 20
 pool = WorkerProcedureCall(
     blocks_in=sys.argv[1], max_restarts_per_worker=100_000,
     restart_base_delay_ms=1, restart_max_delay_ms=1, restart_jitter_ms=0,
@@ -96,7 +96,7 @@ def kill():
     try:
         while killed < KILLS:
             pool.wait_until_ready()
-            finished.wait(rng.random() * 0.2)  # a random time: this waits for nothing
+            finished.wait(rng.random() * 0.05)  # a random time: this waits for nothing
             with pool._driver.lock:
                 links = list(pool._driver.parts.links.values())  # the one killed last may not be replaced yet
                 busy = [link for link in links if link.slot.sent]
@@ -289,7 +289,7 @@ def test_a_program_that_is_killed_while_blocks_travel_leaves_nothing(
             )
             sentinels = [os.pidfd_open(process.pid) for process in ours]
             try:
-                select.select([], [], [], rng.random() * 0.2)  # a random time: this waits for nothing
+                select.select([], [], [], rng.random() * 0.05)  # a random time: this waits for nothing
                 program.send_signal(signal.SIGKILL)
                 assert wait_until_ended(sentinels) == []
             finally:

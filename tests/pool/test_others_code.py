@@ -18,7 +18,7 @@ import pytest
 
 from tests.pool.conftest import PATIENCE_S, ROOT, run
 from wpc_magic.pool import WorkerProcedureCall
-from wpc_magic.pool.driver import callbacks, output, parts
+from wpc_magic.pool.driver import output, parts
 from wpc_magic.pool.errors import PoolStoppedError
 
 SAYS = "def says(text):\n    print(text)\n    return text\n\ndef idles(): pass\n"
@@ -30,15 +30,6 @@ def gate() -> Iterator[threading.Event]:
     gate = threading.Event()
     yield gate
     gate.set()
-
-
-@pytest.fixture
-def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The threads of callbacks end soon after the test."""
-    monkeypatch.setattr(callbacks, "_IDLE_S", 0.05)
-
-
-pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def ends(function: Callable[[], object]) -> bool:

@@ -480,15 +480,13 @@ def test_finalizers_use_the_pool_while_the_collector_runs_at_every_allocation(
 ) -> None:
     made = []
     before = gc.get_threshold()
-    gc.freeze()  # only what is made from now on
-    gc.set_threshold(1, 1, 1)
+    gc.set_threshold(1, 1, 1)  # what was imported is frozen: see `leaks`
     try:
         for n in range(300):
             Finalized(lambda: made.append((len(made), workers.call.double(len(made)))), in_cycle=True)
             assert workers.call.double(n).result() == 2 * n
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
     gc.collect()
     assert len(made) == 300
     assert [future.result() for _, future in made] == [2 * n for n, _ in made]
@@ -547,6 +545,23 @@ def test_a_step_that_is_stopped_halfway_ends_the_pool_with_every_call(
     record = logged()
     assert record.levelname == "CRITICAL"
     assert record.getMessage().endswith("\nMemoryError")  # nothing else was stopped by what was left halfway
+
+
+def test_effects_that_nobody_has_begun_to_perform_are_those_of_calls_that_have_ended(
+    make_pool: Any, door: Any, logged: Any
+) -> None:
+    pool = make_pool(1, FUNCTIONS)
+    held = pool.call.held(door.path)
+    visit = door.wait()
+    queued = pool.call.double(1)
+    lock, state = pool._driver.lock, pool._driver.core.state
+    anywhere = Anywhere(lambda file: lock.is_owned() and "effect_runner" in file and bool(state.effects))
+    with anywhere.at(1, raise_memory_error), pytest.raises(MemoryError):
+        queued.cancel()
+    assert {type(future.exception()) for future in (held, queued)} == {PoolStoppedError}
+    visit.wait_until_gone()
+    pool.stop_workers()
+    assert logged().getMessage().endswith("\nMemoryError")
 
 
 def test_effects_that_were_taken_and_not_performed_end_their_calls(

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -22,7 +21,7 @@ import pytest
 from jupyter_client import BlockingKernelClient
 from jupyter_core.utils import ensure_event_loop
 
-from tests.browser.lab import chromium, until
+from tests.browser.lab import chromium, free_port, until, url_of_server
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-this-test"
@@ -34,10 +33,7 @@ class Server:
     """A Jupyter server that finds our configuration and our kernel where an installation puts them."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}{BASE}"
+        self.url = ""  # known when the server has bound a port
         self.runtime = folder / "runtime"
         self._log = folder / "server.log"
         (folder / "notebooks").mkdir()
@@ -55,7 +51,8 @@ class Server:
         }
         command = [
             *(sys.executable, "-m", "jupyter", "server", "--no-browser", "--ServerApp.ip=127.0.0.1"),
-            *(f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.base_url={BASE}"),
+            *(f"--ServerApp.port={free_port()}", "--ServerApp.port_retries=50"),
+            f"--ServerApp.base_url={BASE}",
             *(f"--IdentityProvider.token={TOKEN}", "--ServerApp.allow_root=True"),
             f"--ServerApp.root_dir={folder / 'notebooks'}",
         ]
@@ -69,9 +66,10 @@ class Server:
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, self._log.read_text()
+        self.url = url_of_server(self.runtime).removesuffix("/")
         try:
             return self.ask("/api")[0] == 200
-        except OSError:
+        except (OSError, ValueError):
             return False
 
     def ask(

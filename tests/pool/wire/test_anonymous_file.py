@@ -46,13 +46,18 @@ def test_a_temporary_file_is_its_owners_alone_and_has_no_name(folder: Path) -> N
 
 
 @pytest.mark.skipif(not HAS_TMPFILE, reason="this system has no unnamed files")
+@pytest.mark.parametrize("is_known", [True, False])
 def test_a_temporary_file_never_has_a_name_that_a_sudden_death_could_leave(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_known: bool
 ) -> None:
     def mkstemp(*args: Any, **options: Any) -> Any:
         raise AssertionError("the process may be killed between this and the unlink")
 
     monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    if not is_known:  # `gettempdir` would look for the folder, and write to it
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        monkeypatch.setattr(tempfile, "gettempdir", mkstemp)
+        monkeypatch.setenv("TMPDIR", str(folder))
     check(anonymous_file(12_345, in_memory=False), folder)
 
 

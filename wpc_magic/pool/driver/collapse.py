@@ -42,7 +42,9 @@ def collapse(parts: Collapsing, why: str) -> None:
     for future in list(parts.unsettled):
         _attempt(_end, future, why)
     parts.unsettled.clear()
-    parts.core.state.phase = "stopped"
+    state = parts.core.state
+    state.phase = "stopped"
+    state.effects, state.sends = [], []  # of calls that have ended, and of workers that are gone
     links = list(parts.links.values())
     parts.links.clear()
     for link in links:

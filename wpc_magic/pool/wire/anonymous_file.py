@@ -92,9 +92,11 @@ def _temporary_file() -> int:
     import tempfile
 
     if hasattr(os, "O_TMPFILE"):
-        # It never has a name: this process may be killed between creating a named file and unlinking it.
+        # It never has a name: this process may be killed between creating a named file and unlinking it. So
+        # the folder is not asked of `gettempdir` either, which tries some by such a file.
+        folder = tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp"
         try:
-            return os.open(tempfile.gettempdir(), os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError:
             pass  # the file system does not support it; or the disk is full, which `mkstemp` reports
     fd, path = tempfile.mkstemp(prefix="wpc")
