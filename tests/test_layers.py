@@ -37,7 +37,9 @@ class Rule(NamedTuple):
 
 IO_FREE = STANDARD - IO
 # `wire.limits` holds numbers only, of what both ends keep.
-CORE_SEES = {f"wpc_magic.pool.{each}" for each in ("core", "checks", "errors", "options", "wire.limits")}
+CORE_SEES = {
+    f"wpc_magic.pool.{each}" for each in ("core", "checks", "errors", "frames", "options", "wire.limits")
+}
 
 RULES = [
     Rule("wpc_magic.pool.core", only=IO_FREE | CORE_SEES),
@@ -111,7 +113,7 @@ RULES = [
         "wpc_magic.pool",
         only=STANDARD
         | {"wpc_magic.pool", "cloudpickle", "tblib", "psutil", "opentelemetry", "typing_extensions"},
-        lazily={"numpy", "joblib", "sqlalchemy", "distributed"},
+        lazily={"pandas", "numpy", "joblib", "sqlalchemy", "distributed"},
     ),
     Rule("wpc_magic.dashboard.view", never=NOTEBOOK),
     Rule("wpc_magic.dashboard.static_view", never=NOTEBOOK),
@@ -146,7 +148,7 @@ LAYERS = [
     {"pool.caching.results"},
     {"pool.maps.failures", "pool.maps.items", "pool.maps.retries"},
     {"pool.databases"},
-    {"pool.event_log", "pool.insights", "pool.replay", "pool.resources", "pool.statistics"},
+    {"pool.event_log", "pool.histories", "pool.insights", "pool.replay", "pool.resources", "pool.statistics"},
     {
         "pool.broadcast",
         "pool.capture",
@@ -203,7 +205,7 @@ LAYERS = [
         "pool.signatures",
         "pool.value_type",
     },
-    {"pool.engines.__init__", "pool.errors"},
+    {"pool.engines.__init__", "pool.errors", "pool.frames"},
 ]
 
 

@@ -365,6 +365,7 @@ METHODS: dict[type, dict[str, Row]] = {
             says=("function",),
         ),
         "statistics": Row(),
+        "history": Row(args=(("latest", 10),)),
         "stop_workers": Row(args=(("drain", True), ("timeout_ms", 60_000))),
         "stop_workers_async": Row(args=(("drain", True), ("timeout_ms", 60_000))),
         "submit": Row(

@@ -261,12 +261,12 @@ class AnonymousFunctions:
         """Enter a function in the registry."""
         label = label or label_of(function)
         code = code_of(function)
+        is_async = bool(getattr(code, "co_flags", 0) & _IS_ASYNC)
         stats = self._stats.get((code, label))
         if stats is None:
-            stats = self._stats[code, label] = FunctionStats(label)
+            stats = self._stats[code, label] = FunctionStats(label, interleaves=is_async)
             _shorten(self._stats)
         text = f"{ANONYMOUS}{next(self._numbers)}:{label}"
-        is_async = bool(getattr(code, "co_flags", 0) & _IS_ASYNC)
         record = Record(
             text, Kind.FUNCTION, payload, None, key=next(self._keys), is_async=is_async, revision=0
         )

@@ -28,6 +28,7 @@ from .export import module_text
 from .function_calls import FunctionCalls
 from .future_driver import WaitObserver
 from .futures import CallFuture
+from .histories import Histories
 from .insights import Measured
 from .live import add_pool
 from .local import LocalDefinitions
@@ -65,6 +66,7 @@ class WorkerProcedureCall(
     Seeds,
     EventLogs,
     Statistics,
+    Histories,
 ):
     """A supervised pool of worker processes that run named functions.
 

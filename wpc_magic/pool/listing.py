@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from .frames import frame_of, with_times
 
 __all__ = ["History", "Listing"]
 
@@ -35,17 +37,44 @@ class Listing(list[Item]):
         what = self.kind if len(self) == 1 else _plural(self.kind)
         return f"<{len(self)} {what}: {', '.join(names)}{more}>"
 
-    def __reduce__(self) -> tuple[type, tuple[list[Item], str]]:
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return type(self), (list(self), self.kind)
 
 
 class History(Listing[Item]):
-    """A listing of what happened, oldest first: its repr names the latest."""
+    """A listing of what happened, oldest first: its repr names the latest.
+
+    Parameters
+    ----------
+    items : list
+        What happened; each has a `timestamp`.
+    kind : str
+        What one of them is called.
+    of : type
+        The class of them.
+    """
+
+    def __init__(self, items: list[Item], kind: str, of: type[Item]) -> None:
+        super().__init__(items, kind)
+        self.of = of
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return type(self), (list(self), self.kind, self.of)
 
     def __repr__(self) -> str:
         if not self:
             return super().__repr__()
         return f"<{len(self)} {self.kind}{'s' * (len(self) > 1)}, the latest: {_name(self[-1])}>"
+
+    def to_pandas(self) -> Any:
+        """Return it as a DataFrame, a row each; times are in UTC.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        return with_times(frame_of(self, self.of), ("timestamp",))
 
 
 def _plural(word: str) -> str:

@@ -238,6 +238,9 @@ class PoolOptions(_Options):
         How large it may become, in MiB; then what was used least recently is removed.
     event_history : int
         How many events are kept for late listeners.
+    call_history : int
+        How many calls that have ended are kept, for `history`, the dashboard and reports: when they ran and
+        how they have ended, not their values. 0: none.
 
     Raises
     ------
@@ -278,6 +281,7 @@ class PoolOptions(_Options):
     cache_folder: str | None = None
     cache_limit_mb: int = 1_024
     event_history: int = 1_000
+    call_history: int = 10_000
 
     def __post_init__(self) -> None:
         for name in (
@@ -299,6 +303,7 @@ class PoolOptions(_Options):
             "restart_jitter_ms",
             "min_workers",
             "keep_failed_arguments_mb",
+            "call_history",
         ):
             _whole(name, getattr(self, name), 0)
         for name in (

@@ -237,7 +237,7 @@ class Workers:
     def events(self) -> list[WorkerEvent]:
         """Return the latest events, oldest first."""
         with self._driver.reading() as core:
-            return History(core.state.events.latest(), "event")
+            return History(core.state.events.latest(), "event", WorkerEvent)
 
     def get_worker_health_states(self) -> list[WorkerHealth]:
         """Return the health of each worker, sorted by number."""

@@ -212,6 +212,7 @@ class World:
             cpu_s=lambda incarnation: self.now if incarnation in self.works else 0.0,
             arguments=lambda call: self.arguments.get(call.name, ""),
             load_again=self._loaded_again,
+            clock=lambda: self.now,
         )
         self.random = 0.0
         self.installing: dict[int, str] = {}  # the definition being installed, by incarnation; set by tests

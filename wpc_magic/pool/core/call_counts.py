@@ -8,7 +8,7 @@ from ..errors import CallTimeoutError, WorkerLostError
 from ..options import shown_name
 from .calls import Call
 from .origins import OriginCounts
-from .registry import Record, Registry
+from .registry import Kind, Record, Registry
 from .slots import Slot, slot_of
 from .stats import FunctionStats
 from .tally import Outcome, Tally, sum_of
@@ -100,10 +100,10 @@ class CallCounts:
     def of_record(self, record: Record, registry: Registry) -> FunctionStats:
         """Return the statistics of a revision that is not among `stats`: those of a new one, or a former."""
         if registry.records.get(record.name) is record:
-            found = self.stats[record.key] = FunctionStats(shown_name(record.name), record.revision)
+            found = self.stats[record.key] = _new_stats(record)
             return found
         if record.key not in self._former:
-            self._keep(record, FunctionStats(shown_name(record.name), record.revision))
+            self._keep(record, _new_stats(record))
         return self._former[record.key]
 
     def of_name(self, name: str) -> FunctionStats:
@@ -132,6 +132,13 @@ class CallCounts:
             _, oldest = self._former.popitem(last=False)
             self.of_name(oldest.name).take_counts(oldest)
 
+    def of_call(self, call: Call, registry: Registry) -> FunctionStats:
+        """Return the statistics of the version that a call was sent with, or would be."""
+        record = call.record or registry.records.get(call.name)
+        if record is None or record.kind is not Kind.FUNCTION:
+            return self.of_name(call.name)
+        return self.stats.get(record.key) or self.of_record(record, registry)
+
     # -- sums -------------------------------------------------------------------------------------------
 
     def total(self) -> Tally:
@@ -158,3 +165,7 @@ class CallCounts:
     def _all(self) -> list[FunctionStats]:
         every = (*self.stats.values(), *self._former.values(), *self._by_name.values())
         return list({id(each): each for each in every}.values())  # functions of one code may share one
+
+
+def _new_stats(record: Record) -> FunctionStats:
+    return FunctionStats(shown_name(record.name), record.revision, record.is_async)

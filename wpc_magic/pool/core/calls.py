@@ -10,7 +10,7 @@ from ..options import CallOptions, shown_name
 if TYPE_CHECKING:
     from .registry import Record
 
-__all__ = ["NO_OPTIONS", "Call", "Holder", "WholeChunk"]
+__all__ = ["NO_OPTIONS", "Call", "Holder", "WholeChunk", "queued_at"]
 
 NO_OPTIONS = CallOptions()
 """The options of a call that was made without any."""
@@ -54,6 +54,8 @@ class Call:
         The epoch that it was sent with.
     began_s : float
         When its function started, in seconds, if the worker has reported it; else 0.
+    times : float or (float, float)
+        When it was queued, in seconds; and when it was sent, if that was later. Not set before.
     attempts : int
         How many times it has run, and is to run again: its worker died, or it raised what it is retried on.
     ended : bool
@@ -91,6 +93,7 @@ class Call:
         "record",
         "seq",
         "slot",
+        "times",
     )
 
     def __init__(
@@ -122,6 +125,7 @@ class Call:
         self.attempts = 0
         self.ended = False
         self.expired: Exception | None = None
+        self.times: float | tuple[float, float]  # not set here: this runs for every call
 
     def __repr__(self) -> str:
         return f"<call {self}>"
@@ -149,6 +153,11 @@ class Call:
     def correlation_id(self) -> str:
         """Its identifier in events."""
         return f"call-{self.id}"
+
+
+def queued_at(call: Call) -> float:
+    """Return when a call was queued, in seconds."""
+    return call.times[0] if isinstance(call.times, tuple) else call.times
 
 
 class WholeChunk(Call):

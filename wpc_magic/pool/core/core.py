@@ -91,9 +91,10 @@ class Core:
         cpu_s: Callable[[int], float] = lambda incarnation: 0.0,
         arguments: Callable[[Call], str] = lambda call: "",
         prepares: Callable[[int], bool] = lambda incarnation: False,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.state = State(
-            options, timestamp, random, running, installing, load_again, cpu_s, arguments, prepares
+            options, timestamp, random, running, installing, load_again, cpu_s, arguments, prepares, clock
         )
         self.supervisor = Supervisor(self.state)
         self.dispatcher = self.supervisor.dispatcher

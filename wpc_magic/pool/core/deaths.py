@@ -84,6 +84,7 @@ class Deaths:
         if was_ready and now - slot.ready_since >= state.options.restart_stable_after_ms / 1000:
             slot.forget_deaths()
         restart_failed = not was_ready and not expected and slot.state is SlotState.RESTARTING
+        state.history.process_ended(slot.incarnation, "" if leaving else reason, now)
         serves = state.is_serving(slot)
         if serves and not leaving:
             state.transition(slot, Trigger.DIES)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from .admission import Admission
 from .call_queue import CallQueue
-from .calls import NO_OPTIONS, Call
+from .calls import NO_OPTIONS, Call, queued_at
 from .cancellation import Cancellation
 from .dependent_calls import DependentCall
 from .lifecycle import LOST
@@ -95,6 +95,7 @@ class Dispatcher:
             If the workers are not running.
         """
         state = self._state
+        call.times = now
         quick = state.registry.fast_path.get(call.name)
         if (
             quick is not None
@@ -156,7 +157,6 @@ class Dispatcher:
         state = self._state
         call.record = record
         call.slot = slot
-        call.began_s = 0.0
         call.epoch = slot.epoch = state.registry.epoch
         call.seq = seq = slot.next_seq
         slot.next_seq = seq + 1
@@ -220,7 +220,7 @@ class Dispatcher:
         if stats is None:
             stats = state.call_counts.of_record(record, state.registry)
         if stats.add(ran_ns, call.items):
-            state.measures.add(slot, call, record, ran_ns, now)
+            state.history.sent(call.id, state.measures.add(slot, call, record, ran_ns, now))
         self._release(slot, record)
         if slot.cancelling:
             slot.cancelling.discard(seq)
@@ -235,11 +235,13 @@ class Dispatcher:
             else:
                 call.ended = True
                 call.slot = None
-                if ok and not call.items:  # `CallCounts.answered`, inlined: this runs for nearly every call
+                if ok and not call.items:  # `State.answered`, inlined: this runs for nearly every call
                     stats.tally.calls += 1
                     slot.tally.calls += 1
+                    state.history.append((call.id, stats, slot.incarnation, call.times, ran_ns, now))
                 else:
-                    state.call_counts.answered(slot, stats, call.items, ok, failed, call.keeps_going)
+                    info = None if raised is None else raised.info
+                    state.answered(slot, call, stats, ran_ns, now, ok, info, failed)
         loads = self._loads
         if slot in loads.of:  # so it is open
             loads.put(slot, slot.sync_count)
@@ -340,6 +342,7 @@ class Dispatcher:
                 return
             queue.popleft()
             self.queued.count -= 1
+            call.times = queued_at(call), now
             self._send(slot, call, record, self._placement.prefetch_depth(record, call))
             self._timeouts.start_call_timeout(call, record, slot, now)
 

@@ -56,8 +56,10 @@ class Measures:
         self.maps: deque[MapInsight] = deque(maxlen=_MAX_MAPS)
         self._functions: dict[str, _Function] = {}
 
-    def add(self, slot: Slot, call: Call, record: Record, ran_ns: int, now: float) -> None:
+    def add(self, slot: Slot, call: Call, record: Record, ran_ns: int, now: float) -> int:
         """Record a call that a worker has answered, and that ran for long enough.
+
+        Return the size of its arguments, in bytes.
 
         It may have ended before, cancelled for example: then little is left of it.
         """
@@ -67,10 +69,12 @@ class Measures:
             if len(self._functions) >= _MAX_FUNCTIONS:
                 del self._functions[next(iter(self._functions))]
             found = self._functions[call.name] = _Function(record.key)
-        found.add(slot, call, ran_ns / 1e9, self.nbytes(call), now)
+        nbytes = self.nbytes(call)
+        found.add(slot, call, ran_ns / 1e9, nbytes, now)
         if call.items:
             self.in_map(call, ran_ns / 1e9)
         found.sample(slot.incarnation, self.resident(slot.incarnation), calls=1)
+        return nbytes
 
     def insights(
         self, registry: Registry, stats: Mapping[int, FunctionStats], memory: Mapping[int, int | None]

@@ -11,6 +11,7 @@ from .call_queue import CallQueue
 from .calls import Call
 from .dependent_calls import DependentCall
 from .dependents import Dependents
+from .history import shortened
 from .lifecycle import LOST
 from .retries import Raised, Retries
 from .slots import Slot, slot_of
@@ -113,6 +114,7 @@ class QueuedCalls:
     def retry(self, call: Call, now: float, raised: Raised | None = None) -> None:
         """Run a call again after a delay, because its worker died while running it, or for what it raised."""
         call.attempts += 1
+        self._state.note(call, "retried", "" if raised is None else shortened(raised.info))
         pinned = self._unassign(call)
         if pinned is not None and _is_lost(pinned):
             self._state.finish(call, _worker_lost(call, pinned))
@@ -125,7 +127,7 @@ class QueuedCalls:
 
         That is the slot of this number which serves now: the process may have been replaced meanwhile.
         """
-        slot, call.slot = slot_of(call), None
+        slot, call.slot, call.began_s = slot_of(call), None, 0.0
         return None if slot is None or call.options.worker_id is None else self._state.successor(slot)
 
     # -- a call ends here -------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ..frames import frame_of
+
 __all__ = [
     "ConstantInfo",
     "DependencyInfo",
@@ -420,6 +422,16 @@ class PoolSnapshot:
             f"{self.queued} queued{waiting}, "
             f"{self.in_flight} in flight, {self.done} done, {self.failed} failed{cancelled}>"
         )
+
+    def to_pandas(self) -> Any:
+        """Return the workers as a DataFrame, a row each.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        return frame_of(self.workers, WorkerSnapshot)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot as JSON-serializable data."""

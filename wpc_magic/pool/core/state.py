@@ -11,11 +11,13 @@ from .call_counts import CallCounts
 from .calls import Call
 from .effects import Effect, Finish, FinishWithStack, Inherit, Notify, SendRevoke
 from .events import ErrorInfo, EventRing, Severity, WorkerEvent
+from .history import CallHistory, shortened
 from .lifecycle import LOST, Trigger, transition
 from .measures import Measures
 from .pauses import Pauses
 from .registry import Record, Registry
-from .slots import Slot
+from .slots import Slot, slot_of
+from .stats import FunctionStats
 from .timers import Timers
 
 __all__ = ["Phase", "State"]
@@ -45,6 +47,10 @@ class State:
         Given an incarnation, returns how much processor time its process has used, in seconds.
     arguments : callable
         Given a call, returns its arguments as text, shortened; empty: they are not known.
+    prepares : callable
+        Given an incarnation, whether it makes, checks or closes a resource.
+    clock : callable
+        Returns the time, in seconds; asked only for calls that end without an answer.
 
     Attributes
     ----------
@@ -65,6 +71,8 @@ class State:
         What is measured of calls that are not quick.
     call_counts : CallCounts
         Counts each call where it ends.
+    history : CallHistory
+        The calls that have ended last.
     incarnations : int
         How many processes were requested so far: the number of the latest is its slot's `incarnation`.
     effects : list of Effect
@@ -86,6 +94,7 @@ class State:
         cpu_s: Callable[[int], float],
         arguments: Callable[[Call], str],
         prepares: Callable[[int], bool] = lambda incarnation: False,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._options = options
         self.random = random
@@ -94,6 +103,7 @@ class State:
         self.cpu_s = cpu_s
         self.arguments = arguments
         self.prepares = prepares
+        self._clock = clock
         self.phase: Phase = "stopped"
         self.draining = False
         self.slots: dict[int, Slot] = {}
@@ -104,6 +114,7 @@ class State:
         self.registry = Registry(load_again)
         self.measures = Measures(arguments)
         self.call_counts = CallCounts()
+        self.history = CallHistory(options.call_history)
         self.stats = self.call_counts.stats
         self.timers = Timers()
         self.pauses = Pauses()
@@ -221,6 +232,51 @@ class State:
         self.effects.append(FinishWithStack(slot.id, slot.incarnation, call, error))
 
     def _end(self, call: Call, error: BaseException | None) -> None:
-        self.call_counts.ended(call, error)
+        outcome = self.call_counts.ended(call, error)
+        self.note(call, outcome, shortened(error))
         call.ended = True
         call.slot = None
+
+    def note(self, call: Call, outcome: str, error: str) -> None:
+        """Note that a call, or one run of it, has ended without an answer that counts."""
+        slot, now, began = slot_of(call), self._clock(), 0.0
+        stats = self.call_counts.of_call(call, self.registry)
+        if slot is not None:
+            seq, since = self.running(slot.incarnation)
+            began = call.began_s or (since if seq == call.seq else 0.0)
+        ran_ns = round(max(0.0, now - began) * 1e9) if began else -1
+        self.history.add(call, stats, slot.incarnation if slot else 0, ran_ns, now, outcome, error=error)
+        if error and outcome != "retried":
+            stats.last_error = error
+
+    def answered(
+        self,
+        slot: Slot,
+        call: Call,
+        stats: FunctionStats,
+        ran_ns: int,
+        now: float,
+        ok: bool,
+        raised: ErrorInfo | None,
+        failed: int,
+    ) -> None:
+        """Count and note a call that ends with an answer of its worker; see `Dispatcher.answered`.
+
+        `raised` is what it has raised.
+        """
+        self.call_counts.answered(slot, stats, call.items, ok, failed, call.keeps_going)
+        error = "" if raised is None else shortened(raised)
+        if error:
+            stats.last_error = error
+        failed_items = (min(failed, call.items) if call.keeps_going else 1) if failed and ok else 0
+        outcome = "done" if ok and not failed_items else "failed"
+        self.history.add(
+            call,
+            stats,
+            slot.incarnation,
+            ran_ns,
+            now,
+            outcome,
+            failed_items=failed_items,
+            error=error,
+        )

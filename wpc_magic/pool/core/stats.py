@@ -5,9 +5,11 @@ from __future__ import annotations
 from .prefetch import MAX_DEPTH, MAX_DEPTH_S, prefetch_depth
 from .tally import Tally
 
-__all__ = ["FunctionStats", "Histogram"]
+__all__ = ["MEASURED_NS", "FunctionStats", "Histogram"]
 
 _BUCKETS = 48
+MEASURED_NS = 1 << 20
+"""Of calls that run for longer, more is recorded: about 1 ms."""
 
 
 class Histogram:
@@ -59,6 +61,8 @@ class FunctionStats:
         Its name, as it is shown.
     revision : int
         Which version of it; 0: any, or it has none.
+    interleaves : bool
+        Whether its calls run side by side in a worker.
 
     Attributes
     ----------
@@ -66,6 +70,8 @@ class FunctionStats:
         The moving average of the run time of one call, in seconds.
     prefetch_depth : int
         How many calls of it a worker may have at once, unless it is a coroutine.
+    last_error : str
+        What its last call that failed has ended with, in one line, shortened; empty: none has failed.
     tally : Tally
         How its calls have ended.
     histogram : Histogram
@@ -73,11 +79,22 @@ class FunctionStats:
         items of a map that are sent together are run once.
     """
 
-    __slots__ = ("histogram", "mean_s", "name", "prefetch_depth", "revision", "tally")
+    __slots__ = (
+        "histogram",
+        "interleaves",
+        "last_error",
+        "mean_s",
+        "name",
+        "prefetch_depth",
+        "revision",
+        "tally",
+    )
 
-    def __init__(self, name: str = "", revision: int = 0) -> None:
+    def __init__(self, name: str = "", revision: int = 0, interleaves: bool = False) -> None:
         self.name = name
         self.revision = revision
+        self.interleaves = interleaves
+        self.last_error = ""
         self.mean_s: float | None = None
         self.prefetch_depth = 1
         self.tally = Tally()
@@ -106,6 +123,7 @@ class FunctionStats:
     def include(self, other: FunctionStats) -> None:
         """Add what another one has counted."""
         self.tally.include(other.tally)
+        self.last_error = other.last_error or self.last_error
         self.histogram.include(other.histogram)
 
     def take_counts(self, other: FunctionStats) -> None:

@@ -303,6 +303,7 @@ class Supervisor:
             return False
         slot.starting = False
         slot.pid = pid
+        state.history.process_started(incarnation, number, pid, now)
         state.emit(number, "worker_spawned", details={"pid": pid})
         if state.phase == "stopping" or slot.retired or slot.replace_reason:
             self._kill(slot, incarnation)
@@ -314,6 +315,8 @@ class Supervisor:
     def identified(self, slot: Slot, pid: int) -> None:
         """Record the process id that a worker has told: a script may have started it."""
         if slot.pid is not None:
+            if slot.pid != pid:
+                self._state.history.process_started(slot.incarnation, slot.id, pid, 0.0)
             slot.pid = pid
 
     def spawn_failed(self, number: int, incarnation: int, why: str, now: float) -> None:

@@ -320,6 +320,7 @@ class Driver:
             before, core.state.options = core.state.options, options
             core.replication.options_changed(before, now)
             core.state.events.resize(options.event_history)
+            core.state.history.resize(options.call_history)
             blocks = before.block_memory_mb, before.blocks_in
             if self._thread.thread is not None and blocks != (options.block_memory_mb, options.blocks_in):
                 self.parts.configure_memory()

@@ -73,15 +73,18 @@ class FailedCall:
 
     def __str__(self) -> str:
         """Return the call with its arguments, shortened: ``bad(['1', 'x']) #11``."""
-        body = b"" if self.body is None else self.body
-        if self.items and self.item is not None:
-            arguments = arguments_of_item(body, self.item)
-        else:
-            arguments = "" if self.items else arguments_of(body, 0)
         revision = f" (revision {self.record.revision})" if self.record and self.record.revision > 1 else ""
         if self.name.startswith(PRIVATE) and not self.is_anonymous:  # a cell, whose author gave no arguments
             return f"{shown_name(self.name)} #{self.id}"
-        return f"{shown_name(self.name)}{arguments} #{self.id}{revision}"
+        return f"{shown_name(self.name)}{self.shown_arguments} #{self.id}{revision}"
+
+    @property
+    def shown_arguments(self) -> str:
+        """Its arguments as text, shortened; empty: they are not known."""
+        body = b"" if self.body is None else self.body
+        if self.items and self.item is not None:
+            return arguments_of_item(body, self.item)
+        return "" if self.items else arguments_of(body, 0)
 
     @property
     def is_anonymous(self) -> bool:

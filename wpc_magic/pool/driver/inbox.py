@@ -10,6 +10,7 @@ from ..core.calls import Call
 from ..core.core import Core
 from ..core.events import ErrorInfo
 from ..core.retries import Raised
+from ..core.stats import MEASURED_NS
 from ..errors import CallError
 from ..options import shown_name
 from ..wire import protocol
@@ -117,6 +118,8 @@ class Inbox:
                 if slot.draining:
                     supervisor.shut_down_if_drained(slot, now)
                 if call is not None:
+                    if target > MEASURED_NS and failure is None:
+                        self._core.state.history.returned(call.id, len(body) + sum(map(len, buffers)))
                     if failure is not None:
                         self._emit_failure(link, call, failure)
                     settle(

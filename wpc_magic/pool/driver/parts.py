@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -113,6 +114,7 @@ class Parts:
             load_again=self.cell_loads.load_again,
             cpu_s=self._cpu_s,
             arguments=lambda call: arguments_of(call.body, call.items),
+            clock=time.monotonic,
         )
         measures = self.core.state.measures
         measures.resident, measures.nbytes, measures.in_map = self._resident, _nbytes, _in_map

@@ -1,0 +1,55 @@
+"""The methods of a pool that tell which calls have ended, and write that down."""
+
+from __future__ import annotations
+
+import time
+
+from .checks import check_whole
+from .core.ended_calls import PoolHistory
+from .core.history import history_of
+from .driver.driver import Driver
+
+__all__ = ["Histories"]
+
+
+class Histories:
+    """The methods of a pool that tell which calls have ended."""
+
+    _driver: Driver
+
+    def history(self, latest: int | None = None) -> PoolHistory:
+        """Return the calls that have ended last, and the processes that have run them.
+
+        The option `call_history` says how many are kept. A call that is retried is there with each run.
+
+        Parameters
+        ----------
+        latest : int, optional
+            How many calls at most.
+
+        Returns
+        -------
+        PoolHistory
+            ``calls``, the latest last, and ``processes``; ``to_pandas()`` returns the calls as a DataFrame.
+
+        Examples
+        --------
+        >>> from wpc_magic.pool import WorkerProcedureCall
+        >>> with WorkerProcedureCall() as pool:
+        ...     pool.start_workers(1)
+        ...     _ = [pool.submit_function(divmod, (6, n)).exception() for n in range(3)]
+        ...     [(call.function, call.state, call.error) for call in pool.history(latest=2).calls]
+        [('divmod', 'done', ''), ('divmod', 'done', '')]
+        """
+        if latest is not None:
+            check_whole("latest", latest, 0)
+        with self._driver.reading() as core:
+            history = core.state.history
+            rows, processes = history.rows(latest=latest), history.processes()
+        offset = time.time() - time.monotonic()
+        return history_of(rows, processes, history.sizes, offset, self._arguments_of)
+
+    def _arguments_of(self, number: int) -> str:
+        """Return the arguments of a call that has failed, shortened; empty: they are not kept."""
+        failed = self._driver.failures.find(number)
+        return "" if failed is None else failed.shown_arguments
