@@ -28,6 +28,7 @@ Only type checkers and editors read this; it is written anew with the functions.
 
 # What cells annotate is taken as it is: mistakes in it are for their authors.
 # mypy: ignore-errors
+# pyright: reportIncompatibleMethodOverride=false
 
 '''
 _OWN = {
