@@ -15,7 +15,7 @@ CHROMIUM = $(shell command -v chromium || command -v chromium-browser || command
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .NOTPARALLEL:
-.PHONY: help demo lab test kernels lint soak bench clean chromium postgresql
+.PHONY: help demo lab test kernels lint soak bench clean chromium postgresql testsuite
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,7 +27,7 @@ demo: $(VENV)/installed-demo  ## run the quick start and show what came out
 lab: $(VENV)/installed-demo  ## open the quick start in JupyterLab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01-quickstart.ipynb
 
-test: $(VENV)/installed-dev chromium postgresql  ## run every test, doctest, and notebook
+test: $(VENV)/installed-dev chromium postgresql testsuite  ## run every test, doctest, and notebook
 	$(PY) -m pytest --nbval --nbval-cell-timeout=120 $(if $(CHROMIUM),,-m "not browser") tests wpc_magic $(NOTEBOOKS) $(ARGS)
 
 kernels:  ## run the tests of kernels on ipykernel 6, in an environment of its own
@@ -66,6 +66,18 @@ postgresql:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null; \
 	elif [ -n "$$CI" ]; then echo "CI leaves nothing out, and there is no PostgreSQL for the tests of databases"; exit 1; \
 	else echo "PostgreSQL is not installed, so its tests are skipped. To run them: sudo apt-get install postgresql"; fi
+
+# CPython's own tests of executors are run with ours. Not every interpreter comes with them; Debian has them in a
+# package, which those of another Python of the same version can use, too.
+HAS_TESTSUITE = import glob, sys, sysconfig; version = "%d.%d" % sys.version_info[:2]; \
+	sys.exit(not any(glob.glob(folder + "/test/test_concurrent_futures*") \
+	for folder in (sysconfig.get_path("stdlib"), "/usr/lib/python" + version)) and version)
+testsuite: $(PY)
+	@version=$$($(PY) -c '$(HAS_TESTSUITE)' 2>&1) && exit 0; \
+	package=libpython$$version-testsuite; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$package >/dev/null 2>&1; then :; \
+	else echo "CPython's tests of executors are not here, so they are skipped. Debian has them: sudo apt-get install $$package"; fi
 
 # One stamp for each extra of pyproject.toml that has been installed.
 $(VENV)/installed-%: pyproject.toml $(PY)

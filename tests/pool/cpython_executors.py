@@ -1,10 +1,11 @@
 """Runs CPython's own tests of executors with `WpcExecutor`, and prints the outcomes as JSON.
 
-    python -m tests.pool.cpython_executors FOLDER TIER [ONLY]
+    python -m tests.pool.cpython_executors FOLDER TIER [ONLY [WITHOUT ...]]
 
 FOLDER has the package ``test`` of the standard library, with `test_concurrent_futures`. TIER is ``portable``,
 the tests that any executor is to pass, or ``process``, those for processes: each once, with what the context
-``"spawn"`` gives; those of initializers also with that of ``"forkserver"``.
+``"spawn"`` gives; those of initializers also with that of ``"forkserver"``. ONLY is a part of the names of
+those that are run, and WITHOUT the names of those that are not.
 
 Three things are written anew, because tests name the class of the standard library instead of asking for it:
 programs that tests run, the executors that three tests of the shutdown make, and the classes that the tests
@@ -152,13 +153,17 @@ class Outcomes(unittest.TestResult):
         self._add(test, f"skipped: {reason}")
 
 
-def main(tier: str, only: str = "") -> None:
+def main(tier: str, only: str = "", *without: str) -> None:
     """Run one tier."""
     outcomes = Outcomes()
     loader = unittest.TestLoader()
     for kind in cases(PORTABLE if tier == "portable" else PROCESS):
         for name in loader.getTestCaseNames(kind):
-            if callable(getattr(kind, name)) and only in f"{kind.__name__}.{name}":
+            full = f"{kind.__name__}.{name}"
+            if callable(getattr(kind, name)) and only in full:
+                if full in without:
+                    outcomes.outcomes[full] = "left out"
+                    continue
                 print(kind.__name__, name, file=sys.stderr, flush=True)
                 kind(name).run(outcomes)
     print(flush=True)
