@@ -673,3 +673,12 @@ def test_insights_are_shown_as_advice_and_tables(started: Real) -> None:
     started.run("%%wpc_function\ndef quick(x): return x")
     started.run("for n in range(300): wpc.call.quick(n).result()")
     assert re.search(r"quick +300 ", started.run("%wpc_insights"))
+
+
+def test_a_start_names_where_the_workers_live(real: Real) -> None:
+    assert real.run("%wpc_start -n 1 --engine local").startswith("1 worker ready")
+    assert real.run("%wpc_start --engine local") == "1 worker running already\n"
+    assert "running already" in real.run("%wpc_start --engine dask --address tcp://127.0.0.1:1")
+    real.run("%wpc_stop")
+    needs = 'engine="dask" needs one of client=, address= and scheduler_file=, to know its cluster'
+    assert needs in real.run("%wpc_start --engine dask")

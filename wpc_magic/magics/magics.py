@@ -17,7 +17,16 @@ from .call_magics import CallMagics
 from .cell_numbers import as_in_editor
 from .debugging import lines_for_debugger, post_mortem
 from .event_log import event_log_command
-from .options import QUEUE_TIMEOUT, TIMEOUT, WORKER, Option, Positional, pool_options
+from .options import (
+    ENGINE_OPTIONS,
+    QUEUE_TIMEOUT,
+    TIMEOUT,
+    WORKER,
+    Option,
+    Positional,
+    pool_options,
+    without_missing,
+)
 from .parsing import UsageMistake, parse_constant, parse_dependency, parse_names
 from .results import cache_command
 from .seed import seed_command
@@ -99,6 +108,7 @@ class WpcMagics(CallMagics, SharedMagics, UploadMagics):
     @magic(
         Option("-n --count", "How many workers.", "number"),
         Option("--no-wait", "Do not wait until they are ready; calls do."),
+        *ENGINE_OPTIONS,
         *pool_options(),
         words=Positional("n", "How many workers, without -n.", number=True),
     )
@@ -110,8 +120,9 @@ class WpcMagics(CallMagics, SharedMagics, UploadMagics):
             %wpc_start 4
             %wpc_start -n 4 --call-timeout-ms 5000
             %wpc_start --no-wait
+            %wpc_start --engine dask --address tcp://10.0.0.1:8786
         """
-        options = vars(line)
+        options = without_missing(vars(line), ENGINE_OPTIONS)
         wait = not options.pop("no_wait")
         count, word = options.pop("count"), options.pop("n")
         if None not in (count, word):

@@ -10,14 +10,16 @@ import inspect
 import re
 import shlex
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
+from wpc_magic.pool.engines.choice import ENGINES
 from wpc_magic.pool.options import PoolOptions, did_you_mean
 
 from .parsing import UsageMistake
 
 __all__ = [
+    "ENGINE_OPTIONS",
     "QUEUE_TIMEOUT",
     "TIMEOUT",
     "WORKER",
@@ -342,6 +344,25 @@ def _placeholder(option: Option) -> str:
 
 
 _ENTRY = re.compile(r"^(?P<names>\w[\w, ]*?) : .*\n(?P<text>(?:    .*\n?)+)", re.MULTILINE)
+
+
+ENGINE_OPTIONS = (
+    Option("--engine", "Where the workers live: local, this machine; dask, a Dask cluster.", "text", ENGINES),
+    Option("--address", "The address of the cluster's scheduler.", "text"),
+    Option("--scheduler-file", "The file with that address which the scheduler has written.", "text"),
+)
+
+
+def without_missing(given: Mapping[str, Any], options: Iterable[Option]) -> dict[str, Any]:
+    """Return what is given, without those of some options that are None.
+
+    Examples
+    --------
+    >>> without_missing({"engine": None, "address": "a", "n": None}, ENGINE_OPTIONS)
+    {'address': 'a', 'n': None}
+    """
+    names = {name.lstrip("-").replace("-", "_") for option in options for name in option.names}
+    return {name: value for name, value in given.items() if value is not None or name not in names}
 
 
 def pool_options() -> list[Option]:

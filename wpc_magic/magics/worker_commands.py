@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wpc_magic.pool.engines.choice import SETTINGS
+
 from .messages import Message
 from .tables import plural
 
@@ -48,6 +50,10 @@ class WorkerCommands:
 
     def _change(self, options: Mapping[str, Any]) -> list[str]:
         """Change options of the pool while it runs; return what that has changed."""
+        where = {name: options[name] for name in ("engine", *SETTINGS) if name in options}
+        if where and where != {"engine": self.pool.engine}:
+            self.pool.use_engine(**{"engine": self.pool.engine, **where})  # which says that they run
+        options = {name: value for name, value in options.items() if name not in where}
         before, broken = self.pool.options, self._broken()
         self.pool.configure(**options)
         changed = []

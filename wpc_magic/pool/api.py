@@ -7,7 +7,7 @@ import importlib
 import itertools
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Self
 
 from .caching.calls import CachedCalls
@@ -21,7 +21,7 @@ from .databases import Databases
 from .definitions import Definitions
 from .dependencies import Dependencies
 from .driver.driver import Driver
-from .engines.local import LocalEngine
+from .engines.choice import make_engine
 from .errors import NestedCallError
 from .event_log import EventLogs
 from .export import module_text
@@ -74,6 +74,12 @@ class WorkerProcedureCall(
     ----------
     name : str
         The name of the pool in messages.
+    engine : {"local", "dask"}
+        Where its workers live: on this machine, or on those of a Dask cluster. `use_engine` changes it later.
+    client, address, scheduler_file : optional
+        The cluster, as for `use_engine`.
+    resources : mapping, optional
+        What each worker takes there, as for `use_engine`.
     **options
         Fields of `PoolOptions`; ``configure`` changes them later.
 
@@ -106,8 +112,26 @@ class WorkerProcedureCall(
 
     __slots__ = ("call",)  # it is the only attribute that is not in `__dict__`; see below
 
-    def __init__(self, *, name: str = "wpc", **options: Any) -> None:
-        driver = Driver(check_name(name, "the pool's name"), PoolOptions().replace(options), LocalEngine())
+    def __init__(
+        self,
+        *,
+        name: str = "wpc",
+        engine: str = "local",
+        client: Any = None,
+        address: str | None = None,
+        scheduler_file: str | None = None,
+        resources: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> None:
+        where = {
+            "client": client,
+            "address": address,
+            "scheduler_file": scheduler_file,
+            "resources": resources,
+        }
+        driver = Driver(
+            check_name(name, "the pool's name"), PoolOptions().replace(options), make_engine(engine, where)
+        )
         Workers.__init__(self, driver)
         self._results = ResultsCache(driver)
         Submission.__init__(self)

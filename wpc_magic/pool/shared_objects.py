@@ -167,6 +167,12 @@ class SharedObjects(Definitions):
     def _define_shared(
         self, info: SharedInfo, state: Mapping[int, int], data: Any, nbytes: int, about: Any = None
     ) -> Any:
+        engine = self._driver.parts.engine
+        if not engine.shares_memory:
+            raise DefinitionError(
+                f"{info.name} would be in the shared memory of this machine, which workers of "
+                f'engine="{engine.name}" do not have; give it to calls as an argument, or define a constant'
+            )
         size = HEADER_SIZE + max(nbytes, 1)
         words = bytearray(HEADER_SIZE)
         for word, value in state.items():

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
 from .checks import check_callable, check_flag, check_workers
 from .core.events import WorkerEvent
+from .core.registry import Kind
 from .core.snapshot import WorkerHealth
 from .driver.driver import Driver, WorkerEnvironment
 from .driver.output import write_out
+from .engines.choice import SETTINGS, make_engine
 from .engines.uploads import Upload
 from .errors import NestedCallError, OptionError, PoolStateError, PoolStoppedError, StartError
 from .listing import History
@@ -71,6 +73,57 @@ class Workers:
         self._driver.configure(self.options.replace(options))
 
     @property
+    def engine(self) -> str:
+        """Where the workers live: ``"local"`` or ``"dask"``."""
+        return self._driver.parts.engine.name
+
+    def use_engine(
+        self,
+        engine: str,
+        *,
+        client: Any = None,
+        address: str | None = None,
+        scheduler_file: str | None = None,
+        resources: Mapping[str, float] | None = None,
+    ) -> None:
+        """Choose where the workers live from the next start on.
+
+        Parameters
+        ----------
+        engine : {"local", "dask"}
+            On this machine, or on those of a Dask cluster, as many as it has threads.
+        client : distributed.Client, optional
+            A client of the cluster, which stays open.
+        address : str, optional
+            Instead: the address of its scheduler, ``"tcp://10.0.0.1:8786"``.
+        scheduler_file : str, optional
+            Instead: the file with that address which the scheduler has written.
+        resources : mapping, optional
+            What each worker takes of the resources that the Dask workers have: ``{"GPU": 1}``.
+
+        Raises
+        ------
+        OptionError
+            If there is no such engine, or it does not take this.
+        PoolStateError
+            If the workers are running.
+        """
+        where = {
+            "client": client,
+            "address": address,
+            "scheduler_file": scheduler_file,
+            "resources": resources,
+        }
+        made = make_engine(engine, where)
+        self._check_stopped()
+        self._driver.parts.engine = made
+
+    def _check_stopped(self) -> None:
+        phase = self._driver.core.state.phase
+        if phase != "stopped":
+            raise PoolStateError(f"the workers are {phase} already{self._if_all_failed()}")
+
+    @property
     def output_sink(self) -> Callable[[Any], object] | None:
         """The callable that receives what functions print and display; None: this process prints it.
 
@@ -107,7 +160,7 @@ class Workers:
             Whether to wait until they are ready. If not, calls may be made at once, and run when a worker is
             ready; `wait_until_ready` waits for all, and raises what this method would.
         **options
-            Fields of `PoolOptions`, as for `configure`.
+            Fields of `PoolOptions`, as for `configure`, and the parameters of `use_engine`.
 
         Raises
         ------
@@ -128,12 +181,26 @@ class Workers:
         self._driver.check()
         if sys.platform == "win32":
             raise StartError("worker processes need Linux or macOS; on Windows, run Python in WSL")
-        number = check_workers("count", count) if count is not None else self._driver.parts.engine.capacity()
-        phase = self._driver.core.state.phase
-        if phase != "stopped":  # the driver checks this too, but options must not change before
-            raise PoolStateError(f"the workers are {phase} already{self._if_all_failed()}")
+        if count is not None:
+            check_workers("count", count)
+        self._check_stopped()  # the driver checks this too, but options must not change before
+        where = {each: options.pop(each, None) for each in SETTINGS}
+        if "engine" in options or any(each is not None for each in where.values()):
+            self.use_engine(options.pop("engine", self.engine), **where)
+        self._check_shared()
         self.configure(**options)
+        number = self._driver.parts.engine.capacity() if count is None else count
         self._driver.start(number, self._worker_environment(most or number))
+
+    def _check_shared(self) -> None:
+        """Refuse to start where shared objects cannot be."""
+        driver = self._driver
+        shared = driver.core.state.registry.of_kind(Kind.SHARED)
+        if shared and not driver.parts.engine.shares_memory:
+            raise StartError(
+                f"{shared[0].name} is in the shared memory of this machine, which workers of "
+                f'engine="{self.engine}" do not have; remove it with undefine_shared'
+            )
 
     def _if_all_failed(self) -> str:
         states = self.get_worker_health_states()
@@ -160,7 +227,8 @@ class Workers:
         # As the interpreter does, it leaves out what is no text (a Path, say).
         path = [str.__str__(entry) for entry in sys.path if isinstance(entry, str)]
         uploads = tuple(upload.archive for upload in self._uploads.values())
-        return WorkerEnvironment({**os.environ, **limits}, folder, path, uploads)
+        asked = {} if threads is None else limits
+        return WorkerEnvironment({**os.environ, **limits}, folder, path, uploads, asked)
 
     def stop_workers(self, drain: bool = False, timeout_ms: int | None = None) -> None:
         """Stop the workers, within `stop_timeout_ms`; definitions are kept.

@@ -140,18 +140,23 @@ class Driver:
         """
         find_handlers()
         self.check()
-        self.parts.engine.open()
-        with self.lock:
-            self.check()
-            self.core.supervisor.start(count, time.monotonic())
-            self.parts.worker_environment = worker_environment
-            try:
-                # It lives as long as the workers: on Linux they end with the thread that started them.
-                self._thread.start()
-            except StartError as error:
-                self._undo_start(str(error))
-                raise
-            self._apply()
+        engine = self.parts.engine
+        engine.open()
+        try:
+            with self.lock:
+                self.check()
+                self.core.supervisor.start(count, time.monotonic())
+                self.parts.worker_environment = worker_environment
+                try:
+                    # It lives as long as the workers: on Linux they end with the thread that started them.
+                    self._thread.start()
+                except StartError as error:
+                    self._undo_start(str(error))
+                    raise
+                self._apply()
+        except StartError:
+            engine.close()
+            raise
 
     def _undo_start(self, why: str) -> None:
         """Tell the core that none of the processes was started. Under the lock."""

@@ -31,12 +31,15 @@ class WorkerEnvironment(NamedTuple):
     uploads : tuple of Archive
         Modules of this machine, for those that do not have them: each is unpacked once on a machine, and its
         folder is the first in ``sys.path``.
+    limits : mapping
+        Those of the variables that limit threads as the options say.
     """
 
     environ: Mapping[str, str]
     cwd: str
     path: list[str]
     uploads: tuple[Archive, ...] = ()
+    limits: Mapping[str, str] = {}
 
 
 class Measured(Protocol):

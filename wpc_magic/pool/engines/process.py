@@ -113,7 +113,13 @@ class WorkerProcess:
         self._lock = threading.Lock()  # no signal is sent while it is reaped
 
     @classmethod
-    def start(cls, *, environ: Mapping[str, str], cwd: str | None = None) -> WorkerProcess:
+    def start(
+        cls,
+        *,
+        environ: Mapping[str, str],
+        cwd: str | None = None,
+        channels: tuple[socket.socket, socket.socket] | None = None,
+    ) -> WorkerProcess:
         """Start a worker in a new session, and return without waiting for it.
 
         On Linux the worker is killed when the thread that calls this ends.
@@ -124,6 +130,9 @@ class WorkerProcess:
             Its complete environment.
         cwd : str, optional
             Its working directory; by default that of this process.
+        channels : tuple of socket.socket, optional
+            The worker's ends of its call and control channels, if a pool elsewhere has the others: then these
+            are the process's `call` and `control` here.
 
         Raises
         ------
@@ -135,7 +144,7 @@ class WorkerProcess:
         started_ns = time.time_ns()
         with ExitStack() as undo:  # closes the parent's ends on failure
             try:
-                worker = cls._start(undo, environ, cwd)
+                worker = cls._start(undo, environ, cwd, channels)
             except Exception as error:  # such as a ValueError for what is in the environment
                 raise StartError(f"a worker could not be started: {error}") from error
             undo.pop_all()
@@ -143,14 +152,25 @@ class WorkerProcess:
         return worker
 
     @classmethod
-    def _start(cls, undo: ExitStack, environ: Mapping[str, str], cwd: str | None) -> WorkerProcess:
+    def _start(
+        cls,
+        undo: ExitStack,
+        environ: Mapping[str, str],
+        cwd: str | None,
+        channels: tuple[socket.socket, socket.socket] | None,
+    ) -> WorkerProcess:
         page = StatusPage()
         undo.callback(page.close)
         dump = FaultDump()
         undo.callback(dump.close)
         with ExitStack() as ends:  # of the worker process
-            call, call_end = _pair(undo, ends)
-            control, control_end = _pair(undo, ends)
+            if channels is None:
+                call, call_end = _pair(undo, ends)
+                control, control_end = _pair(undo, ends)
+            else:
+                call, control = call_end, control_end = channels
+                for sock in channels:
+                    sock.setblocking(True)  # the worker's end has the same flag
             blocks, blocks_end = _pair(undo, ends)
             stdout, stdout_end = _pipe(undo, ends)
             stderr, stderr_end = _pipe(undo, ends)

@@ -11,6 +11,10 @@ import os
 from wpc_magic.pool.wire.anonymous_file import anonymous_file, reserve
 from wpc_magic.pool.wire.native import map_file
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = ["ANSWERED", "BEGUN", "DUMP_READY", "PEAK", "PID", "PREPARES", "RESIDENT", "SINCE", "StatusPage"]
 
 BEGUN = 0  # the number of the call that began last
@@ -22,6 +26,7 @@ PID = 5  # its process id: that of a child of the process that the pool has star
 RESIDENT = 6  # the memory of the process, in bytes, when it was last measured; 0: unknown
 PREPARES = 7  # 1: it makes, checks or closes a resource, which has a time limit of its own
 
+_WORDS = 8
 _SIZE = mmap.PAGESIZE
 _NAME = 1024  # offset of a name, which follows the words: its length and its text
 _MAX_NAME = 1024  # bytes
@@ -67,6 +72,26 @@ class StatusPage:
     def prepares(self) -> bool:
         """Return whether the worker makes, checks or closes a resource."""
         return bool(self.words[PREPARES])
+
+    def copy(self) -> bytes:
+        """Return all words, for a page of the same state elsewhere."""
+        return bytes(self._bytes[: _WORDS * 8])
+
+    def paste(self, words: Sequence[int], installing: str) -> None:
+        """Show what another page shows.
+
+        Parameters
+        ----------
+        words : sequence of int
+            Its words, in order.
+        installing : str
+            Which definition is being installed there.
+        """
+        for number, word in enumerate(words):
+            if self.words[number] != word:
+                self.words[number] = word
+        if installing != self.installing():
+            self.note_installing(installing)
 
     def note_installing(self, name: str) -> None:
         """Record which definition is being installed."""

@@ -1,0 +1,85 @@
+"""Dask clusters for tests: on this machine, small, and without a dashboard."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Scheduler", "dask_worker", "local_cluster"]
+
+_QUIET = {"DASK_DISTRIBUTED__ADMIN__LOG_FORMAT": "%(message)s", "DASK_LOGGING__DISTRIBUTED": "error"}
+
+
+@contextlib.contextmanager
+def local_cluster(workers: int = 2, threads: int = 2, **options: Any) -> Iterator[Any]:
+    """Yield a client of a cluster whose workers are processes."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=threads,
+            processes=True,
+            dashboard_address=":0",
+            silence_logs=50,
+            **options,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+class Scheduler:
+    """A scheduler in a process of its own, as ``dask scheduler`` starts it.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it writes the file with its address, and its log.
+    port : int
+        Where it listens; 0: anywhere.
+    """
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.file = folder / "scheduler.json"
+        self._folder = folder
+        self.process = _dask(folder, "scheduler", "--port", str(port), "--scheduler-file", str(self.file))
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def dask_worker(folder: Path, file: Path, threads: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+    """Start ``dask worker``; end it at the end of the block."""
+    arguments = ["--nthreads", str(threads), "--no-nanny", "--scheduler-file", str(file), "--no-dashboard"]
+    process = _dask(folder, "worker", *arguments, "--local-directory", str(folder))
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _dask(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    with open(folder / "log.txt", "ab") as log:
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "distributed.cli.dask_" + arguments[0],
+                *arguments[1:],
+                "--host",
+                "127.0.0.1",
+            ],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **_QUIET},
+            start_new_session=True,
+        )

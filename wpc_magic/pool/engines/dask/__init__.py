@@ -1,0 +1,24 @@
+"""The engine whose workers live on the workers of a Dask cluster.
+
+::
+
+    this process                          a machine of the cluster
+    ┌──────────────────────────┐          ┌───────────────────────────────────────────────────┐
+    │ Driver                   │          │ Dask worker                                       │
+    │  │   DaskEngine          │  Dask's  │  Hold: a task for each slot, which takes a thread  │
+    │  │    ├─ Places ─────────┼─ own ────┼─ Agent: a plugin                                  │
+    │  │    └─ Host ───────────┼─ comm ───┼───┘  │ starts, and ends                          │
+    │  │        │              │          │      v                                            │
+    │  │        └── events ────┼── TCP ───┼─ host process: starts worker processes, looks at  │
+    │  v                       │          │  their pages, pipes and ends  │                   │
+    │ RemoteProcess ── call, ──┼── TCP ───┼──────────> worker process <───┘                   │
+    │                 control  │          │                                                   │
+    └──────────────────────────┘          └───────────────────────────────────────────────────┘
+
+A call touches no process of Dask, so that none delays it that is busy, or whose C code holds the GIL. That is
+also why a process of ours starts the workers and looks after them, and not the agent itself: kills and
+status pages would wait for whatever the tasks of others do in the Dask worker. Where only the ports of Dask
+can be reached, and on a cluster with TLS, the three connections are relayed over its comm (`agent.pump`).
+
+The package travels to each host once, as an archive, so its versions always match.
+"""

@@ -1,0 +1,261 @@
+"""What runs in a Dask worker: a plugin that starts a host process, and tasks that hold threads for slots.
+
+It travels as this text (`shipped`), to machines that need not have the package. So it uses nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+from typing import Any
+
+__all__ = ["hold", "plugin", "pump", "shipped"]
+
+_REBUILD = "(exec(source, made := {'__name__': 'wpc_agent'}), made[maker](**settings))[1]"
+_BOOTSTRAP = """\
+import sys
+sys.path.insert(0, {folder!r})
+import wpc_magic
+del sys.path[0]
+from wpc_magic.pool.engines.dask.host import main
+main()
+"""
+_UNCLAIMED_S = 60.0
+_PATIENCE_S = 5.0
+_CHUNK = 1 << 18
+
+
+def shipped(maker: str, source: str, settings: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what `__reduce__` returns for an object that is made by the source of this module elsewhere."""
+    return eval, (_REBUILD, {"source": source, "maker": maker, "settings": settings})
+
+
+def plugin(pool: str, place: str, source: str) -> Any:
+    """Return the plugin of one pool.
+
+    Parameters
+    ----------
+    pool : str
+        What the pool is called on the cluster.
+    place : str
+        The source of `archive.place`.
+    source : str
+        That of this module.
+    """
+    from distributed.diagnostics.plugin import WorkerPlugin
+
+    class AgentPlugin(WorkerPlugin):  # type: ignore[misc]  # its types are not read
+        agent: Agent
+        name = f"wpc-{pool}"
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return shipped("plugin", source, {"pool": pool, "place": place, "source": source})
+
+        async def setup(self, worker: Any) -> None:
+            self.agent = Agent(pool, place, worker)
+
+        async def teardown(self, worker: Any) -> None:
+            await self.agent.close()
+
+    return AgentPlugin()
+
+
+def hold(pool: str, token: str, source: str) -> Any:
+    """Return the task that takes a thread for a slot: Dask places it, and with it the slot."""
+
+    class Hold:
+        __name__ = "wpc_slot"
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return shipped("hold", source, {"pool": pool, "token": token, "source": source})
+
+        def __call__(self) -> None:
+            from distributed import get_worker
+
+            get_worker().plugins[f"wpc-{pool}"].agent.hold(token)
+
+    return Hold()
+
+
+class Agent:
+    """Serves one pool in one Dask worker."""
+
+    def __init__(self, pool: str, place: str, worker: Any) -> None:
+        self._pool = pool
+        self._place_source = place
+        self._worker = worker
+        self._released: dict[str, threading.Event] = {}
+        self._claimed: set[str] = set()
+        self._ends: dict[int, asyncio.Event] = {}
+        self._doors = {f"wpc-open-{pool}": self.open, f"wpc-relay-{pool}": self.relay}
+        worker.handlers.update(self._doors)
+
+    async def close(self) -> None:
+        """End everything that was started here."""
+        for door in self._doors:
+            self._worker.handlers.pop(door, None)
+        for event in list(self._released.values()):
+            event.set()
+        for end in list(self._ends.values()):
+            end.set()
+
+    def hold(self, token: str) -> None:
+        """Return when the slot is over. In a thread of the Dask worker."""
+        event = self._released.setdefault(token, threading.Event())
+        self._worker.log_event(f"wpc-{self._pool}", {"token": token, "address": self._worker.address})
+        try:
+            # Nobody comes for it if the pool has ended meanwhile.
+            if event.wait(_UNCLAIMED_S) or token not in self._claimed:
+                return
+            event.wait()
+        finally:
+            self._released.pop(token, None)
+            self._claimed.discard(token)
+
+    async def open(self, comm: Any, digest: str) -> Any:
+        """Start a host process, and keep it as long as the pool keeps this connection."""
+        from distributed.core import Status
+
+        tokens: set[str] = set()
+        try:
+            folder = os.path.join(self._worker.local_directory, "wpc-magic")
+            placed = os.path.join(folder, digest[:32])
+            if not os.path.isdir(placed):
+                await comm.write({"need": digest})
+                archive = (await comm.read())["data"]
+                made: dict[str, Any] = {}
+                exec(self._place_source, made)
+                placed = await asyncio.to_thread(made["place"], digest, bytes(archive), folder)
+            bind = self._worker.ip if self._worker.address.startswith("tcp://") else "127.0.0.1"
+            process, answer = await asyncio.to_thread(_start_host, placed, bind, folder)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                await comm.write({"error": f"{type(error).__name__}: {error}"})
+            return Status.dont_reply
+        end = self._ends[process.pid] = asyncio.Event()
+        try:
+            await comm.write(answer)
+            await self._serve(comm, tokens, end)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()  # so it kills its workers, and exits
+            self._ends.pop(process.pid, None)
+            for token in tokens:
+                self._release(token)
+            await asyncio.to_thread(_await_end, process)
+        with contextlib.suppress(OSError):
+            await comm.write({"ended": True})
+        return Status.dont_reply
+
+    async def _serve(self, comm: Any, tokens: set[str], end: asyncio.Event) -> None:
+        """Take and release tokens, until either side ends it."""
+        ended = asyncio.ensure_future(end.wait())
+        try:
+            while True:
+                reading = asyncio.ensure_future(comm.read())
+                await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    reading.cancel()
+                    return
+                try:
+                    message = reading.result()
+                except OSError:  # the pool has ended, or the network
+                    return
+                if "claim" in message:
+                    tokens.add(message["claim"])
+                    self._claimed.add(message["claim"])
+                elif "release" in message:
+                    tokens.discard(message["release"])
+                    self._release(message["release"])
+                else:
+                    return
+        finally:
+            ended.cancel()
+
+    def _release(self, token: str) -> None:
+        event = self._released.get(token)
+        if event is not None:
+            event.set()
+
+    async def relay(self, comm: Any, bind: str, port: int) -> Any:
+        """Carry a connection to the host process, for a pool that cannot reach its port."""
+        from distributed.core import Status
+
+        sock = socket.create_connection((bind, port), _PATIENCE_S)  # on this machine: at once, or not
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await pump(comm, sock)
+        return Status.dont_reply
+
+
+async def pump(comm: Any, sock: socket.socket) -> None:
+    """Carry bytes between a connection of Dask and a socket, until both directions have ended."""
+    loop = asyncio.get_running_loop()
+
+    async def outwards() -> None:
+        while True:
+            data = await loop.sock_recv(sock, _CHUNK)
+            await comm.write({"data": data})
+            if not data:
+                return
+
+    async def inwards() -> None:
+        while data := (await comm.read())["data"]:
+            await loop.sock_sendall(sock, data)
+        sock.shutdown(socket.SHUT_WR)
+
+    directions = [asyncio.ensure_future(each) for each in (outwards(), inwards())]
+    try:
+        await asyncio.gather(*directions)
+    except OSError:
+        pass
+    finally:
+        for direction in directions:
+            direction.cancel()
+        comm.abort()
+        sock.close()
+
+
+def _start_host(package: str, bind: str, folder: str) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+    """Start a host process; return it, and what the pool has to know.
+
+    Raises
+    ------
+    OSError
+        If it does not come up.
+    """
+    secret = secrets.token_bytes(32)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", _BOOTSTRAP.format(folder=package)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    # Not as an argument, which everybody on the machine can read.
+    told = {"secret": secret.hex(), "bind": bind, "path": sys.path, "folder": folder}
+    process.stdin.write(json.dumps(told).encode() + b"\n")
+    process.stdin.flush()
+    line = process.stdout.readline()
+    process.stdout.close()
+    if not line:
+        process.stdin.close()
+        raise OSError(f"the host process exited with code {process.wait()}, see the log of the Dask worker")
+    return process, {"secret": secret, "bind": bind, **json.loads(line)}
+
+
+def _await_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a host process has exited, which it does soon."""
+    try:
+        process.wait(_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

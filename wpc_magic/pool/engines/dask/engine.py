@@ -1,0 +1,243 @@
+"""The engine: it starts worker processes on the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import inspect
+import itertools
+import os
+import secrets
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from ...errors import OptionError, StartError
+from .. import archive
+from ..engine import Came, WorkerEnvironment
+
+__all__ = ["DaskEngine"]
+
+_TIMEOUT_S = 30.0
+_CLOSE_S = 15.0
+_TRIES = 10
+
+_T = TypeVar("_T")
+
+
+class DaskEngine:
+    """Starts workers on a Dask cluster that somebody runs.
+
+    Parameters
+    ----------
+    client : distributed.Client, optional
+        A client of the cluster. It is not closed with the pool.
+    address : str, optional
+        The address of the scheduler: ``"tcp://10.0.0.1:8786"``.
+    scheduler_file : str, optional
+        The file with that address which the scheduler has written.
+    resources : mapping, optional
+        What each worker takes of the resources of its Dask worker: ``{"GPU": 1}``.
+
+    Raises
+    ------
+    OptionError
+        Unless exactly one of the first three is given.
+    """
+
+    name = "dask"
+    shares_memory = False
+
+    def __init__(
+        self,
+        *,
+        client: Any = None,
+        address: str | None = None,
+        scheduler_file: str | None = None,
+        resources: Mapping[str, float] | None = None,
+    ) -> None:
+        given = [each for each in (client, address, scheduler_file) if each is not None]
+        if len(given) != 1:
+            raise OptionError(
+                'engine="dask" needs one of client=, address= and scheduler_file=, '
+                f"{'not more' if given else 'to know its cluster'}"
+            )
+        self._given, self._address, self._file = client, address, scheduler_file
+        self._resources = dict(resources or {})
+        self._client: Any = None
+        self._places: Any = None
+        self._hosts: dict[str, asyncio.Future[Any]] = {}
+        self._starts: dict[int, Future[None]] = {}
+        self._keys = itertools.count(1)
+        self._pid = 0
+
+    # -- in other threads -------------------------------------------------------------------------------
+
+    def capacity(self) -> int:
+        """Return how many threads the workers of the cluster have now; at least 1."""
+        self.open()
+        threads: dict[str, int] = self._run(self._nthreads(), _TIMEOUT_S)
+        return max(1, sum(threads.values()))
+
+    async def _nthreads(self) -> Any:
+        return await self._client.nthreads()
+
+    def open(self) -> None:
+        """Connect to the cluster, and have each of its workers get the agent.
+
+        Raises
+        ------
+        StartError
+            If the package `distributed` is missing, or the cluster cannot be reached.
+        """
+        if self._places is not None:
+            return
+        if importlib.util.find_spec("distributed") is None:
+            raise StartError("engine=\"dask\" needs distributed: pip install 'wpc-magic[dask]'")
+        self._client = self._given or self._connect()
+        self._pid = os.getpid()
+        try:
+            if self._client.status != "running":
+                raise StartError("the client of the Dask cluster is not connected")
+            if self._client.asynchronous:
+                raise StartError('engine="dask" needs a client that was made without asynchronous=True')
+            self._run(self._open(), _TIMEOUT_S)
+        except BaseException:
+            self._close_client()
+            raise
+
+    def _connect(self) -> Any:
+        from distributed import Client
+
+        try:
+            return Client(self._address, scheduler_file=self._file, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            where = self._address or self._file
+            raise StartError(f"no Dask scheduler can be reached at {where}: {error}") from error
+
+    async def _open(self) -> None:
+        from . import agent
+        from .places import Places
+
+        source = inspect.getsource(agent)
+        pool = secrets.token_hex(6)
+        plugin = agent.plugin(pool, inspect.getsource(archive.place), source)
+        places = Places(self._client, pool, source, plugin, self._resources)
+        await places.ensure_registered()
+        self._pool, self._places = pool, places
+
+    def start(self, environment: WorkerEnvironment, came: Came) -> None:
+        """Start a process as soon as the cluster has a place for it."""
+        key = next(self._keys)
+        self._starts[key] = self._submit(self._bring_up(key, environment, came))
+
+    def give_up_starts(self) -> None:
+        """End the starts that wait."""
+        for start in list(self._starts.values()):
+            start.cancel()
+
+    def close(self) -> None:
+        """Take everything away from the cluster; close the client, unless it was given."""
+        if self._places is None:
+            return
+        try:
+            self._run(self._close(), _CLOSE_S)
+        except StartError:
+            pass  # the cluster is out of reach, where it ends by itself what is left
+        finally:
+            self._places = None
+            self._close_client()
+
+    def _close_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None and client is not self._given:
+            client.close()
+
+    def after_fork(self) -> None:
+        """Forget everything, in a fork: its threads are not there."""
+        self._places = self._client = None
+        self._starts.clear()
+
+    def _submit(self, coroutine: Coroutine[Any, Any, _T]) -> Future[_T]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._client.loop.asyncio_loop)
+
+    def _run(self, coroutine: Coroutine[Any, Any, _T], timeout_s: float) -> _T:
+        """Run a coroutine in the client's loop, and wait for it.
+
+        Raises
+        ------
+        StartError
+            If the cluster does not answer in time, or cannot be reached.
+        """
+        try:
+            submitted = self._submit(coroutine)
+        except RuntimeError as error:  # the loop is closed
+            coroutine.close()
+            raise StartError(f"the client of the Dask cluster is closed ({error})") from error
+        try:
+            return submitted.result(timeout_s)
+        except TimeoutError as error:
+            submitted.cancel()
+            raise StartError(f"the Dask cluster does not answer within {timeout_s:.0f} s") from error
+        except OSError as error:
+            raise StartError(f"the Dask cluster cannot be reached: {error}") from error
+
+    # -- in the client's loop ---------------------------------------------------------------------------
+
+    async def _bring_up(self, key: int, environment: WorkerEnvironment, came: Came) -> None:
+        from .hosts import LostError
+
+        result: Any = StartError("the pool was stopped")
+        try:
+            for _ in range(_TRIES):
+                place = await self._places.find()
+                try:
+                    host = await self._host(place.address)
+                    process = await host.start(key, place.token, environment)
+                except LostError as error:
+                    # No death of a worker: the next place is most likely another one.
+                    self._places.leave_out(place.address)
+                    result = StartError(str(error))
+                    continue
+                process.place = place  # Dask keeps the task as long as somebody refers to it
+                result = process
+                return
+        except StartError as error:
+            result = error
+        except OSError as error:
+            result = StartError(f"the Dask cluster cannot be reached: {error}")
+        finally:
+            self._starts.pop(key, None)
+            came(result)
+
+    async def _host(self, address: str) -> Any:
+        """Return the host at an address, which is opened for the first slot there."""
+        from .hosts import Host
+
+        opening = self._hosts.get(address)
+        if opening is None:
+
+            async def open_it() -> Host:
+                host = Host(self._client, self._pool, address, self._lost)
+                await host.open()
+                return host
+
+            opening = self._hosts[address] = asyncio.ensure_future(open_it())
+        try:
+            return await asyncio.shield(opening)
+        except BaseException:
+            if opening.done() and self._hosts.get(address) is opening:
+                del self._hosts[address]
+            raise
+
+    def _lost(self, host: Any) -> None:
+        self._hosts.pop(host.address, None)
+        self._places.leave_out(host.address)
+        self._closing = asyncio.ensure_future(host.close())
+
+    async def _close(self) -> None:
+        opened = await asyncio.gather(*self._hosts.values(), return_exceptions=True)
+        self._hosts.clear()
+        hosts = [host for host in opened if not isinstance(host, BaseException)]
+        await asyncio.gather(*(host.close() for host in hosts), return_exceptions=True)
+        await self._places.close()

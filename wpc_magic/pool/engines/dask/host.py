@@ -1,0 +1,399 @@
+"""The process on a host that starts worker processes, and tells the pool what becomes of them.
+
+It is a single thread that never runs anybody's code, so it answers at once. Its end is that of its workers;
+it ends when the pool's connection does, or the Dask worker.
+"""
+
+from __future__ import annotations
+
+import errno
+import hmac
+import json
+import os
+import selectors
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ...errors import StartError
+from ...wire import fault_dump
+from ..archive import place
+from ..oom_kills import OomKills
+from ..process import WorkerProcess
+from . import messages
+from .streams import keep_alive
+
+__all__ = ["main"]
+
+_BUSY_S = 0.01  # how often status pages are looked at while something happens
+_IDLE_S = 0.05
+_BUSY_FOR_S = 0.5
+_FACTS_S = 1.0
+_GREETING_S = 10.0  # for the first bytes of a connection
+_DUMPS_S = 3.0  # how long a dump is looked for after it was asked for
+_UNREAD_S = 2.0  # how long the pool may take to receive what a worker has sent before it exited
+_ROOM = 1 << 22  # bytes that wait to be sent to the pool, above which no output is read
+_READ = 1 << 16
+_PIPE_READS = 32
+
+
+class _Worker:
+    """A worker process, and what the pool knows of it."""
+
+    def __init__(self, key: int, process: WorkerProcess) -> None:
+        self.key = key
+        self.process = process
+        self.page = b""
+        self.installing = ""
+        self.dump_generation = self.dump_size = 0
+        self.dump_until = 0.0
+        self.ended: messages.Exit | None = None
+        self.forget_at = 0.0
+        self.pipes = {process.stdout_fd: 0, process.stderr_fd: 1}
+
+
+class _Host:
+    """Serves one pool.
+
+    Parameters
+    ----------
+    secret : bytes
+        What each connection has to begin with.
+    bind : str
+        The address to listen at.
+    path : list of str
+        The ``sys.path`` of the Dask worker.
+    folder : str
+        Where archives are unpacked.
+    """
+
+    def __init__(self, secret: bytes, bind: str, path: list[str], folder: str) -> None:
+        self._folder = folder
+        self._uploads: dict[str, str] = {}  # the folder of each archive, by its digest
+        self._not_placed = ""
+        self._secret = secret
+        self._path = path
+        self._selector = selectors.DefaultSelector()
+        family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+        self._listener = socket.create_server((bind, 0), family=family, backlog=1024)
+        self._listener.setblocking(False)
+        self.port = int(self._listener.getsockname()[1])
+        self._watch(self._listener, self._accept)
+        self._greeting: dict[socket.socket, float] = {}
+        self._ends: dict[int, dict[int, socket.socket]] = {}
+        self._asked: dict[int, messages.Start] = {}
+        self._workers: dict[int, _Worker] = {}
+        self._events: socket.socket | None = None
+        self._received, self._unsent = bytearray(), bytearray()
+        self._facts_at = self._busy_until = 0.0
+        self._oom_kills = OomKills()
+        self._behind: list[tuple[_Worker, int]] = []  # pipes that are not read
+        self._over = False
+
+    def watch_parents(self, stdin: int) -> None:
+        """End with the Dask worker."""
+        self._watch(stdin, lambda: self._end_if(not os.read(stdin, _READ)))
+        if hasattr(os, "pidfd_open"):
+            self._watch(os.pidfd_open(os.getppid()), lambda: self._end_if(True))
+
+    def _end_if(self, ended: bool) -> None:
+        self._over = self._over or ended
+
+    def _watch(self, file: Any, handle: Callable[[], object]) -> None:
+        self._selector.register(file, selectors.EVENT_READ, handle)
+
+    def _unwatch(self, file: Any) -> None:
+        try:
+            self._selector.unregister(file)
+        except (KeyError, ValueError):
+            pass
+
+    def serve(self) -> None:
+        """Serve until it is over, and kill all workers."""
+        try:
+            while not self._over:
+                for key, _ in self._selector.select(self._pause()):
+                    key.data()
+                self._look()
+        finally:
+            for worker in self._workers.values():
+                worker.process.kill()
+            for worker in self._workers.values():
+                worker.process.end()
+
+    def _pause(self) -> float | None:
+        if self._workers:
+            return _BUSY_S if time.monotonic() < self._busy_until else _IDLE_S
+        return 1.0 if self._greeting else None
+
+    # -- connections ------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:  # it has gone again
+            return
+        sock.setblocking(False)
+        self._greeting[sock] = time.monotonic() + _GREETING_S
+        self._watch(sock, lambda: self._greeted(sock))
+
+    def _greeted(self, sock: socket.socket) -> None:
+        try:
+            data = sock.recv(messages.HELLO.size, socket.MSG_PEEK)
+            if 0 < len(data) < messages.HELLO.size:
+                return  # the rest comes; the time limit ends one that does not
+            data = sock.recv(messages.HELLO.size)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._greeting.pop(sock, None)
+        self._unwatch(sock)
+        if len(data) < messages.HELLO.size:
+            sock.close()
+            return
+        secret, what, key = messages.HELLO.unpack(data)
+        if not hmac.compare_digest(secret, self._secret):
+            sock.close()
+            return
+        keep_alive(sock)
+        if what == messages.EVENTS and self._events is None:
+            self._events = sock
+            self._watch(sock, self._on_events)
+            self._send("hello", socket.gethostname())
+        elif what in (messages.CALL, messages.CONTROL):
+            self._ends.setdefault(key, {})[what] = sock
+            self._start(key)
+        else:
+            sock.close()
+
+    def _on_events(self) -> None:
+        assert self._events is not None
+        if self._unsent:
+            self._flush()
+        try:
+            data = self._events.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._over = True
+            return
+        self._received += data
+        for what, key, *rest in messages.unpack(self._received):
+            self._handle(what, key, *rest)
+
+    def _send(self, *message: Any) -> None:
+        self._unsent += messages.pack(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        sock = self._events
+        if sock is None:
+            return
+        try:
+            while self._unsent:
+                del self._unsent[: sock.send(self._unsent)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._over = True
+        mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
+        if self._selector.get_key(sock).events != mask:
+            self._selector.modify(sock, mask, self._on_events)
+        if not self._unsent:
+            behind, self._behind = self._behind, []
+            for worker, fd in behind:
+                if worker.ended is None:
+                    self._watch_pipe(worker, fd)
+
+    # -- what the pool wants ----------------------------------------------------------------------------
+
+    def _handle(self, what: str, key: Any, *rest: Any) -> None:
+        if what == "start":
+            self._asked[key.key] = key
+            self._start(key.key)
+            return
+        if what == "upload":
+            try:
+                self._uploads[key] = place(key, rest[0], self._folder)
+            except OSError as error:
+                self._not_placed = f"an upload cannot be unpacked in {self._folder}: {error}"
+            return
+        worker = self._workers.get(key)
+        if worker is None or worker.ended is not None:
+            return
+        if what == "kill":
+            worker.process.kill()
+        elif what == "signal":
+            if rest[0] == fault_dump.SIGNAL:
+                worker.dump_until = time.monotonic() + _DUMPS_S
+                self._busy_until = max(self._busy_until, worker.dump_until)
+            worker.process.signal(rest[0])
+        elif what == "clear":
+            worker.process.dump.clear()
+            worker.dump_generation, worker.dump_size = rest[0], 0
+
+    def _start(self, key: int) -> None:
+        """Start a worker, if everything for it is there."""
+        asked, ends = self._asked.get(key), self._ends.get(key, {})
+        if asked is None or len(ends) < 2:
+            return
+        del self._asked[key], self._ends[key]
+        channels = ends[messages.CALL], ends[messages.CONTROL]
+        try:
+            if not all(digest in self._uploads for digest in asked.uploads):
+                raise StartError(self._not_placed)
+            process = WorkerProcess.start(environ={**os.environ, **asked.limits}, channels=channels)
+        except StartError as error:
+            for sock in channels:
+                sock.close()
+            self._send("failed", key, str(error))
+            return
+        worker = self._workers[key] = _Worker(key, process)
+        for fd in worker.pipes:
+            self._watch_pipe(worker, fd)
+        if process.sentinel_fd >= 0:
+            self._watch(process.sentinel_fd, lambda: self._exited(worker))
+        uploaded = [self._uploads[digest] for digest in asked.uploads]
+        more = [each for each in asked.path if each not in self._path and os.path.isdir(each)]
+        path = [*uploaded, *self._path, *more]
+        self._busy_until = time.monotonic() + _BUSY_FOR_S
+        self._send("started", key, process.pid, path)
+
+    # -- what becomes of workers ------------------------------------------------------------------------
+
+    def _watch_pipe(self, worker: _Worker, fd: int) -> None:
+        self._watch(fd, lambda: self._read_pipe(worker, fd))
+
+    def _read_pipe(self, worker: _Worker, fd: int) -> bool:
+        """Read once from a pipe, unless the pool is behind; return whether there was anything."""
+        if len(self._unsent) > _ROOM and worker.ended is None:
+            self._unwatch(fd)
+            self._behind.append((worker, fd))
+            return False  # the worker waits, as it would at a full pipe
+        try:
+            data = os.read(fd, _READ)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if data:
+            self._send("output", worker.key, worker.pipes[fd], data)
+        else:
+            self._unwatch(fd)
+        return bool(data)
+
+    def _exited(self, worker: _Worker) -> None:
+        process = worker.process
+        exitcode = process.poll()
+        if exitcode is None or worker.ended is not None:
+            return
+        if process.sentinel_fd >= 0:
+            self._unwatch(process.sentinel_fd)
+        oom = self._oom_kills.happened_recently() if exitcode == -9 else None
+        worker.ended = messages.Exit(exitcode, process.is_exit_known, process.peak_bytes, oom)
+        for fd in worker.pipes:
+            for _ in range(_PIPE_READS):
+                if not self._read_pipe(worker, fd):
+                    break
+            self._unwatch(fd)
+        # What it has sent must be there before the pool learns of its end: its answers are to be read.
+        for sock in (process.call, process.control):
+            try:
+                sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+        worker.forget_at = time.monotonic() + _UNREAD_S
+
+    def _look(self) -> None:
+        """Look at what nobody tells: pages, dumps, and what has become of what was sent."""
+        now = time.monotonic()
+        for sock in [sock for sock, until in self._greeting.items() if now > until]:
+            del self._greeting[sock]
+            self._unwatch(sock)
+            sock.close()
+        pages = []
+        for worker in list(self._workers.values()):
+            if worker.process.sentinel_fd < 0:
+                self._exited(worker)
+            seen = self._page_of(worker)
+            if seen is not None:
+                pages.append(seen)
+                self._busy_until = max(self._busy_until, now + _BUSY_FOR_S)
+            if worker.dump_until > now or worker.ended is not None:
+                self._look_at_dump(worker)
+        if pages:
+            self._send("pages", 0, time.monotonic_ns(), pages)
+        if now >= self._facts_at and self._workers:
+            self._facts_at = now + _FACTS_S
+            self._oom_kills.refresh(now)
+            self._send("facts", 0, [self._facts_of(each) for each in self._workers.values()])
+        for worker in list(self._workers.values()):
+            if worker.ended is not None and (now > worker.forget_at or self._is_received(worker)):
+                self._forget(worker, worker.ended)
+
+    def _page_of(self, worker: _Worker) -> tuple[int, bytes, str] | None:
+        """Return what a status page shows, if it has changed."""
+        page = worker.process.page
+        seen, installing = page.copy(), page.installing()
+        if (seen, installing) == (worker.page, worker.installing):
+            return None
+        worker.page, worker.installing = seen, installing
+        return worker.key, seen, installing
+
+    def _look_at_dump(self, worker: _Worker) -> None:
+        dump = worker.process.dump
+        size = os.fstat(dump.fd).st_size
+        if size != worker.dump_size:
+            worker.dump_size = size
+            self._send("dump", worker.key, worker.dump_generation, dump.read())
+
+    @staticmethod
+    def _facts_of(worker: _Worker) -> tuple[int, Any]:
+        usage = worker.process.usage
+        return worker.key, (*usage.memory_and_cpu(), usage.cpu_s(), usage.private_memory(), usage.status())
+
+    @staticmethod
+    def _is_received(worker: _Worker) -> bool:
+        """Whether the machine of the pool has received all that a worker had sent."""
+        import fcntl
+        import termios
+
+        for sock in (worker.process.call, worker.process.control):
+            unsent = bytearray(4)
+            try:
+                fcntl.ioctl(sock, termios.TIOCOUTQ, unsent)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+            if any(unsent):
+                return False
+        return True
+
+    def _forget(self, worker: _Worker, ended: messages.Exit) -> None:
+        del self._workers[worker.key]
+        self._send("exit", worker.key, ended)
+        worker.process.close()
+
+
+def main() -> None:
+    """Serve one pool, which the agent names in the first line of stdin."""
+    line = b""
+    while not line.endswith(b"\n"):
+        read = os.read(0, 1)  # no more than the line: what follows is the end of the Dask worker
+        if not read:
+            return
+        line += read
+    told = json.loads(line)
+    host = _Host(bytes.fromhex(told["secret"]), told["bind"], told["path"], told["folder"])
+    host.watch_parents(0)
+    os.write(1, json.dumps({"port": host.port, "pid": os.getpid()}).encode() + b"\n")
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+    sys.argv[1:] = []
+    host.serve()

@@ -1,0 +1,334 @@
+"""The pool's side of one host: its connection to the agent, and to the host process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ...errors import StartError
+from ..archive import own_package
+from ..engine import WorkerEnvironment
+from . import messages
+from .agent import pump
+from .process import Clock, RemoteProcess
+from .streams import keep_alive
+
+__all__ = ["Host", "LostError"]
+
+_DIAL_S = 3.0
+_PATIENCE_S = 5.0
+_READ = 1 << 18
+
+
+class LostError(Exception):
+    """The host cannot be reached, or not any more."""
+
+
+class Host:
+    """One Dask worker, and the host process there. All of it runs in the client's event loop.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster.
+    pool : str
+        What the pool is called there.
+    address : str
+        The address of the Dask worker.
+    on_lost : callable
+        Given this, called when the host is lost.
+
+    Attributes
+    ----------
+    name : str
+        What the machine is called.
+    clock : Clock
+        The host's clock.
+    is_relayed : bool
+        Whether everything goes through the Dask worker.
+    """
+
+    def __init__(self, client: Any, pool: str, address: str, on_lost: Callable[[Host], object]) -> None:
+        self.address = address
+        self.name = address
+        self.clock = Clock()
+        self.is_relayed = False
+        self._client, self._pool, self._on_lost = client, pool, on_lost
+        self._loop = asyncio.get_running_loop()
+        self._comm: Any = None
+        self._events: socket.socket | None = None
+        self._told: dict[str, Any] = {}
+        self._processes: dict[int, RemoteProcess] = {}
+        self._tokens: dict[int, Any] = {}
+        self._starting: dict[int, tuple[asyncio.Future[RemoteProcess], list[socket.socket]]] = {}
+        self._relays: dict[int, list[asyncio.Task[None]]] = {}
+        self._unsent: asyncio.Queue[bytes] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._uploaded: set[str] = set()
+        self._greeted: asyncio.Future[str] = self._loop.create_future()
+        self._over = asyncio.Event()  # the agent has ended the host process
+        self._is_lost = self._closing = False
+
+    # -- connecting -------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Have the agent start a host process, and connect to it.
+
+        Raises
+        ------
+        LostError
+            If the Dask worker, or the process, cannot be reached.
+        StartError
+            If the process cannot be started there.
+        """
+        from distributed.comm import connect
+
+        try:
+            self._comm = await connect(self.address, **self._client.connection_args)
+            package = own_package()
+            await self._comm.write({"op": f"wpc-open-{self._pool}", "digest": package.digest, "reply": False})
+            told = await self._comm.read()
+            if "need" in told:
+                await self._comm.write({"data": package.data})
+                told = await self._comm.read()
+        except OSError as error:
+            raise LostError(f"{self.address} cannot be reached: {error}") from error
+        if "error" in told:
+            raise StartError(f"no worker can be started at {self.address}: {told['error']}")
+        self._told = told
+        self._tasks.append(asyncio.ensure_future(self._watch()))
+        try:
+            await self._connect()
+        except OSError as error:
+            await self.close()
+            raise LostError(f"the host process at {self.address} cannot be reached: {error}") from error
+
+    async def _connect(self) -> None:
+        """Connect to the host process: directly if its answer shows that this is possible, else by relay."""
+        if self.address.startswith(("tcp://", "inproc://")):
+            try:
+                await self._greet()
+                return
+            except OSError:
+                self._greeted = self._loop.create_future()
+        self.is_relayed = True
+        await self._greet()
+
+    async def _greet(self) -> None:
+        events = await self._dial(messages.EVENTS, 0)
+        reading = asyncio.ensure_future(self._read(events))
+        try:
+            self.name = await asyncio.wait_for(asyncio.shield(self._greeted), _DIAL_S)
+        except (TimeoutError, OSError) as error:
+            reading.cancel()
+            events.close()
+            raise OSError(f"it does not answer ({error})") from None
+        self._events = events
+        self._tasks += [reading, asyncio.ensure_future(self._write(events))]
+
+    async def _dial(self, what: int, key: int) -> socket.socket:
+        """Return a connection to the host process for one purpose."""
+        hello = messages.HELLO.pack(self._told["secret"], what, key)
+        bind, port = self._told["bind"], self._told["port"]
+        if not self.is_relayed:
+            family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            try:
+                await asyncio.wait_for(self._loop.sock_connect(sock, (bind, port)), _DIAL_S)
+                keep_alive(sock)
+                await self._loop.sock_sendall(sock, hello)
+            except BaseException as error:
+                sock.close()
+                if isinstance(error, TimeoutError):
+                    raise OSError(f"nothing answers at {bind}:{port}") from None
+                raise
+            return sock
+        from distributed.comm import connect
+
+        comm = await connect(self.address, **self._client.connection_args)
+        await comm.write({"op": f"wpc-relay-{self._pool}", "bind": bind, "port": port, "reply": False})
+        ours, theirs = socket.socketpair()
+        for sock in (ours, theirs):
+            sock.setblocking(False)
+        self._relays.setdefault(key, []).append(asyncio.ensure_future(pump(comm, theirs)))
+        await self._loop.sock_sendall(ours, hello)
+        return ours
+
+    # -- processes --------------------------------------------------------------------------------------
+
+    async def start(self, key: int, token: Any, environment: WorkerEnvironment) -> RemoteProcess:
+        """Start a worker process.
+
+        Parameters
+        ----------
+        key : int
+            Its number among those of the pool.
+        token : str
+            That of its place, which is free again when the process is closed.
+        environment : WorkerEnvironment
+            What it is to inherit, as far as that can be.
+
+        Raises
+        ------
+        LostError, StartError
+        """
+        if self._is_lost:
+            raise LostError(f"{self.name} is lost")
+        self._tokens[key] = token
+        started: asyncio.Future[RemoteProcess] = self._loop.create_future()
+        ends: list[socket.socket] = []
+        self._starting[key] = started, ends
+        try:
+            await self._comm.write({"claim": token})
+            for what in (messages.CALL, messages.CONTROL):
+                ends.append(await self._dial(what, key))
+            for archive in environment.uploads:
+                if archive.digest not in self._uploaded:  # once a host
+                    self._uploaded.add(archive.digest)
+                    self._unsent.put_nowait(messages.pack(("upload", archive.digest, archive.data)))
+            uploads = [archive.digest for archive in environment.uploads]
+            start = messages.Start(key, list(environment.path), dict(environment.limits), uploads)
+            self._unsent.put_nowait(messages.pack(("start", start)))
+            return await started
+        except BaseException as error:
+            for end in ends:  # the end of the control channel ends the process
+                end.close()
+            if (process := self._processes.get(key)) is not None:
+                process.close()
+            self._forget(key)
+            if isinstance(error, OSError):
+                raise LostError(f"{self.name} cannot be reached: {error}") from error
+            raise
+        finally:
+            del self._starting[key]
+
+    def post(self, *message: Any) -> None:
+        """Send a message to the host process; any thread may call this."""
+        self._soon(self._unsent.put_nowait, messages.pack(message))
+
+    def closed(self, key: int) -> None:
+        """Free the place of a process that the driver has closed; any thread may call this."""
+        self._soon(self._forget, key)
+
+    def _soon(self, do: Callable[..., object], *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and so are all connections
+            self._loop.call_soon_threadsafe(do, *args)
+
+    def _forget(self, key: int) -> None:
+        process = self._processes.pop(key, None)
+        if process is not None and process.poll() is None:
+            self._unsent.put_nowait(messages.pack(("kill", key)))
+        token = self._tokens.pop(key, None)
+        for relay in self._relays.pop(key, ()) if key else ():
+            relay.cancel()
+        if token is not None and not self._is_lost:
+            self._tasks.append(asyncio.ensure_future(self._tell_agent({"release": token})))
+
+    async def _tell_agent(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # `_watch` notices, too
+            await self._comm.write(message)
+
+    # -- what it tells ----------------------------------------------------------------------------------
+
+    async def _write(self, events: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # `_read` notices, too
+            while True:
+                await self._loop.sock_sendall(events, await self._unsent.get())
+
+    async def _read(self, events: socket.socket) -> None:
+        received = bytearray()
+        try:
+            while data := await self._loop.sock_recv(events, _READ):
+                received += data
+                for what, key, *rest in messages.unpack(received):
+                    await self._handle(what, key, *rest)
+        except OSError:
+            pass
+        finally:
+            if self._events is events:
+                self._lose("is lost: the connection to it has ended")
+            elif not self._greeted.done():
+                self._greeted.set_exception(OSError("the connection was closed"))
+
+    async def _handle(self, what: str, key: Any, *rest: Any) -> None:
+        if what == "pages":
+            self.clock.heard(rest[0], time.monotonic_ns())
+            for number, page, installing in rest[1]:
+                if (process := self._processes.get(number)) is not None:
+                    process.show(page, installing)
+        elif what == "facts":
+            for number, facts in rest[0]:
+                if (process := self._processes.get(number)) is not None:
+                    process.usage.facts = facts
+        elif what == "hello":
+            if not self._greeted.done():
+                self._greeted.set_result(key)
+        elif what in ("started", "failed"):
+            self._started(key, what, *rest)
+        elif (process := self._processes.get(key)) is not None:
+            if what == "output":
+                await process.feed(*rest)
+            elif what == "dump":
+                process.dump.arrived(*rest)
+            elif what == "exit":
+                relays = self._relays.get(key, ())
+                if relays:  # what it has sent takes another way
+                    await asyncio.wait(relays, timeout=_PATIENCE_S)
+                process.exited(rest[0])
+
+    def _started(self, key: int, what: str, *rest: Any) -> None:
+        starting, ends = self._starting.get(key, (None, []))
+        if starting is None or starting.done():
+            return
+        if what == "failed":
+            starting.set_exception(StartError(f"at {self.name}: {rest[0]}"))
+            return
+        try:
+            process = RemoteProcess(key, rest[0], self.name, self, (ends[0], ends[1]), rest[1])
+        except OSError as error:
+            starting.set_exception(StartError(f"a worker could not be started: {error}"))
+            return
+        self._processes[key] = process  # now: the next message may be about it
+        starting.set_result(process)
+
+    async def _watch(self) -> None:
+        """Notice the end of the connection to the agent, which is that of the host process."""
+        with contextlib.suppress(OSError):
+            while "ended" not in await self._comm.read():
+                pass
+        self._over.set()
+        self._lose("is lost: its Dask worker has ended, or cannot be reached")
+
+    def _lose(self, why: str) -> None:
+        if self._is_lost:
+            return
+        self._is_lost = True
+        for starting, _ in self._starting.values():
+            if not starting.done():
+                starting.set_exception(LostError(f"{self.name} {why}"))
+        for process in list(self._processes.values()):
+            process.lose(f"was on {self.name}, which {why}")
+        if not self._closing:
+            self._on_lost(self)
+
+    async def close(self) -> None:
+        """End the host process, and what runs there; return when that has happened, or cannot be known."""
+        self._closing = True
+        if self._comm is not None:
+            await self._tell_agent({"end": True})
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), _PATIENCE_S)
+        self._lose("was closed")
+        tasks = [*self._tasks, *(each for relays in self._relays.values() for each in relays)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._events is not None:
+            self._events.close()
+        if self._comm is not None:
+            self._comm.abort()

@@ -1,0 +1,81 @@
+"""What the pool and the process on a host tell each other: tuples, one after the other on one connection."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from typing import Any, NamedTuple
+
+__all__ = ["CALL", "CONTROL", "EVENTS", "HELLO", "LENGTH", "Exit", "Start", "pack", "unpack"]
+
+HELLO = struct.Struct("<32sBQ")
+"""How each connection to a host process begins: its secret, what it is for, and for which worker."""
+EVENTS, CALL, CONTROL = 0, 1, 2
+
+LENGTH = struct.Struct("<I")
+
+
+class Start(NamedTuple):
+    """What a worker process is started with.
+
+    Parameters
+    ----------
+    key : int
+        Its number among those of the pool.
+    path : list of str
+        The ``sys.path`` of the pool: what of it exists there comes after that of the host.
+    limits : dict
+        Environment variables that limit threads, if that was asked for.
+    uploads : list of str
+        The digests of the archives whose modules come before all others. They were sent before.
+    """
+
+    key: int
+    path: list[str]
+    limits: dict[str, str]
+    uploads: list[str]
+
+
+class Exit(NamedTuple):
+    """How a worker process has ended.
+
+    Parameters
+    ----------
+    exitcode : int
+        The exit code; minus the number of a signal.
+    is_exit_known : bool
+        Whether it is its own.
+    peak_bytes : int
+        Its peak memory, in bytes; 0: unknown.
+    oom_killed : bool or None
+        Whether memory had run out there; None: unknown.
+    """
+
+    exitcode: int
+    is_exit_known: bool
+    peak_bytes: int
+    oom_killed: bool | None
+
+
+def pack(message: tuple[Any, ...]) -> bytes:
+    """Return a message as it is sent.
+
+    Examples
+    --------
+    >>> unpack(bytearray(pack(("kill", 1)) + pack(("kill", 2))[:9]))
+    [('kill', 1)]
+    """
+    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    return LENGTH.pack(len(body)) + body
+
+
+def unpack(received: bytearray) -> list[tuple[Any, ...]]:
+    """Take the messages out of what was received that are there in full."""
+    messages = []
+    while len(received) >= LENGTH.size:
+        end = LENGTH.size + LENGTH.unpack_from(received)[0]
+        if len(received) < end:
+            break
+        messages.append(pickle.loads(received[LENGTH.size : end]))
+        del received[:end]
+    return messages

@@ -1,0 +1,163 @@
+"""Where on the cluster slots are: for each, a task that Dask places, and that takes a thread there."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ...errors import StartError
+from . import agent
+
+__all__ = ["Place", "Places"]
+
+_LEFT_OUT_S = 5.0
+_PAUSE_S = 0.2
+
+
+class Place(NamedTuple):
+    """A place for one worker.
+
+    Parameters
+    ----------
+    token : str
+        What its task is known by.
+    address : str
+        The Dask worker.
+    task : distributed.Future
+        The task: it ends when nobody refers to it.
+    """
+
+    token: str
+    address: str
+    task: Any
+
+
+class Places:
+    """Finds places for the workers of one pool. All of it runs in the client's event loop.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster.
+    pool : str
+        What the pool is called there.
+    source : str
+        That of `agent`.
+    plugin : WorkerPlugin
+        What each Dask worker has to have.
+    resources : mapping
+        What each slot takes of the resources of a Dask worker.
+    """
+
+    def __init__(
+        self, client: Any, pool: str, source: str, plugin: Any, resources: Mapping[str, float]
+    ) -> None:
+        self._client = client
+        self._pool = pool
+        self._source = source
+        self._plugin = plugin
+        self._resources = dict(resources)
+        self._numbers = itertools.count(1)
+        self._reported: dict[str, asyncio.Future[str]] = {}
+        self._left_out: dict[str, float] = {}
+        self._registered: Any = None
+        self._registering = asyncio.Lock()
+
+    async def ensure_registered(self) -> None:
+        """Have the scheduler know the plugin: another one, after a restart, does not.
+
+        Raises
+        ------
+        StartError
+            If the client is closed.
+        """
+        client = self._client
+        async with self._registering:
+            while client.status != "running":
+                if client.status in ("closing", "closed"):
+                    raise StartError("the client of the Dask cluster is closed")
+                await asyncio.sleep(_PAUSE_S)
+            scheduler = client.scheduler_comm
+            if scheduler is self._registered:
+                return
+            client.subscribe_topic(f"wpc-{self._pool}", self._on_report)
+            await client.register_plugin(self._plugin, name=f"wpc-{self._pool}")
+            self._registered = scheduler
+
+    def _on_report(self, event: Any) -> None:
+        told = event[1]
+        reported = self._reported.get(told["token"])
+        if reported is not None and not reported.done():
+            reported.set_result(told["address"])
+
+    async def find(self) -> Place:
+        """Return a place, as soon as the cluster has one.
+
+        Raises
+        ------
+        StartError
+            If the cluster refuses the task.
+        """
+        while True:
+            try:
+                await self.ensure_registered()
+            except OSError:  # the scheduler has gone meanwhile
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            allowed = await self._allowed()
+            if allowed == []:
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            place = await self._try(allowed)
+            if place is not None:
+                return place
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _allowed(self) -> list[str] | None:
+        """Return the Dask workers that may take a slot; None: any."""
+        now = time.monotonic()
+        self._left_out = {each: until for each, until in self._left_out.items() if until > now}
+        if not self._left_out:
+            return None
+        try:
+            known = await self._client.nthreads()
+        except OSError:
+            return []
+        return [each for each in known if each not in self._left_out]
+
+    async def _try(self, allowed: list[str] | None) -> Place | None:
+        token = f"{self._pool}-{next(self._numbers)}"
+        reported = self._reported[token] = asyncio.get_running_loop().create_future()
+        task = self._client.submit(
+            agent.hold(self._pool, token, self._source),
+            key=f"wpc-slot-{token}",
+            workers=allowed,
+            resources=self._resources or None,
+            retries=0,
+            pure=False,
+        )
+        ended = asyncio.ensure_future(task.result())
+        try:
+            await asyncio.wait({reported, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if reported.done():
+                return Place(token, reported.result(), task)
+            error = ended.exception()
+            if task.status == "error" and not isinstance(error, OSError):
+                raise StartError(f"the Dask cluster has refused a slot: {error}")
+            return None
+        finally:
+            del self._reported[token]
+            ended.add_done_callback(lambda done: done.cancelled() or done.exception())
+            ended.cancel()
+
+    def leave_out(self, address: str) -> None:
+        """Use no place of a Dask worker for a while: it cannot be reached, or has just been lost."""
+        self._left_out[address] = time.monotonic() + _LEFT_OUT_S
+
+    async def close(self) -> None:
+        """Take the plugin away."""
+        self._client.unsubscribe_topic(f"wpc-{self._pool}")
+        await self._client.unregister_worker_plugin(f"wpc-{self._pool}")
