@@ -12,7 +12,8 @@ from tests.browser.bare import BarePage
 from tests.browser.lab import TIMEOUT_S
 from tests.dashboard.fakes import FakePool
 from wpc_magic.pool.core.events import ErrorInfo
-from wpc_magic.pool.core.snapshot import LeavingProcess
+from wpc_magic.pool.core.snapshot import FunctionInfo, LeavingProcess
+from wpc_magic.pool.statistics import FunctionStatistics
 
 pytestmark = [pytest.mark.browser]
 expect.set_options(timeout=TIMEOUT_S * 1000)
@@ -222,3 +223,72 @@ def test_everything_has_a_name_and_enough_contrast(show: Show, shots: Path, dark
     page.button("Stop all workers").click()
     assert page.page.evaluate(ACCESSIBILITY.read_text()) == []
     page.screenshot(shots / f"page-{'dark' if dark else 'light'}.png")
+
+
+def test_the_slow_function_is_on_top_and_shows_its_source_and_its_calls(show: Show):
+    pool = FakePool()
+    pool.functions.append(FunctionInfo("fit", "(n)", "0" * 40, 2, revision=3))
+    pool.counted += [
+        FunctionStatistics("quick", {"done": 900}, (0,) * 20 + (900,), calls=900),
+        FunctionStatistics("fit", {"done": 9, "failed": 3}, (0,) * 31 + (12,), calls=2, items=10),
+    ]
+    error = ErrorInfo("KeyError", EVIL)
+    pool.emit("call_execution_failed", 1, "warn", error=error, details={"function": "fit"})
+    page = show(pool)
+    page.tab("Functions")
+    assert page.sent("watch")[-1]["panel"] == "Functions"
+    page.feed.panels.want(["Functions"])
+    page.show()
+    names = page.root.locator("tbody .wpc-open")
+    expect(page.root.locator(".wpc-function .wpc-open")).to_have_text(["fit", "quick"])
+    fit = page.root.locator('tr[data-function="fit"]')
+    expected = {"calls": "2", "items": "10", "failed": "3", "p50": "1.61 s", "version": "3"}
+    for column, text in expected.items():
+        expect(fit.locator(f".wpc-f-{column}")).to_have_text(text)
+    expect(fit.locator(".wpc-f-last_error")).to_have_text(f"KeyError: {EVIL}")
+    page.root.get_by_role("button", name="Calls", exact=True).click()
+    expect(page.root.locator(".wpc-function .wpc-open")).to_have_text(["quick", "fit"])
+    expect(page.root.locator("[aria-sort=descending]")).to_have_text("Calls")
+    names.filter(has_text="fit").click()
+    (request,) = page.sent("function")
+    call = {
+        "number": 7,
+        "ended_at": 1000.0,
+        "worker": 2,
+        "ran_s": 0.25,
+        "state": "failed",
+        "items": 0,
+        "arguments": "(37)",
+        "error": EVIL,
+    }
+    reply = {"id": request["id"], "source": f"def fit(n): {EVIL}", "needs": ["np"], "calls": [call]}
+    page.reply(acked=[request["id"]], replies=[reply])
+    expect(page.root.get_by_label("Source of fit")).to_have_text(f"def fit(n): {EVIL}")
+    expect(page.root.locator(".wpc-calls li")).to_contain_text(f"worker 2 · 250 ms · failed · (37) · {EVIL}")
+    page.tab("Registry")
+    rows = [{"kind": "constant", "name": EVIL, "what": "int", "needs": [], "nbytes": 5_000, "workers": 2}]
+    (request,) = page.sent("registry")
+    broken = {**rows[0], "name": "bad", "broken": "no module"}
+    rows[0]["broken"] = ""
+    page.reply(acked=[request["id"]], replies=[{"id": request["id"], "rows": [*rows, broken]}])
+    table = page.root.get_by_role("table", name="Definitions")
+    expect(table.get_by_role("row")).to_have_count(3)
+    expect(table).to_contain_text(EVIL)
+    expect(table).to_contain_text("5 kB")
+    expect(table).to_contain_text("broken: no module")
+    pool.emit("definition_changed", 0)
+    page.show()
+    page.page.wait_for_function("() => model.sent.filter((each) => each.action === 'registry').length === 2")
+    assert page.page.evaluate(ACCESSIBILITY.read_text()) == []
+    assert page.page.evaluate("window.hacked") is None
+
+
+def test_panels_are_chosen_with_the_keyboard(show: Show):
+    page = show(FakePool())
+    page.root.get_by_role("tab", name="Events").focus()
+    page.page.keyboard.press("ArrowLeft")
+    expect(page.root.get_by_role("tab", name="Registry")).to_be_focused()
+    expect(page.root.get_by_role("tabpanel")).to_have_count(1)
+    page.page.keyboard.press("Home")
+    expect(page.root.get_by_role("tab", name="Events")).to_have_attribute("aria-selected", "true")
+    expect(page.root.locator(".wpc-log")).to_have_count(1)

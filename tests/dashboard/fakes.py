@@ -5,11 +5,22 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import threading
+import types
 from collections.abc import Callable
 from typing import Any
 
+from wpc_magic.pool.core.ended_calls import PoolHistory
 from wpc_magic.pool.core.events import WorkerEvent
-from wpc_magic.pool.core.snapshot import PoolSnapshot, WorkerSnapshot
+from wpc_magic.pool.core.snapshot import (
+    ConstantInfo,
+    DependencyInfo,
+    FunctionInfo,
+    PoolSnapshot,
+    ResourceInfo,
+    SharedInfo,
+    WorkerSnapshot,
+)
+from wpc_magic.pool.statistics import FunctionStatistics, PoolStatistics
 
 
 class FakeClock:
@@ -38,6 +49,8 @@ class FakePool:
         How often `snapshot` was called.
     error : Exception or None
         Raised by all requests.
+    counted, functions, constants, ended : object
+        What `statistics`, the getters, and `history` return.
     gate : threading.Event
         While it is not set, requests block.
     """
@@ -50,6 +63,10 @@ class FakePool:
         self.error: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
+        self.counted: list[FunctionStatistics] = []
+        self.functions: list[FunctionInfo] = []
+        self.constants: list[ConstantInfo] = []
+        self.ended = PoolHistory()
         self.polled = threading.Condition()
         self._events: list[WorkerEvent] = []
         self._listeners: dict[int, Callable[[WorkerEvent], None]] = {}
@@ -112,6 +129,31 @@ class FakePool:
 
     def off_worker_event(self, *, listener_id: int) -> None:
         del self._listeners[listener_id]
+
+    def statistics(self) -> PoolStatistics:
+        return PoolStatistics(tuple(self.counted))
+
+    def history(self, latest: int | None = None) -> PoolHistory:
+        return self.ended
+
+    def describe(self, name: str) -> Any:
+        info = next((info for info in self.functions if info.name == name), None)
+        return info and types.SimpleNamespace(info=info, source=f"def {name}(): ...")
+
+    def get_remote_functions(self) -> list[FunctionInfo]:
+        return self.functions
+
+    def get_worker_dependencies(self) -> list[DependencyInfo]:
+        return [DependencyInfo("np", "numpy", None, False, 2), DependencyInfo("path", "os", "path", False, 2)]
+
+    def get_worker_constants(self) -> list[ConstantInfo]:
+        return self.constants
+
+    def get_worker_resources(self) -> list[ResourceInfo]:
+        return [ResourceInfo("model", 2, "load_model()", ("np",))]
+
+    def get_shared_objects(self) -> list[SharedInfo]:
+        return [SharedInfo("grid", "array", 2, 80, (10,), "float64")]
 
     @property
     def is_running(self) -> bool:

@@ -48,6 +48,7 @@ def test_each_button_does_one_thing_to_the_pool(content: dict[str, Any], expecte
         {"id": "a", "action": "stop_call", "text": 12},
         {"id": "a", "action": "stop_call", "text": "x" * 10_000},
         {"id": "a", "action": "stack"},
+        {"id": "a", "action": "function"},
         {"id": "a", "action": "scale", "number": 0},
         {"id": "a", "action": "scale", "number": 2.5},
         {"id": "a", "action": "start", "number": -1},

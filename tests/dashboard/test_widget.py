@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import gc
 import re
 import threading
@@ -271,10 +270,11 @@ def test_the_last_frame_of_all_stays(shell: Shell):
     assert "worker_ready" in shell.sent[-1][0][2]["data"]["text/html"]
 
 
-def watch(dashboard: Dashboard, view: Any, visible: Any) -> None:
+def watch(dashboard: Dashboard, view: Any, visible: Any, panel: Any = "Events") -> None:
     """Say whether a view is visible, as a page does in a subshell: not in the main thread."""
     thread = threading.Thread(
-        target=click, args=(dashboard, {"action": "watch", "view": view, "visible": visible})
+        target=click,
+        args=(dashboard, {"action": "watch", "view": view, "visible": visible, "panel": panel}),
     )
     thread.start()
     thread.join(30)
@@ -294,8 +294,20 @@ def test_nothing_is_sent_while_no_view_is_visible():
 
 def test_a_kernel_that_could_not_be_told_otherwise_goes_on_sending():
     dashboard = Dashboard(FakePool())
-    click(dashboard, {"action": "watch", "view": "a", "visible": False})  # in the main thread, as a cell
+    # In the main thread, as a cell.
+    click(dashboard, {"action": "watch", "view": "a", "visible": False, "panel": "Events"})
     assert not dashboard._feed._hidden
+
+
+def test_only_the_panel_that_a_view_shows_is_read():
+    pool = FakePool()
+    dashboard = Dashboard(pool)
+    watch(dashboard, "a", True, "Events")
+    assert dashboard._feed.panels.read(pool, 0.0) == {}
+    watch(dashboard, "b", True, "Functions")
+    assert dashboard.comm.wait_for_patch("functions")["functions"] == []
+    watch(dashboard, "b", False, "Functions")
+    assert dashboard._feed.panels.read(pool, 1e9) == {}
 
 
 @pytest.mark.parametrize(("view", "visible"), [(1, False), (None, False), ("a", 0), ("a", None)])
@@ -316,20 +328,16 @@ def test_the_page_never_writes_html():
 
 def test_the_modules_are_joined_in_the_order_of_their_imports():
     module = joined_modules()
-    assert set(re.findall(r"^// -- (.+)$", module, re.MULTILINE)) >= {
-        path.name for path in STATIC.glob("*.js")
-    }
+    begins = re.findall(r"^const (\w+_js) = \(\(\) => \{$", module, re.MULTILINE)
+    assert {path.name.replace(".", "_") for path in STATIC.glob("*.js")} == {*begins, "dashboard_js"}
+    for name in begins:
+        used = re.findall(rf"^const \{{.*\}} = {name};$", module, re.MULTILINE)
+        assert used, f"{name} is not used"
+        assert module.index(used[0]) > module.index(f"const {name} = ")
+    # What is imported is exported, and nothing is left of either but the one that the widget needs.
     assert re.findall(r"^(?:import|export).*", module, re.MULTILINE) == [
         "export default { initialize, render };"
     ]
-    assert (
-        module.index("// -- dom.js") < module.index("// -- workers.js") < module.index("// -- dashboard.js")
-    )
-
-
-def test_no_two_modules_declare_the_same_name():
-    names = re.findall(r"^(?:const|let|class|function|async function) (\w+)", joined_modules(), re.MULTILINE)
-    assert [name for name, count in collections.Counter(names).items() if count > 1] == []
 
 
 def test_every_style_sheet_is_joined():

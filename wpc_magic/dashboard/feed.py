@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .meter import Meter
+from .panels import Panels
 from .requests import Request, RequestQueue, perform
 from .view import EMPTY, Frame, diff, frame_of
 
@@ -55,11 +56,16 @@ class Feed:
         Sends a message to the page, always in the feed's own thread. A message has ``seq``, which counts up
         by one, ``now``, the kernel's time, and the changes: see `Patch`, and ``acked`` with the ids of the
         requests that have arrived, ``replies`` with what requests asked for, ``notice`` with the line to
-        show, ``full`` with a complete frame.
+        show, ``full`` with a complete frame; and what `Panels` has read.
     on_poll : callable, optional
         Called after each poll, in that thread too, with whether it is the last one for now.
     clock : callable
         Returns the time, in seconds of the epoch.
+
+    Attributes
+    ----------
+    panels : Panels
+        What is sent beside the frame, while it is looked at.
 
     Notes
     -----
@@ -79,6 +85,7 @@ class Feed:
         self._on_poll = on_poll
         self._clock = clock
         self._meter = Meter()
+        self.panels = Panels()
         self._requests = RequestQueue(self._perform)
         self._events_seen = -1
         self._notice = ""  # for the next frame
@@ -129,6 +136,7 @@ class Feed:
     def resend(self) -> None:
         """Send a full frame: a page has missed a message."""
         self._resend = True
+        self.panels.forget()
         self.wake()
 
     def hide(self, hidden: bool) -> None:
@@ -205,13 +213,15 @@ class Feed:
     def step(self) -> bool:
         """Poll the pool, send the changes, and return whether there were any."""
         pool = self._pool()
-        frame = self._latest[0]
+        frame, panels = self._latest[0], {}
         try:
             frame = _without_pool(frame) if pool is None else self._poll(pool)
+            if pool is not None and not self._hidden:
+                panels = self.panels.read(pool, self._clock())
         except Exception as error:  # an error of the pool must not break the dashboard
             self._notice = f"Could not look at the pool: {error or type(error).__name__}"
         del pool  # so that this thread does not keep it alive
-        return self._send(frame)
+        return self._send(frame, panels)
 
     def _poll(self, pool: Any) -> Frame:
         last, now = self._latest[0], self._clock()
@@ -223,7 +233,7 @@ class Feed:
         readings = self._meter.read(snapshot, now)
         return frame_of(snapshot, events, now, readings=readings, last=last)
 
-    def _send(self, frame: Frame) -> bool:
+    def _send(self, frame: Frame, panels: dict[str, Any]) -> bool:
         last, seq, notice = self._latest
         if self._hidden:
             self._latest = (frame, seq, notice)  # what the notebook saves, and a new page is given
@@ -234,6 +244,7 @@ class Feed:
         if self._resend:
             self._resend = False
             message = {"full": {**frame, "notice": notice}}
+        message |= panels
         if self._acked:
             message["acked"] = [self._acked.popleft() for _ in range(len(self._acked))]
         if self._replies:
@@ -253,6 +264,8 @@ def _described(request: Request) -> str:
         "start": "start the workers",
         "stop": "stop the workers",
         "stop_call": f"stop {request.text}",
+        "function": f"look at {request.text}",
+        "registry": "look at the registry",
     }[request.action]
 
 

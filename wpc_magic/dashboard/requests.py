@@ -7,10 +7,23 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from .details import function_details, registry_rows
+
 __all__ = ["Request", "RequestQueue", "perform", "read_request"]
 
-_ACTIONS = {"restart": 1, "scale": 1, "stack": 1, "start": 0, "stop": 0, "stop_call": 0}
+_ACTIONS = {
+    "restart": 1,
+    "scale": 1,
+    "stack": 1,
+    "start": 0,
+    "stop": 0,
+    "stop_call": 0,
+    "function": 0,
+    "registry": 0,
+}
 """The actions, and the least number that each accepts."""
+
+_NAMED = {"stop_call", "function"}  # these are of something that has a name
 
 _LONGEST_TEXT = 200
 
@@ -22,12 +35,12 @@ class Request(NamedTuple):
     ----------
     id : str
         Chosen by the page; the acknowledgement carries it.
-    action : {"restart", "scale", "stack", "start", "stop", "stop_call"}
-        What to do.
+    action : {"restart", "scale", "stack", "start", "stop", "stop_call", "function", "registry"}
+        What to do, or to tell.
     number : int
         The worker, or the number of workers; 0 for other actions.
     text : str
-        The id of the call to stop.
+        The id of the call to stop, or the name of the function to tell of.
     drain : bool
         Whether a worker that is restarted finishes its calls.
     """
@@ -57,7 +70,7 @@ def read_request(content: Mapping[str, Any]) -> Request | None:
         return None
     if type(number) is not int or number < _ACTIONS[action] or type(drain) is not bool:
         return None
-    if not isinstance(text, str) or len(text) > _LONGEST_TEXT or (action == "stop_call" and not text):
+    if not isinstance(text, str) or len(text) > _LONGEST_TEXT or (action in _NAMED and not text):
         return None
     return Request(id_[:64], action, number, text, drain)
 
@@ -85,6 +98,10 @@ def perform(pool: Any, request: Request) -> dict[str, Any] | None:
             pool.stop_workers()
         case "stop_call":
             pool.cancel_call(request.text)
+        case "function":
+            return {**function_details(pool, request.text)}
+        case "registry":
+            return {"rows": registry_rows(pool)}
     return None
 
 

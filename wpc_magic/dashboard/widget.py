@@ -19,7 +19,7 @@ from .static_view import StaticView
 
 __all__ = ["Dashboard"]
 
-_MOST_VIEWS = 64  # of which it is remembered whether they are visible
+_MOST_VIEWS = 64  # of which it is remembered what they show
 
 
 class Dashboard(anywidget.AnyWidget):
@@ -61,7 +61,7 @@ class Dashboard(anywidget.AnyWidget):
                 widget._fallback.update(widget._feed.latest[0], time.time(), last)
 
         self._name = str(pool.name)
-        self._views: dict[str, bool] = {}  # whether each is visible
+        self._views: dict[str, str | None] = {}  # the panel that each shows; None: it is not visible
         self._fallback = StaticFallback(getattr(IPython.get_ipython(), "kernel", None), self._name)
         self._feed = Feed(pool, show, on_poll)
         super().__init__()
@@ -108,21 +108,24 @@ class Dashboard(anywidget.AnyWidget):
             if content.get("seq") != self._feed.latest[1]:
                 self._feed.resend()
         elif content.get("action") == "watch":
-            self._watch(content.get("view"), content.get("visible"))
+            self._watch(content.get("view"), content.get("visible"), content.get("panel"))
         elif request := read_request(content):
             self._feed.submit(request)
 
-    def _watch(self, view: Any, visible: Any) -> None:
+    def _watch(self, view: Any, visible: Any, panel: Any) -> None:
         """Send nothing while no view is visible, if the kernel can be told at any time that one is again."""
-        if not isinstance(view, str) or type(visible) is not bool:
+        if not isinstance(view, str) or type(visible) is not bool or not isinstance(panel, str):
             return
         self._views.pop(view, None)
-        self._views[view] = visible
+        self._views[view] = panel if visible else None
         if len(self._views) > _MOST_VIEWS:
             del self._views[next(iter(self._views))]
+        looked_at = {each for each in self._views.values() if each is not None}
+        self._feed.panels.want(looked_at)
         # What arrives in the main thread would wait for the end of a cell, and the dashboard with it.
         reachable = threading.current_thread() is not threading.main_thread()
-        self._feed.hide(reachable and not any(self._views.values()))
+        self._feed.hide(reachable and not looked_at)
+        self._feed.wake()
 
     def _state(self) -> dict[str, Any]:
         frame, seq, notice = self._feed.latest

@@ -10,6 +10,8 @@
 import { button, count, createNode, mark, setData, setHidden, setText } from "./dom.js";
 import { Events } from "./events.js";
 import { initialize, kernelTime } from "./frame.js";
+import { Functions } from "./functions.js";
+import { Registry } from "./registry.js";
 import { Tabs } from "./tabs.js";
 import { Workers } from "./workers.js";
 
@@ -85,7 +87,11 @@ class View {
     this.notice.hidden = true;
     this.workers = new Workers(request);
     this.events = new Events();
-    this.tabs = new Tabs([["Events", this.events]], (panel) => this.onSelect(panel));
+    this.tabs = new Tabs([
+      ["Events", this.events],
+      ["Functions", new Functions(request)],
+      ["Registry", new Registry(request)],
+    ], (panel) => this.onSelect(panel));
     const header = createNode("div", "wpc-head", {},
       createNode("span", "wpc-title", {}, this.name, createNode("span", "wpc-pool-state", {}, mark("wpc-dot"), this.stateText)),
       controls);
@@ -105,13 +111,14 @@ class View {
     if (visible) this.draw();
   }
 
-  /** Tell the kernel whether this view is looked at: if none is, it sends nothing. */
+  /** Tell the kernel whether this view is looked at, and which panel: what nobody looks at is not sent. */
   watch(visible) {
-    this.model.send({ action: "watch", view: this.id, visible });
+    this.model.send({ action: "watch", view: this.id, visible, panel: this.tabs.label });
   }
 
   onSelect(panel) {
     if (!this.root) return; // while it is built
+    this.watch(this.visible);
     panel.draw(this.model.get("frame"));
     panel.shown?.();
   }

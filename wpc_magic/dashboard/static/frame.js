@@ -7,7 +7,8 @@ import { seconds } from "./dom.js";
 export const KEPT_EVENTS = 200; // as many as view.py keeps
 
 function apply(frame, patch) {
-  if (patch.full) return { ...frame, ...patch.full, seq: patch.seq };
+  const functions = patch.functions ?? frame.functions;
+  if (patch.full) return { ...frame, ...patch.full, functions, seq: patch.seq };
   const removed = new Set(patch.removed ?? []);
   const rows = new Map(frame.workers.filter((row) => !removed.has(row.id)).map((row) => [row.id, row]));
   for (const changed of patch.workers ?? []) {
@@ -15,6 +16,7 @@ function apply(frame, patch) {
   }
   return {
     ...frame,
+    functions,
     seq: patch.seq,
     notice: patch.notice ?? frame.notice,
     pool: { ...frame.pool, ...patch.pool },

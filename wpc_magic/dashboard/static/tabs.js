@@ -7,6 +7,7 @@ let tabCount = 0; // on this page
 export class Tabs {
   /** `panels` are pairs of a label and an object with a `node`, and `draw`, `shown` and `tick` as it needs them. */
   constructor(panels, onSelect) {
+    this.labels = panels.map(([label]) => label);
     this.panels = panels.map(([, panel]) => panel);
     this.onSelect = onSelect;
     tabCount += 1;
@@ -42,6 +43,10 @@ export class Tabs {
     event.stopPropagation(); // the notebook has its own use for arrows
     this.select(to);
     this.tabs[to].focus();
+  }
+
+  get label() {
+    return this.labels[this.selected];
   }
 
   get panel() {

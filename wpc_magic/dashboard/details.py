@@ -1,0 +1,137 @@
+"""What a page asks for when something is opened: the source of a function, and what the registry holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypedDict
+
+from wpc_magic.pool.core.snapshot import DependencyInfo, SharedInfo
+
+__all__ = ["CallRow", "FunctionDetails", "RegistryRow", "function_details", "registry_rows"]
+
+_LATEST = 20  # calls that are shown of a function
+_LOOKED_AT = 5_000  # calls among which they are looked for
+_LONGEST_SOURCE = 20_000
+_LONGEST_TEXT = 300
+
+
+class CallRow(TypedDict):
+    """A call that has ended."""
+
+    number: int
+    ended_at: float
+    worker: int | None
+    ran_s: float | None
+    state: str
+    items: int
+    arguments: str
+    error: str
+
+
+class FunctionDetails(TypedDict):
+    """A function, opened."""
+
+    source: str
+    needs: list[str]
+    calls: list[CallRow]
+
+
+class RegistryRow(TypedDict):
+    """A definition."""
+
+    kind: str
+    name: str
+    what: str
+    needs: list[str]
+    nbytes: int | None
+    workers: int
+    broken: str
+
+
+def function_details(pool: Any, name: str) -> FunctionDetails:
+    """Return the source of a function, what it needs, and its last calls, the latest first.
+
+    Parameters
+    ----------
+    pool : WorkerProcedureCall
+        The pool.
+    name : str
+        The function; one that is not registered has no source.
+    """
+    about = pool.describe(name)
+    calls = [call for call in pool.history(latest=_LOOKED_AT).calls if call.function == name]
+    return FunctionDetails(
+        source="" if about is None else _shortened(about.source, _LONGEST_SOURCE),
+        needs=[] if about is None else list(about.info.requires),
+        calls=[_call_row(call) for call in reversed(calls[-_LATEST:])],
+    )
+
+
+def _call_row(call: Any) -> CallRow:
+    return CallRow(
+        number=call.number,
+        ended_at=call.ended_at,
+        worker=call.worker_id,
+        ran_s=call.ran_s,
+        state=call.state,
+        items=call.items,
+        arguments=_shortened(call.arguments),
+        error=_shortened(call.error),
+    )
+
+
+def registry_rows(pool: Any) -> list[RegistryRow]:
+    """Return all definitions of a pool, without their values.
+
+    Parameters
+    ----------
+    pool : WorkerProcedureCall
+        The pool.
+    """
+    return [
+        *(
+            _row("function", each.name, each.name + each.parameter_signature, each, each.requires)
+            for each in pool.get_remote_functions()
+        ),
+        *(_row("dependency", each.alias, _target(each), each) for each in pool.get_worker_dependencies()),
+        *(
+            _row("constant", each.name, each.type_name, each, nbytes=each.nbytes)
+            for each in pool.get_worker_constants()
+        ),
+        *(
+            _row("resource", each.name, each.made_by, each, each.requires)
+            for each in pool.get_worker_resources()
+        ),
+        *(
+            _row("shared", each.name, _shared(each), each, nbytes=each.nbytes)
+            for each in pool.get_shared_objects()
+        ),
+    ]
+
+
+def _row(
+    kind: str, name: str, what: str, info: Any, needs: Iterable[str] = (), nbytes: int | None = None
+) -> RegistryRow:
+    return RegistryRow(
+        kind=kind,
+        name=name,
+        what=_shortened(what),
+        needs=list(needs),
+        nbytes=nbytes,
+        workers=info.installed_worker_count,
+        broken=_shortened(info.broken or ""),
+    )
+
+
+def _target(info: DependencyInfo) -> str:
+    if info.is_default_export:
+        return f"{info.module_specifier}.{info.module_specifier.rpartition('.')[2]}"
+    return f"{info.module_specifier}.{info.export_name}" if info.export_name else info.module_specifier
+
+
+def _shared(info: SharedInfo) -> str:
+    return f"array of {info.dtype} {info.shape}" if info.kind == "array" else info.kind
+
+
+def _shortened(text: str, longest: int = _LONGEST_TEXT) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
