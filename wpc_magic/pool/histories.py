@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 from .checks import check_whole
-from .core.ended_calls import PoolHistory
-from .core.history import history_of
+from .core.ended_calls import PoolHistory, WorkerProcess
+from .core.history import Row, history_of
 from .driver.driver import Driver
 
-__all__ = ["Histories"]
+__all__ = ["Histories", "RecentCalls"]
+
+
+class RecentCalls(NamedTuple):
+    """The calls that have ended after a time, on the pool's own clock, which is monotonic.
+
+    Parameters
+    ----------
+    rows : list of tuple
+        The calls; see `core.history`.
+    weight : int
+        How many calls each row stands for.
+    until : float
+        When the last of them has ended, of which there may be no row; if there is none, the given time.
+    processes : list of WorkerProcess
+        All that are known.
+    """
+
+    rows: list[Row]
+    weight: int
+    until: float
+    processes: list[WorkerProcess]
 
 
 class Histories:
@@ -48,6 +70,20 @@ class Histories:
             rows, processes = history.rows(latest=latest), history.processes()
         offset = time.time() - time.monotonic()
         return history_of(rows, processes, history.sizes, offset, self._arguments_of)
+
+    def recent_calls(self, after: float, most: int | None = None) -> RecentCalls:
+        """Return the calls that have ended after a time, for the dashboard.
+
+        Parameters
+        ----------
+        after : float
+            In seconds, on the monotonic clock.
+        most : int, optional
+            How many rows at most.
+        """
+        with self._driver.reading() as core:
+            history = core.state.history
+            return RecentCalls(*history.since(after, most), history.processes())
 
     def _arguments_of(self, number: int) -> str:
         """Return the arguments of a call that has failed, shortened; empty: they are not kept."""

@@ -52,6 +52,7 @@ FOR_PARTS = frozenset(
         "refer_again",
         "resource_source",
         "note_map",
+        "recent_calls",
         "retry_options",
         "runs_alone",
         "submit_chunk",

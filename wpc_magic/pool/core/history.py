@@ -188,15 +188,17 @@ class CallHistory:
 
     # -- reading ----------------------------------------------------------------------------------------
 
-    def since(self, after: float, most: int) -> tuple[list[Row], int]:
-        """Return the rows of the calls that have ended after a time, and how many there are.
+    def since(self, after: float, most: int | None = None) -> tuple[list[Row], int, float]:
+        """Return the rows of the calls that have ended after a time, and when the last one has.
 
-        If there are more than `most`, only every second, third, ... of them is returned.
+        If there are more than `most`, only every second, third, ... of them is returned; the second element
+        says how many calls each row stands for.
         """
-        first = bisect_right(self._rows, after, key=end_of)
-        count = len(self._rows) - first
-        step = -(-count // max(1, most)) if count else 1
-        return list(islice(self._rows, first, None, step)), count
+        rows = self._rows
+        first = bisect_right(rows, after, key=end_of)
+        count = len(rows) - first
+        step = 1 if most is None or count <= most else -(-count // max(1, most))
+        return list(islice(rows, first, None, step)), step, end_of(rows[-1]) if count else after
 
     def rows(self, since: float = 0.0, latest: int | None = None) -> list[Row]:
         """Return the rows of the calls that have ended at or after a time, or the latest of them."""
