@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import shutil
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Protocol
+
+from tests.pool.engines.clusters import Scheduler, dask_worker
 
 __all__ = ["ENGINES", "Place"]
 
@@ -35,4 +43,32 @@ class Local:
         pass
 
 
+class Dask:
+    """A cluster as one starts it by hand: a scheduler, and two workers with room for eight slots in all."""
+
+    shares_memory = False
+
+    def __init__(self) -> None:
+        from distributed import Client
+
+        with ExitStack() as undo:
+            folder = Path(tempfile.mkdtemp(prefix="dask-"))
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+            scheduler = Scheduler(folder)
+            undo.callback(scheduler.end)
+            for number in (1, 2):
+                own = folder / str(number)
+                own.mkdir()
+                undo.enter_context(dask_worker(own, scheduler.file, threads=4))
+            with Client(scheduler_file=str(scheduler.file), set_as_default=False) as client:
+                client.wait_for_workers(2, timeout=60)
+            self.options = {"engine": "dask", "address": json.loads(scheduler.file.read_text())["address"]}
+            self._ends = undo.pop_all()
+
+    def close(self) -> None:
+        self._ends.close()
+
+
 ENGINES: dict[str, Callable[[], Place]] = {"local": Local}
+if importlib.util.find_spec("distributed"):
+    ENGINES["dask"] = Dask

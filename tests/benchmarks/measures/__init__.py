@@ -6,6 +6,7 @@ from ..bench import Measure
 from . import (
     arrays,
     calls,
+    clusters,
     constants,
     definitions,
     growth,
@@ -33,5 +34,6 @@ ALL: list[Measure] = [
     *definitions.MEASURES,
     *constants.MEASURES,
     *growth.MEASURES,
+    *clusters.MEASURES,
     *steps.MEASURES,
 ]
