@@ -13,6 +13,7 @@ from .checks import check_whole, shown
 from .core.events import WorkerEvent
 from .driver.driver import Driver
 from .errors import OptionError
+from .files import checked_path
 
 __all__ = ["EventFile", "EventLogs"]
 
@@ -156,7 +157,7 @@ class EventLogs:
         """
         check_whole("max_bytes", max_bytes, 0)
         check_whole("backups", backups, 0)
-        full = _checked_path(path)
+        full = checked_path(path)
         try:
             listener = EventFile(full, max_bytes, backups)
         except (OSError, ValueError) as error:
@@ -172,14 +173,3 @@ class EventLogs:
         """The files that events are written to, with the ids that `off_worker_event` takes."""
         listeners: dict[int, Any] = self._driver.listeners
         return {each.path: number for number, each in list(listeners.items()) if isinstance(each, EventFile)}
-
-
-def _checked_path(path: object) -> str:
-    """Return a path in full: the notebook may change its folder."""
-    try:
-        text = os.fspath(path)  # type: ignore[call-overload]
-    except TypeError:
-        text = None
-    if not isinstance(text, str) or not text.strip():
-        raise OptionError(f"path takes the name of a file, not {shown(path)}")
-    return os.path.abspath(text)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from typing import NamedTuple
 
 from .checks import check_whole
+from .chrome_trace import trace_of
 from .core.ended_calls import PoolHistory, WorkerProcess
 from .core.history import Row, history_of
 from .driver.driver import Driver
+from .files import checked_path, write_text
 
 __all__ = ["Histories", "RecentCalls"]
 
@@ -84,6 +88,46 @@ class Histories:
         with self._driver.reading() as core:
             history = core.state.history
             return RecentCalls(*history.since(after, most), history.processes())
+
+    def trace(self, path: str | os.PathLike[str]) -> str:
+        """Write the calls that have ended last, and the events, to a file that Perfetto opens.
+
+        It is in the trace format of Chrome: open it at https://ui.perfetto.dev, or with ``chrome://tracing``.
+        Each worker process is a lane.
+
+        Parameters
+        ----------
+        path : str or path
+            The file; it is replaced.
+
+        Returns
+        -------
+        str
+            The path.
+
+        Raises
+        ------
+        OptionError
+            If it cannot be written.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> from wpc_magic.pool import WorkerProcedureCall
+        >>> with WorkerProcedureCall() as pool, tempfile.TemporaryDirectory() as folder:
+        ...     pool.start_workers(1)
+        ...     _ = pool.submit_function(divmod, (7, 2)).result()
+        ...     written = pool.trace(f"{folder}/run.json")
+        ...     '"name":"divmod"' in pathlib.Path(written).read_text()
+        True
+        """
+        where = checked_path(path)
+        with self._driver.reading() as core:
+            events = core.state.events.latest()
+        trace = trace_of(self.history(), events, name=self._driver.name, pid=os.getpid())
+        text = json.dumps(trace, separators=(",", ":"), default=repr)
+        write_text(where, text)
+        return where
 
     def _arguments_of(self, number: int) -> str:
         """Return the arguments of a call that has failed, shortened; empty: they are not kept."""
