@@ -38,8 +38,8 @@ def test_the_line_of_an_interrupted_cell_changes_when_its_call_has_cost_a_worker
     notebook.command("notebook:interrupt-kernel")
     cell = notebook.page.locator(".jp-Cell").nth(2)
     line = cell.get_by_text("interrupted: 1 call cancelled")
-    expect(line).to_have_text("interrupted: 1 call cancelled")
-    notebook.wait_for_kernel()  # the cell has ended, and the worker has not
+    expect(line).to_be_visible()
+    notebook.wait_for_kernel()  # the cell has ended, and as a rule the worker has not
     expect(line).to_have_text("interrupted: 1 call cancelled, 1 worker replaced")
     shots.mkdir(parents=True, exist_ok=True)
     (shots / "interrupted.png").write_bytes(cell.screenshot(animations="disabled"))

@@ -8,6 +8,7 @@ import queue
 import re
 import select
 import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -114,6 +115,11 @@ class Kernel:
 
     # -- cells ------------------------------------------------------------------------------------------
 
+    def forget(self) -> None:
+        """Forget what was received, so that a test does not take it for its own; all cells are done."""
+        self._cells.clear()
+        self.received.clear()
+
     def begin(self, code: str, store_history: bool = True) -> Cell:
         """Run a cell without waiting for it."""
         return self._cells[self.client.execute(code, allow_stdin=False, store_history=store_history)]
@@ -156,6 +162,10 @@ class Kernel:
         import ast
 
         return ast.literal_eval(self.good(expression).value)
+
+    def until_true(self, expression: str) -> None:
+        """Evaluate an expression until it is true, where no message says when that is."""
+        eventually(lambda: self.evaluate(f"bool({expression})"), expression)
 
     # -- widgets ----------------------------------------------------------------------------------------
 
@@ -230,6 +240,15 @@ class Kernel:
         if self.manager.has_kernel:
             self.manager.shutdown_kernel(now=True)
         self.manager.cleanup_resources()
+
+
+def eventually(condition: Callable[[], object], what: str) -> None:
+    """Wait for a condition of which no message tells."""
+    deadline = time.monotonic() + DEADLINE_S
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"never: {what}"
+        pause.wait(0.005)
 
 
 class Processes:
@@ -310,9 +329,7 @@ class Gate:
 
     def open(self) -> None:
         """Wait until a function waits at the gate, and release it."""
-        deadline = time.monotonic() + DEADLINE_S
-        while not self.open_if_needed():
-            assert time.monotonic() < deadline, "no function has reached the gate"
+        eventually(self.open_if_needed, "a function has reached the gate")
 
     def open_if_needed(self) -> bool:
         """Release the functions that wait at the gate; return whether there are any."""
@@ -325,4 +342,4 @@ class Gate:
         return True
 
 
-__all__ = ["Cell", "Gate", "Kernel", "Processes", "closing", "members"]
+__all__ = ["Cell", "Gate", "Kernel", "Processes", "closing", "eventually", "members"]

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.kernel.conftest import WAITS, children, descriptors, pids_of_workers
-from tests.kernel.kernels import Gate, Kernel
+from tests.kernel.kernels import Gate, Kernel, eventually
 
 pytestmark = pytest.mark.kernel
 
@@ -248,7 +248,10 @@ def test_loading_twice_reloading_and_unloading_leave_nothing(one_kernel: Kernel)
     assert len(pids_of_workers(kernel)) == 2
     assert kernel.good("%wpc_call f()").text == "text\n"  # definitions are kept
     kernel.good("%unload_ext wpc_magic")
-    assert (ast.literal_eval(kernel.good(state).value), descriptors(kernel.pid)) == before
+    eventually(
+        lambda: (ast.literal_eval(kernel.good(state).value), descriptors(kernel.pid)) == before,
+        f"it has what it had: {before}",
+    )
     assert children(kernel.pid) == []
     kernel.run("%reset -f")
 

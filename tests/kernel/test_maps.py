@@ -10,7 +10,7 @@ pytestmark = pytest.mark.kernel
 
 PICKY = "%%wpc_function\ndef picky(x):\n    if x % 5 == 2: raise ValueError('no date')\n    return x\n"
 
-# Item 20 waits at the gate after all before it have been computed.
+# Item 20 waits at the gate. Its worker has computed others before, and the other worker does so meanwhile.
 UP_TO_A_GATE = """%%wpc_function
 def up_to(x, gate):
     if x == 20:
@@ -52,7 +52,8 @@ def test_a_map_that_is_stopped_keeps_what_it_has_computed(started: Kernel, gate:
     started.interrupt()
     started.wait(cell)
     assert "wpc_magic" not in cell.error
-    assert "of 30 done; they are in error.partial, and in _wpc_partial" in cell.error, cell.error
     partial = started.evaluate("_wpc_partial")
     assert all(n == value for n, value in partial.items())
-    assert set(range(18)) <= set(partial)
+    assert 0 < len(partial) < 30
+    done = f"{len(partial)} of 30 done; they are in error.partial, and in _wpc_partial"
+    assert done in cell.error, cell.error

@@ -21,7 +21,7 @@ from wpc_magic.pool.wire import protocol
 from wpc_magic.pool.wire.channel import frame, send_all
 from wpc_magic.pool.wire.codec import pack
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

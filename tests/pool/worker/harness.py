@@ -14,7 +14,7 @@ from wpc_magic.pool.wire.channel import Channel, frame
 from wpc_magic.pool.wire.codec import decode, encode, pack
 from wpc_magic.pool.worker.failure import rebuild_exception
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def cell(source: str, *needs: str) -> protocol.Cell:
