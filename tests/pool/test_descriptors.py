@@ -59,7 +59,8 @@ def test_a_pool_goes_on_where_it_cannot_ask_for_memory(make_pool: Any) -> None:
     (link,) = driver.parts.links.values()
     assert pool.call.size(b"." * 1_000_000).result() == 1_000_000  # the idle block is kept for a while
     with no_descriptor_left():
-        link.private_memory, measured = recorded(link.private_memory)
+        usage = link.process.usage
+        usage.private_memory, measured = recorded(usage.private_memory)
         driver.memory.percent, percentages = recorded(driver.memory.percent)
         assert measured.get(timeout=PATIENCE_S) is None
         assert percentages.get(timeout=PATIENCE_S) == 0.0
