@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class BarePage:
     """
 
     def __init__(self, browser: Browser, pool: FakePool, width: int = 1100, dark: bool = False) -> None:
-        self.pool, self.clock = pool, FakeClock()
+        self.pool, self.clock = pool, FakeClock(time.time())
         self.feed = Feed(pool, self._receive, clock=self.clock)
         self.page = browser.new_page(viewport={"width": width, "height": 900}, device_scale_factor=1.5)
         self.errors: list[str] = []

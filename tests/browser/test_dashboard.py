@@ -175,25 +175,52 @@ def test_a_notebook_that_is_opened_without_its_kernel_shows_the_last_frame(open_
     expect(notebook.page.get_by_text("model not found")).to_be_hidden()
 
 
-def test_it_is_photographed_in_both_themes(open_notebook: Open, shots: Path):
+def test_it_answers_what_people_ask_and_is_photographed_in_both_themes(open_notebook: Open, shots: Path):
     notebook = open_notebook(
         START,
         "%%wpc_function\nimport os, pathlib, time\n"
         "def measure(name):\n    while not pathlib.Path(name).exists():\n        time.sleep(0.02)\n"
-        "def crash():\n    os._exit(3)",
+        "def crash():\n    os._exit(3)\n"
+        "def slow(n):\n    time.sleep(0.3)\n    return n\n"
+        "def quick(n):\n    return 1 / n",
         "here = str(pathlib.Path('end').resolve())\n"
         "wpc.call.crash.options(worker_id=2)().exception()\n"
-        "calls = [wpc.call.measure(here) for _ in range(4)]\nprint('under', 'way')",
+        "list(wpc.call.slow.map(range(4), chunk_size=2))\n"
+        "[wpc.call.quick(n).exception() for n in range(200)]\n"
+        "calls = [wpc.call.measure(here) for _ in range(4)]\nprint('under', 'way')\n"
+        "until('end')",
     )
     notebook.run_all()
     notebook.output("under way")
+    dashboard = notebook.dashboard
     expect(notebook.worker(1).locator(".wpc-call")).to_contain_text("measure")
     expect(notebook.worker(1).locator(".wpc-for")).to_have_text(re.compile("[1-9] s"))
     expect(notebook.event("worker_restart_completed")).to_be_visible()
     expect(notebook.worker(2).locator(".wpc-cpu")).to_have_text(re.compile("[0-9]+ %"))
+    # All of it while the cell runs. Which function is slow? Which one failed, and at what?
+    dashboard.get_by_role("tab", name="Functions").click()
+    expect(dashboard.locator(".wpc-function .wpc-open").first).to_have_text("slow")
+    slow, quick = (dashboard.locator(f'tr[data-function="{name}"]') for name in ("slow", "quick"))
+    expect(slow.locator(".wpc-f-items")).to_have_text("4")
+    expect(quick.locator(".wpc-f-calls")).to_have_text("200")
+    expect(quick.locator(".wpc-f-failed")).to_have_text("1")
+    expect(quick.locator(".wpc-f-last_error")).to_have_text("ZeroDivisionError: division by zero")
+    quick.get_by_role("button").click()
+    expect(dashboard.get_by_label("Source of quick")).to_contain_text("return 1 / n")
+    # What does the registry hold, and where do workers idle?
+    dashboard.get_by_role("tab", name="Registry").click()
+    expect(dashboard.get_by_role("table", name="Definitions")).to_contain_text("slow(n)")
+    dashboard.get_by_role("tab", name="Load").click()
+    expect(dashboard.locator('[data-chart="Busy workers"] .wpc-chart-latest')).to_have_text("2")
+    dashboard.get_by_role("tab", name="Timeline").click()
+    shares = dashboard.get_by_label("How busy each worker was").locator("li")
+    expect(shares).to_have_count(2)
+    dashboard.get_by_role("group", name="Calls of each worker over time").press(".")
+    expect(dashboard.locator(".wpc-timeline-text")).to_contain_text("measure #")
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         notebook.theme(theme)
         path = shots / f"dashboard-{theme.split()[1].lower()}.png"
         notebook.screenshot(path)
         assert path.stat().st_size > 10_000
     notebook.touch("end")
+    assert notebook.errors == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +14,10 @@ from playwright.sync_api import Browser, expect
 from tests.browser.bare import BarePage
 from tests.browser.lab import TIMEOUT_S
 from tests.dashboard.fakes import FakePool
+from tests.dashboard.test_details import ended
 from wpc_magic.pool.core.events import ErrorInfo
 from wpc_magic.pool.core.snapshot import FunctionInfo, LeavingProcess
+from wpc_magic.pool.core.stats import FunctionStats
 from wpc_magic.pool.statistics import FunctionStatistics
 
 pytestmark = [pytest.mark.browser]
@@ -266,7 +271,7 @@ def test_the_slow_function_is_on_top_and_shows_its_source_and_its_calls(show: Sh
     expect(page.root.get_by_label("Source of fit")).to_have_text(f"def fit(n): {EVIL}")
     expect(page.root.locator(".wpc-calls li")).to_contain_text(f"worker 2 · 250 ms · failed · (37) · {EVIL}")
     page.tab("Registry")
-    rows = [{"kind": "constant", "name": EVIL, "what": "int", "needs": [], "nbytes": 5_000, "workers": 2}]
+    rows = [{"kind": "constant", "name": EVIL, "what": "int", "needs": [], "nbytes": 5_120, "workers": 2}]
     (request,) = page.sent("registry")
     broken = {**rows[0], "name": "bad", "broken": "no module"}
     rows[0]["broken"] = ""
@@ -281,6 +286,91 @@ def test_the_slow_function_is_on_top_and_shows_its_source_and_its_calls(show: Sh
     page.page.wait_for_function("() => model.sent.filter((each) => each.action === 'registry').length === 2")
     assert page.page.evaluate(ACCESSIBILITY.read_text()) == []
     assert page.page.evaluate("window.hacked") is None
+
+
+def test_the_timeline_shows_idle_gaps_and_failures_and_opens_calls_from_the_keyboard(show: Show, shots: Path):
+    pool = FakePool()
+    run(pool, 1, "fit #3", seconds=2.0)
+    now, fit = time.monotonic(), FunctionStats("fit", 1)
+    rows: list[tuple[object, ...]] = [
+        (1, fit, 1, now - 50, 15_000_000_000, now - 35),
+        (2, fit, 1, now - 50, 30_000_000_000, now - 5, 0, 0, "failed", "KeyError: 3"),
+    ]
+    pool.recent = (rows, 1, now, pool.recent[3])
+    page = show(pool)
+    page.tab("Timeline")
+    assert page.sent("watch")[-1]["panel"] == "Timeline"
+    page.feed.panels.want(["Timeline"])
+    page.show()
+    shares = page.root.get_by_label("How busy each worker was").locator("li")
+    expect(shares).to_contain_text([re.compile(r"Worker 1: ([5-9]\d|100) %"), "Worker 2: 0 %"])
+    area = page.root.get_by_role("group", name="Calls of each worker over time")
+    text = page.root.locator(".wpc-timeline-text")
+    area.press(".")
+    expect(text).to_contain_text("fit #3 · worker 1")
+    expect(text).to_contain_text("runs")
+    page.button("Stop call fit #3").click()
+    assert page.sent("stop_call")[0]["text"] == "call-3"
+    area.press(",")
+    expect(text).to_have_text(re.compile(r"fit #2 · worker 1 · .* · 30 s · failed"))
+    (request,) = page.sent("call")
+    assert request["number"] == 2
+    call = ended(2, "fit", state="failed", error=EVIL)
+    reply = {"id": request["id"], "call": {**dataclasses.asdict(call), "worker": 2, "arguments": EVIL}}
+    page.reply(acked=[request["id"]], replies=[reply])
+    details = page.root.locator(".wpc-call-details")
+    for said in (EVIL, "%wpc_debug #2", "2, process 4702", "after 500 ms"):
+        expect(details).to_contain_text(said)
+    page.screenshot(shots / "page-timeline.png")
+    area.press("+")  # who moves does not follow the present any more
+    expect(page.button("Now: follow the present")).to_have_attribute("aria-pressed", "true")
+    area.press("ArrowLeft")
+    expect(page.button("Now: follow the present")).to_have_attribute("aria-pressed", "false")
+    area.press("End")
+    expect(page.button("Now: follow the present")).to_have_attribute("aria-pressed", "true")
+    area.press("Escape")
+    expect(details).to_be_empty()
+    box = area.bounding_box()
+    assert box is not None
+    page.page.mouse.move(box["x"] + box["width"] - 40, box["y"] + 10)
+    expect(text).to_contain_text("fit #")
+    pool.recent = ([(4, fit, 2, now, 1_000_000, time.monotonic())], 1, time.monotonic(), pool.recent[3])
+    page.show(2.0)  # it is added to what was there
+    area.press(".")
+    expect(text).to_contain_text("fit #")
+    assert page.page.evaluate("model.get('frame').timeline.bars.length") == 3
+    assert page.page.evaluate(ACCESSIBILITY.read_text()) == []
+    assert page.page.evaluate("window.hacked") is None
+
+
+def test_the_load_shows_the_queue_and_the_memory_that_grows(show: Show, shots: Path):
+    pool = FakePool(2)
+    page = show(pool)
+    for second in range(30):
+        memory = 50_000_000 + 10_000_000 * second
+        pool.change_worker(1, memory_bytes=memory)
+        pool.change_worker(2, memory_bytes=50_000_000)
+        pool.change(calls=second * 20, queued=90 - second)
+        page.show(1.0)
+    page.tab("Load")
+    page.feed.panels.want(["Load"])
+    page.show(1.0)
+    page.show(1.0)  # what came since is added
+    for name, latest, peak in (("Queued", "61", "90"), ("Worker 1", "324 MB", "324 MB")):
+        chart = page.root.locator(f'[data-chart="{name}"]')
+        expect(chart.locator(".wpc-chart-latest")).to_have_text(latest)
+        expect(chart.locator(".wpc-chart-peak")).to_have_text(peak)
+    # The one that grows goes up to the right, the other is level.
+    path = "document.querySelector('[data-chart=\"Worker %d\"] path').getAttribute('d')"
+    heights = [
+        [float(point.split()[1]) for point in page.page.evaluate(path % worker).lstrip("M").split("L")]
+        for worker in (1, 2)
+    ]
+    assert heights[0] == sorted(heights[0], reverse=True)
+    assert len(set(heights[0])) > 20
+    assert len(set(heights[1])) == 1
+    assert page.page.evaluate(ACCESSIBILITY.read_text()) == []
+    page.screenshot(shots / "page-load.png")
 
 
 def test_panels_are_chosen_with_the_keyboard(show: Show):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import threading
+import time
 import types
 from collections.abc import Callable
 from typing import Any
 
-from wpc_magic.pool.core.ended_calls import PoolHistory
+from wpc_magic.pool.core.ended_calls import PoolHistory, WorkerProcess
 from wpc_magic.pool.core.events import WorkerEvent
 from wpc_magic.pool.core.snapshot import (
     ConstantInfo,
@@ -20,6 +21,7 @@ from wpc_magic.pool.core.snapshot import (
     SharedInfo,
     WorkerSnapshot,
 )
+from wpc_magic.pool.histories import RecentCalls
 from wpc_magic.pool.statistics import FunctionStatistics, PoolStatistics
 
 
@@ -49,8 +51,8 @@ class FakePool:
         How often `snapshot` was called.
     error : Exception or None
         Raised by all requests.
-    counted, functions, constants, ended : object
-        What `statistics`, the getters, and `history` return.
+    counted, functions, constants, ended, recent : object
+        What `statistics`, the getters, `history` and `recent_calls` return.
     gate : threading.Event
         While it is not set, requests block.
     """
@@ -67,6 +69,8 @@ class FakePool:
         self.functions: list[FunctionInfo] = []
         self.constants: list[ConstantInfo] = []
         self.ended = PoolHistory()
+        processes = [WorkerProcess(n, n, 4700 + n, time.monotonic()) for n in range(1, workers + 1)]
+        self.recent: tuple[Any, ...] = ([], 1, 0.0, processes)
         self.polled = threading.Condition()
         self._events: list[WorkerEvent] = []
         self._listeners: dict[int, Callable[[WorkerEvent], None]] = {}
@@ -135,6 +139,9 @@ class FakePool:
 
     def history(self, latest: int | None = None) -> PoolHistory:
         return self.ended
+
+    def recent_calls(self, after: float, most: int | None = None) -> RecentCalls:
+        return RecentCalls(*self.recent)
 
     def describe(self, name: str) -> Any:
         info = next((info for info in self.functions if info.name == name), None)

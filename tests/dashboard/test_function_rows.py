@@ -1,4 +1,4 @@
-"""The table of functions, and when it is sent."""
+"""The table of functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from tests.dashboard.fakes import FakePool
 from wpc_magic.dashboard.function_rows import function_rows, quantile_s
-from wpc_magic.dashboard.panels import PERIOD_S, Panels
 from wpc_magic.pool.core.events import ErrorInfo
 from wpc_magic.pool.core.snapshot import FunctionInfo
 from wpc_magic.pool.statistics import FunctionStatistics
@@ -67,26 +66,3 @@ def test_the_shares_are_the_whole(all_counts: list[tuple[int, ...]]):
     shares = [row["share"] for row in function_rows(counted, [])]
     assert all(0.0 <= share <= 1.0 for share in shares)
     assert not any(map(any, all_counts)) or abs(sum(shares) - 1.0) < 0.001 * len(shares)
-
-
-# -- when it is sent --------------------------------------------------------------------------------------
-
-
-def test_what_nobody_looks_at_is_not_read():
-    panels = Panels()
-    assert panels.read(None, 0.0) == {}
-    panels.want(["Events", "nonsense"])
-    assert panels.read(None, 10.0) == {}
-
-
-def test_a_panel_is_sent_when_it_is_opened_and_when_it_has_changed_once_a_second():
-    pool, panels = FakePool(), Panels()
-    pool.functions.append(FIT)
-    panels.want(["Functions"])
-    assert [row["name"] for row in panels.read(pool, 100.0)["functions"]] == ["fit"]
-    assert panels.read(pool, 100.0 + PERIOD_S) == {}  # nothing has changed
-    pool.counted.append(FunctionStatistics("fit", {"done": 1}, (0,) * 20 + (1,), calls=1))
-    assert panels.read(pool, 100.0 + 1.5 * PERIOD_S) == {}  # it was read a moment ago
-    assert panels.read(pool, 100.0 + 2 * PERIOD_S)["functions"][0]["calls"] == 1
-    panels.forget()
-    assert panels.read(pool, 100.0 + 2 * PERIOD_S)["functions"][0]["calls"] == 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any, TypedDict
 
 from wpc_magic.pool.core.snapshot import DependencyInfo, SharedInfo
 
-__all__ = ["CallRow", "FunctionDetails", "RegistryRow", "function_details", "registry_rows"]
+__all__ = ["CallRow", "FunctionDetails", "RegistryRow", "call_details", "function_details", "registry_rows"]
 
 _LATEST = 20  # calls that are shown of a function
 _LOOKED_AT = 5_000  # calls among which they are looked for
@@ -78,6 +79,23 @@ def _call_row(call: Any) -> CallRow:
         arguments=_shortened(call.arguments),
         error=_shortened(call.error),
     )
+
+
+def call_details(pool: Any, number: int) -> dict[str, Any] | None:
+    """Return what is known of a call that has ended; None: it is not kept.
+
+    Parameters
+    ----------
+    pool : WorkerProcedureCall
+        The pool.
+    number : int
+        The number of the call; one that was retried is shown as it has ended.
+    """
+    call = next((call for call in reversed(pool.history().calls) if call.number == number), None)
+    if call is None:
+        return None
+    details: dict[str, Any] = {**dataclasses.asdict(call), "worker": call.worker_id}
+    return details | {"arguments": _shortened(call.arguments), "error": _shortened(call.error)}
 
 
 def registry_rows(pool: Any) -> list[RegistryRow]:

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from .load import LoadSeries
 from .meter import Meter
 from .panels import Panels
 from .requests import Request, RequestQueue, perform
@@ -85,7 +86,8 @@ class Feed:
         self._on_poll = on_poll
         self._clock = clock
         self._meter = Meter()
-        self.panels = Panels()
+        self._load = LoadSeries()
+        self.panels = Panels(self._load)
         self._requests = RequestQueue(self._perform)
         self._events_seen = -1
         self._notice = ""  # for the next frame
@@ -231,6 +233,7 @@ class Feed:
             events = pool.events()
             self._events_seen = snapshot.events
         readings = self._meter.read(snapshot, now)
+        self._load.add(snapshot, now)
         return frame_of(snapshot, events, now, readings=readings, last=last)
 
     def _send(self, frame: Frame, panels: dict[str, Any]) -> bool:
@@ -264,6 +267,7 @@ def _described(request: Request) -> str:
         "start": "start the workers",
         "stop": "stop the workers",
         "stop_call": f"stop {request.text}",
+        "call": f"look at call {request.number}",
         "function": f"look at {request.text}",
         "registry": "look at the registry",
     }[request.action]

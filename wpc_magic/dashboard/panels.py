@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
-from .function_rows import function_rows
+from .function_rows import FunctionRow, function_rows
+from .live_timeline import LiveTimeline
+from .load import LoadSeries
 
-__all__ = ["PANELS", "PERIOD_S", "Panels"]
+__all__ = ["PANELS", "PERIOD_S", "LoadPanel", "Panels"]
 
-PANELS = ("Functions",)
+PANELS = ("Functions", "Load", "Timeline")
 """The panels that have data of their own, by the labels of their tabs; others show what every frame has."""
 
 PERIOD_S = 1.0
 """How often a panel is read, in seconds."""
 
 
-class Panels:
-    """Reads the panels that are looked at, at most once per `PERIOD_S`, and remembers what was sent."""
+class _Panel(Protocol):
+    def forget(self) -> None:
+        """Return all of it the next time."""
 
-    def __init__(self) -> None:
+    def read(self, pool: Any) -> dict[str, Any]:
+        """Return what has changed since the last time, as parts of a message."""
+
+
+class Panels:
+    """Reads the panels that are looked at, at most once per `PERIOD_S`.
+
+    Parameters
+    ----------
+    load : LoadSeries
+        Has the samples for the panel of the load; somebody else takes them.
+    """
+
+    def __init__(self, load: LoadSeries) -> None:
+        self._panels: dict[str, _Panel] = {
+            "Functions": _Functions(),
+            "Load": LoadPanel(load),
+            "Timeline": LiveTimeline(),
+        }
         self._wanted: frozenset[str] = frozenset()
         self._fresh = False  # whether somebody has begun to look at one
         self._read_at = 0.0
-        self._sent: dict[str, Any] = {}
 
     def want(self, names: Iterable[str]) -> None:
         """Say which panels are looked at from now on; in any thread."""
@@ -48,20 +68,55 @@ class Panels:
         if not self._wanted:
             return {}
         if self._fresh:
-            self._fresh, self._sent = False, {}
+            self._fresh = False
+            for panel in self._panels.values():
+                panel.forget()
         elif 0 <= now - self._read_at < PERIOD_S:
             return {}
         self._read_at = now
-        changed = {}
+        changed: dict[str, Any] = {}
         for name in self._wanted:
-            key, data = _READERS[name](pool)
-            if self._sent.get(key) != data:
-                self._sent[key] = changed[key] = data
+            changed |= self._panels[name].read(pool)
         return changed
 
 
-def _functions(pool: Any) -> tuple[str, Any]:
-    return "functions", function_rows(pool.statistics().functions, pool.get_remote_functions(), pool.events())
+class _Functions:
+    """The table of functions: all of it, if anything has changed."""
+
+    def __init__(self) -> None:
+        self._sent: list[FunctionRow] | None = None
+
+    def forget(self) -> None:
+        self._sent = None
+
+    def read(self, pool: Any) -> dict[str, Any]:
+        rows = function_rows(pool.statistics().functions, pool.get_remote_functions(), pool.events())
+        if rows == self._sent:
+            return {}
+        self._sent = rows
+        return {"functions": rows}
 
 
-_READERS = {"Functions": _functions}
+class LoadPanel:
+    """The load over time: all of it at first, then the samples that were taken since.
+
+    ``{"load": ...}`` replaces what a page has, ``{"load_more": ...}`` is added to it; both have ``samples``,
+    and ``memory`` with a row for each worker.
+    """
+
+    def __init__(self, series: LoadSeries) -> None:
+        self._series = series
+        self._last = 0.0
+
+    def forget(self) -> None:
+        """Return all of it the next time."""
+        self._last = 0.0
+
+    def read(self, pool: Any) -> dict[str, Any]:
+        """Return what is new, if something is; the pool is not asked."""
+        samples = self._series.samples(self._last)
+        if not samples:
+            return {}
+        is_first, self._last = self._last == 0.0, samples[-1]["at"]
+        memory = self._series.memory() if is_first else self._series.memory(len(samples))
+        return {"load" if is_first else "load_more": {"samples": samples, "memory": memory}}

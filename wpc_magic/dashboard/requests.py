@@ -7,19 +7,20 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .details import function_details, registry_rows
+from .details import call_details, function_details, registry_rows
 
 __all__ = ["Request", "RequestQueue", "perform", "read_request"]
 
 _ACTIONS = {
+    "call": 1,
+    "function": 0,
+    "registry": 0,
     "restart": 1,
     "scale": 1,
     "stack": 1,
     "start": 0,
     "stop": 0,
     "stop_call": 0,
-    "function": 0,
-    "registry": 0,
 }
 """The actions, and the least number that each accepts."""
 
@@ -35,10 +36,10 @@ class Request(NamedTuple):
     ----------
     id : str
         Chosen by the page; the acknowledgement carries it.
-    action : {"restart", "scale", "stack", "start", "stop", "stop_call", "function", "registry"}
+    action : {"restart", "scale", "stack", "start", "stop", "stop_call", "call", "function", "registry"}
         What to do, or to tell.
     number : int
-        The worker, or the number of workers; 0 for other actions.
+        The worker, the call, or the number of workers; 0 for other actions.
     text : str
         The id of the call to stop, or the name of the function to tell of.
     drain : bool
@@ -98,6 +99,8 @@ def perform(pool: Any, request: Request) -> dict[str, Any] | None:
             pool.stop_workers()
         case "stop_call":
             pool.cancel_call(request.text)
+        case "call":
+            return {"call": call_details(pool, request.number)}
         case "function":
             return {**function_details(pool, request.text)}
         case "registry":

@@ -11,8 +11,10 @@ import { button, count, createNode, mark, setData, setHidden, setText } from "./
 import { Events } from "./events.js";
 import { initialize, kernelTime } from "./frame.js";
 import { Functions } from "./functions.js";
+import { Load } from "./load.js";
 import { Registry } from "./registry.js";
 import { Tabs } from "./tabs.js";
+import { Timeline } from "./timeline.js";
 import { Workers } from "./workers.js";
 
 const ACK_TIMEOUT_MS = 500; // a click that is not acknowledged in this time is queued behind a cell
@@ -87,9 +89,12 @@ class View {
     this.notice.hidden = true;
     this.workers = new Workers(request);
     this.events = new Events();
+    this.timeline = new Timeline(request);
     this.tabs = new Tabs([
       ["Events", this.events],
+      ["Timeline", this.timeline],
       ["Functions", new Functions(request)],
+      ["Load", new Load()],
       ["Registry", new Registry(request)],
     ], (panel) => this.onSelect(panel));
     const header = createNode("div", "wpc-head", {},
@@ -228,6 +233,7 @@ class View {
     this.observer.disconnect();
     for (const { timer } of this.pending.values()) clearTimeout(timer);
     this.events.close();
+    this.timeline.close();
     this.watch(false);
   }
 }

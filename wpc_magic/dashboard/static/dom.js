@@ -76,15 +76,22 @@ export function duration(s) {
   return `${Number((s * 1e6).toPrecision(3))} µs`;
 }
 
+/** A size, as the kernel's tables have it. */
 export function bytes(n) {
   if (n === null || n === undefined) return "";
   let unit = "B";
   for (const next of ["kB", "MB", "GB", "TB"]) {
     if (n < 999.5) break;
-    n /= 1000;
+    n /= 1024;
     unit = next;
   }
   return `${Number(n.toPrecision(3))} ${unit}`;
+}
+
+/** The memory of a process, as in the table of workers. */
+export function memory(n) {
+  const megabytes = n / 2 ** 20;
+  return megabytes < 999.5 ? `${Math.round(megabytes)} MB` : `${(megabytes / 1024).toFixed(1)} GB`;
 }
 
 export function timeOfDay(timestamp) {

@@ -6,9 +6,46 @@ import { seconds } from "./dom.js";
 
 export const KEPT_EVENTS = 200; // as many as view.py keeps
 
+const KEPT_BARS = 20_000;
+const KEPT_S = 600;
+
+/** Return a timeline with its bars as objects, in seconds of the epoch, and those of the timeline before it. */
+function timelineOf({ base, functions, lanes, bars }, before = []) {
+  const workers = new Map(lanes.map((lane) => [lane.n, lane.worker]));
+  const added = bars.map(([lane, start, took, name, calls, failed, cancelled, busy, number]) => ({
+    lane, worker: workers.get(lane), from: base + start, to: base + start + took, name: functions[name],
+    calls, failed, cancelled, busy: took ? busy / took : 1, number,
+  }));
+  const oldest = base - KEPT_S;
+  return { lanes, bars: [...before.filter((bar) => bar.to > oldest), ...added].slice(-KEPT_BARS) };
+}
+
+const KEPT_SAMPLES = 300;
+const KEPT_MEMORY = 60;
+
+/** Return the load with the samples that came since; a worker with a new process begins anew. */
+function loadOf(load, more) {
+  const before = new Map(load.memory.map((row) => [row.worker, row]));
+  const memory = more.memory.map((row) => {
+    const last = before.get(row.worker);
+    return last?.pid === row.pid ? { ...row, bytes: [...last.bytes, ...row.bytes].slice(-KEPT_MEMORY) } : row;
+  });
+  return { samples: [...load.samples, ...more.samples].slice(-KEPT_SAMPLES), memory };
+}
+
+/** Return the data of panels: what is sent only while somebody looks at it. */
+function panelsOf(frame, patch) {
+  const { timeline_more: newBars, load_more: newSamples } = patch;
+  return {
+    functions: patch.functions ?? frame.functions,
+    timeline: patch.timeline ? timelineOf(patch.timeline) : newBars ? timelineOf(newBars, frame.timeline?.bars) : frame.timeline,
+    load: patch.load ?? (newSamples && frame.load ? loadOf(frame.load, newSamples) : frame.load),
+  };
+}
+
 function apply(frame, patch) {
-  const functions = patch.functions ?? frame.functions;
-  if (patch.full) return { ...frame, ...patch.full, functions, seq: patch.seq };
+  const panels = panelsOf(frame, patch);
+  if (patch.full) return { ...frame, ...patch.full, ...panels, seq: patch.seq };
   const removed = new Set(patch.removed ?? []);
   const rows = new Map(frame.workers.filter((row) => !removed.has(row.id)).map((row) => [row.id, row]));
   for (const changed of patch.workers ?? []) {
@@ -16,7 +53,7 @@ function apply(frame, patch) {
   }
   return {
     ...frame,
-    functions,
+    ...panels,
     seq: patch.seq,
     notice: patch.notice ?? frame.notice,
     pool: { ...frame.pool, ...patch.pool },
