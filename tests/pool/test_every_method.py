@@ -366,6 +366,7 @@ METHODS: dict[type, dict[str, Row]] = {
         ),
         "statistics": Row(),
         "history": Row(args=(("latest", 10),)),
+        "report": Row(args=(("path", lambda _: os.devnull),), says=("path",)),
         "trace": Row(args=(("path", lambda _: os.devnull),), says=("path",)),
         "stop_workers": Row(args=(("drain", True), ("timeout_ms", 60_000))),
         "stop_workers_async": Row(args=(("drain", True), ("timeout_ms", 60_000))),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .checks import check_whole
 from .chrome_trace import trace_of
@@ -127,6 +128,32 @@ class Histories:
         trace = trace_of(self.history(), events, name=self._driver.name, pid=os.getpid())
         text = json.dumps(trace, separators=(",", ":"), default=repr)
         write_text(where, text)
+        return where
+
+    def report(self, path: str | os.PathLike[str]) -> str:
+        """Write what the pool has run to a page of HTML, which needs nothing else to be shown.
+
+        It has a timeline, the functions, what has failed, the workers, advice, and the events.
+
+        Parameters
+        ----------
+        path : str or path
+            The file; it is replaced.
+
+        Returns
+        -------
+        str
+            The path.
+
+        Raises
+        ------
+        OptionError
+            If it cannot be written.
+        """
+        where = checked_path(path)
+        # By name and on demand: the pool itself does not depend on what shows it.
+        report: Any = importlib.import_module(f"{__name__.partition('.')[0]}.dashboard.report")
+        write_text(where, report.take_report(self))
         return where
 
     def _arguments_of(self, number: int) -> str:
