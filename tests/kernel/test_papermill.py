@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,9 @@ CELLS = [
     "future = wpc.call.nap(0.1)\nfuture.result()\nfuture",
     "wpc.call.nap('x').exception()",
     "round(third, 2), naps",
+    "wpc.call.nap(0.05)",
+    "import time\nwhile not _.done():\n    time.sleep(0.01)",
+    "'the next cell'",
 ]
 
 
@@ -48,6 +52,9 @@ def test_papermill_and_its_page_keep_what_cells_have_shown_last(tmp_path: Path) 
     assert "nap(0.1)" in shown[5] or "CallFuture nap" in shown[5]
     assert "TypeError" in shown[6]
     assert "(0.33, [0.2, 0.2, 0.2, 0.2])" in shown[7]
+    assert re.fullmatch(
+        r"<CallFuture nap\(0\.05\) #\d+: finished in .+ → 0\.05>", shown[8].splitlines()[0]
+    ), shown[8]
     page, _ = HTMLExporter().from_notebook_node(saved)
     for text in ("4 items in ", "slept 0.2 s", "TypeError"):
         assert text in page

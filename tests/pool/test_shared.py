@@ -8,6 +8,7 @@ import os
 import pickle
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -329,6 +330,16 @@ def test_numpy_is_imported_only_where_code_names_an_array(make_pool: Any) -> Non
     pool.define_worker_function(worker_func="def first(): return float(grid[0])")
     assert pool.call.first().result(PATIENCE_S) == 0
     assert pool.call.has("numpy").result(PATIENCE_S)
+
+
+def test_without_numpy_an_array_is_refused_with_what_to_type(
+    make_pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(0)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(OptionError, match=r"a shared array needs NumPy\. Type: pip install numpy$"):
+        pool.shared("grid", [0.0])
+    assert pool.shared_counter("done").add() == 1
 
 
 def test_a_fork_of_the_program_writes_the_same_memory_and_holds_none_of_its_locks() -> None:

@@ -248,6 +248,8 @@ class Extension:
         self._running_cell.begin(info)
         self.output.begin_cell()
         self.background.begin_cell()
+        if self._cards is not None:
+            self._cards.repeat(self._origins.current())
         self._changed_modules.begin_cell()
         if self._in_kernel:
             self._wakeup.install()  # not earlier: a kernel that is starting has no loop yet

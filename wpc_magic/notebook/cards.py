@@ -59,6 +59,7 @@ class Cards:
         self._number = number
         self._lock = threading.Lock()
         self._live: list[Card] = []
+        self._unrepeated: list[_Card] = []  # what no later cell has repeated yet
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
         self._formatter: Any = shell.display_formatter.ipython_display_formatter  # type: ignore[union-attr]
@@ -112,7 +113,17 @@ class Cards:
 
         button = StopButton(self._shell, origin, str(future.call), stop)
         area = KernelArea(self._shell, origin)
-        self.follow(_Card(kind, _label(future), state, area, button, name))
+        card = _Card(kind, _label(future), state, area, button, name)
+        self.follow(card)
+        if not future.done():
+            self._unrepeated.append(card)
+
+    def repeat(self, origin: Any) -> None:
+        """Send the last state of what has ended again, as an update by the cell that begins."""
+        ended = [card for card in self._unrepeated if card.has_ended]
+        self._unrepeated = [card for card in self._unrepeated if card not in ended]
+        for card in ended:
+            card.repeat(origin)
 
     def follow(self, card: Card) -> None:
         """Keep a card up to date; as long as it is not done, there is a button that stops what it shows."""
@@ -157,6 +168,16 @@ class _Card:
         self._area = area
         self._name = name
         self._shown: tuple[str, str] | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its call has ended."""
+        return self._state()[1]
+
+    def repeat(self, origin: Any) -> None:
+        """Show the last state, as an update by another cell."""
+        self.draw()
+        self._area.repeat(origin)
 
     def draw(self) -> bool:
         """Show how the call stands, if that has changed; return whether it has ended."""

@@ -82,8 +82,10 @@ class SharedObjects(Definitions):
         if value is _MISSING:
             return self._shared_here(name)
         check_name(name, "shared array's name")
-        import numpy as np
-
+        try:
+            import numpy as np
+        except ModuleNotFoundError:
+            raise OptionError("a shared array needs NumPy. Type: pip install numpy") from None
         try:
             given = np.asarray(value)
             array = np.ascontiguousarray(given).reshape(given.shape)

@@ -39,8 +39,10 @@ class _Draws:
         return found
 
     def _make(self, item: int) -> Any:
-        from numpy.random import SeedSequence, default_rng  # no worker loads it that draws nothing
-
+        try:
+            from numpy.random import SeedSequence, default_rng  # no worker loads it that draws nothing
+        except ModuleNotFoundError as error:
+            raise ImportError("context.rng needs NumPy. Type: pip install numpy", name=error.name) from None
         if self.seed is None:
             return default_rng()
         key = (self.key[0], self.key[1] + item) if self.is_chunk else self.key
