@@ -158,6 +158,7 @@ def shared_kind(info: SharedInfo) -> str:
 
 def status_table(snapshot: PoolSnapshot) -> Table:
     """Return the table of the workers."""
+    hosts = ["host"] if any(worker.host for worker in snapshot.workers) else []
     rows = [
         (
             worker.worker_id,
@@ -171,6 +172,7 @@ def status_table(snapshot: PoolSnapshot) -> Table:
             worker.restarts,
             "" if worker.memory_bytes is None else size_text(worker.memory_bytes),
             "" if worker.cpu_percent is None else f"{worker.cpu_percent:.0f} %",
+            *([worker.host] if hosts else []),
         )
         for worker in snapshot.workers
     ]
@@ -186,6 +188,7 @@ def status_table(snapshot: PoolSnapshot) -> Table:
         "restarts",
         "memory",
         "CPU",
+        *hosts,
     )
     caption = " · ".join(
         (

@@ -65,7 +65,9 @@ class WorkerCommands:
 
     def _ready(self) -> str:
         """Return how many workers are ready; all are that have not failed."""
-        count, failed = self.count(), len(self._failed())
+        states = [each.health_state for each in self.pool.get_worker_health_states()]
+        # One that starts still waits for a place on a cluster.
+        count, failed = self.count(), sum(each in ("failed", "starting") for each in states)
         return (
             f"{count - failed} of {plural(count, 'worker')} ready"
             if failed

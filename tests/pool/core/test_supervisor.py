@@ -38,6 +38,32 @@ def test_all_workers_are_started_at_once():
     assert world.core.is_settled()
 
 
+def test_a_start_that_waits_for_a_place_is_no_death_and_not_awaited_beside_a_ready_worker():
+    world = World()
+    world.start(2)
+    for spawn in world.spawns:
+        world.core.supervisor.start_waits(spawn.slot, spawn.incarnation, "no room")
+    world.core.supervisor.start_waits(1, 99, "another process")
+    world.apply()
+    assert world.names() == [
+        "health(starting)",
+        "health(starting)",
+        "worker_start_waits",
+        "worker_start_waits",
+    ]
+    assert not world.core.is_settled(), "no worker is ready"
+    worker = world.spawn()
+    worker.step()
+    world.read(worker)
+    world.advance(0.5)
+    assert world.core.state.phase == "running"
+    assert world.core.is_settled()
+    assert world.states() == ["ready", "starting"]
+    assert world.slot(2).deaths == 0
+    world.run()
+    assert world.states() == ["ready", "ready"]
+
+
 def test_the_events_of_a_start_come_in_this_order():
     world = World()
     world.start(1)

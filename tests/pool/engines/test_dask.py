@@ -166,6 +166,19 @@ def test_a_killed_worker_is_replaced(
     assert pool.call.where.options(worker_id=1)().result() != pid
 
 
+def test_the_end_of_a_host_process_costs_what_runs_there_and_nothing_else(
+    make_pool: Any, client: Any
+) -> None:
+    pool = make_pool(1, SOURCE, engine="dask", client=client)
+    future = pool.call.spin()
+    host = psutil.Process(pool.snapshot().workers[0].pid).parent()
+    assert host is not None
+    host.kill()
+    with pytest.raises(WorkerCrashedError, match="is lost: the connection to it has ended"):
+        future.result(PATIENCE_S)
+    assert pool.call.double(1).result(PATIENCE_S) == 2
+
+
 def test_what_is_written_without_end_arrives_and_stops_no_one(pool: WorkerProcedureCall) -> None:
     pool.define_worker_function(
         name="flood",

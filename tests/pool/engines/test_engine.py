@@ -163,11 +163,11 @@ def test_a_lost_host_is_told_as_the_reason(elsewhere: tuple[WorkerProcedureCall,
     pool.start_workers(1)
     future = pool.call.hang()
     (link,) = pool._driver.parts.links.values()
-    link.process.lost = "was on a host that is lost"
+    link.process.lost = "is lost"
     _when(lambda: bool(link.running()[1]))
     link.process.kill()
     error = future.exception(PATIENCE_S)
-    assert str(error) == f"{future.call} ended with worker 1, which was on a host that is lost"
+    assert str(error) == f"{future.call} ended with worker 1 on there, which is lost"
 
 
 def _when(holds: Callable[[], Any]) -> None:

@@ -105,12 +105,19 @@ class Core:
         return self.state.live_slot(number, incarnation)
 
     def is_settled(self) -> bool:
-        """Whether every slot is in a steady state: ready, idle, failed, or stopped."""
+        """Whether every slot is in a steady state: ready, idle, failed, or stopped.
+
+        While one is ready, those do not count for which there is no place.
+        """
         if self.state.phase not in ("starting", "running"):
             return True
+        slots = self.state.slots.values()
+        some = any(slot.state is SlotState.READY for slot in slots)
         return not self.supervisor.replacements.is_awaited() and not any(
-            slot.state in _STARTING_STATES or slot.replace_reason or slot.draining
-            for slot in self.state.slots.values()
+            (slot.state in _STARTING_STATES and not (some and slot.waits_for))
+            or slot.replace_reason
+            or slot.draining
+            for slot in slots
         )
 
     def tick(self, now: float) -> None:
@@ -215,6 +222,7 @@ class Core:
             restarts=slot.restarts,
             memory_bytes=facts.memory_bytes,
             cpu_percent=facts.cpu_percent,
+            host=slot.host,
             restart_in_s=max(0.0, slot.restart_at - now) if slot.restart_at else None,
             call_ids=_ids(begun[0]),
             leaving=tuple(

@@ -94,12 +94,13 @@ class Deaths:
             state.emit(slot.id, "worker_restart_failed", "error", details=details)
         by_others = exitcode == _KILLED and not slot.start_error
         self._replication.lost(slot, "" if expected else report, now, by_others)
+        where = f"{slot.id} on {slot.host}" if slot.host else str(slot.id)
         slot.reset()
 
         def error_of(call: Call) -> WorkerCrashedError | WorkerReplacedError:
             if why:
-                return WorkerReplacedError(f"{call} ended with worker {slot.id}: {why}")
-            message = f"{call} ended with worker {slot.id}, which {report}"
+                return WorkerReplacedError(f"{call} ended with worker {where}: {why}")
+            message = f"{call} ended with worker {where}, which {report}"
             known = {"arguments": state.arguments(call), **about(call)}
             return WorkerCrashedError(message, slot.id, exitcode, **known)
 

@@ -27,6 +27,10 @@ class Slot:
         The process, from its start until it has exited.
     starting : bool
         Whether its process is being started, and has no `pid` yet.
+    waits_for : str
+        Why its process cannot be started yet: there is no place for it. Empty: nothing is known.
+    host : str
+        The machine of its process; empty: this one.
     installed_epoch : int
         The newest epoch that the process has installed; 0: none yet.
     installing : list of int
@@ -107,6 +111,7 @@ class Slot:
         "epoch",
         "full",
         "has_prefetched",
+        "host",
         "id",
         "idle_seq",
         "idle_since",
@@ -135,6 +140,7 @@ class Slot:
         "sync_count",
         "tally",
         "timed_out",
+        "waits_for",
     )
 
     def __init__(self, id: int) -> None:
@@ -157,6 +163,7 @@ class Slot:
         """Clear what belonged to a process."""
         self.pid = None
         self.starting = False
+        self.waits_for = self.host = ""
         self.installed_epoch = 0
         self.installing: list[int] = []
         self.aborted: list[int] = []

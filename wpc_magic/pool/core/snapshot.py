@@ -340,6 +340,8 @@ class WorkerSnapshot:
         CPU use since the previous snapshot; 100 is one core.
     restart_in_s : float or None
         Seconds until a scheduled restart.
+    host : str
+        The machine of the process, on a cluster; empty: this one.
     call_ids : tuple of str
         The ids of the calls that its process has begun: ``("call-12",)``.
     leaving : tuple of LeavingProcess
@@ -361,6 +363,7 @@ class WorkerSnapshot:
     cancelled: int = 0
     call_ids: tuple[str, ...] = ()
     leaving: tuple[LeavingProcess, ...] = ()
+    host: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)

@@ -295,16 +295,25 @@ class Supervisor:
         slot.starting = True
         self._state.effects.append(Spawn(slot.id, slot.incarnation))
 
-    def spawned(self, number: int, incarnation: int, pid: int, now: float) -> bool:
+    def start_waits(self, number: int, incarnation: int, why: str) -> None:
+        """Record that a process cannot be started yet: that is no failure, and no death."""
+        slot = self._state.find_process(number, incarnation)
+        if slot is not None and slot.starting and not slot.waits_for:
+            slot.waits_for = why
+            self._state.emit(number, "worker_start_waits", details={"reason": why})
+            self._check_running()
+
+    def spawned(self, number: int, incarnation: int, pid: int, now: float, host: str = "") -> bool:
         """Record that a process has been started; return False if it is no longer needed."""
         state = self._state
         slot = state.find_process(number, incarnation)
         if slot is None or not slot.starting:
             return False
         slot.starting = False
-        slot.pid = pid
+        slot.waits_for = ""
+        slot.pid, slot.host = pid, host
         state.history.process_started(incarnation, number, pid, now)
-        state.emit(number, "worker_spawned", details={"pid": pid})
+        state.emit(number, "worker_spawned", details={"pid": pid, "host": host} if host else {"pid": pid})
         if state.phase == "stopping" or slot.retired or slot.replace_reason:
             self._kill(slot, incarnation)
             return True
@@ -375,7 +384,7 @@ class Supervisor:
     def _check_running(self) -> None:
         state = self._state
         if state.phase == "starting" and not any(
-            slot.state is SlotState.STARTING for slot in state.slots.values()
+            slot.state is SlotState.STARTING and not slot.waits_for for slot in state.slots.values()
         ):
             state.phase = "running"
 

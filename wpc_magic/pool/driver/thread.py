@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core import effects
 from ..core.slots import Slot
-from ..engines.engine import Process
+from ..engines.engine import Process, Waits
 from ..engines.oom_kills import OomKills
 from ..engines.process import own_authkey
 from ..errors import PoolStateError, StartError
@@ -60,7 +60,7 @@ class DriverThread:
         self._trim_at = 0.0
         self._abandoned = False
         self.given_up: deque[Any] = deque()
-        self._started: deque[tuple[effects.Spawn, Process | StartError]] = deque()
+        self._started: deque[tuple[effects.Spawn, Process | StartError | Waits]] = deque()
         self._poller.handlers = {
             "call": self._on_call,
             "control": self._on_control,
@@ -155,7 +155,7 @@ class DriverThread:
         self._parts.engine.close()
         while self._started:  # after a failure
             _, started = self._started.popleft()
-            if not isinstance(started, StartError):
+            if not isinstance(started, StartError | Waits):
                 started.end()
                 started.close()
 
@@ -221,7 +221,7 @@ class DriverThread:
         parts.engine.start(parts.worker_environment, partial(self._came, spawn))
         self._take_in()
 
-    def _came(self, spawn: effects.Spawn, started: Process | StartError) -> None:
+    def _came(self, spawn: effects.Spawn, started: Process | StartError | Waits) -> None:
         """Note what has become of a start; any thread may call this."""
         self._started.append((spawn, started))
         if threading.current_thread() is not self.thread:
@@ -234,6 +234,8 @@ class DriverThread:
             with self._parts.lock:
                 if isinstance(started, StartError):
                     self._spawn_failed(spawn, str(started))
+                elif isinstance(started, Waits):
+                    self._core.supervisor.start_waits(spawn.slot, spawn.incarnation, started.why)
                 else:
                     self._spawned(spawn, started)
                 self._effects.apply()
@@ -259,7 +261,7 @@ class DriverThread:
         parts.outbox.send(link, protocol.Setup(slot.id, parts.name, path, authkey, parts.initializer))
         self.send_block_options(link)
         parts.log_levels.send_to(link)
-        self._core.supervisor.spawned(slot.id, slot.incarnation, process.pid, time.monotonic())
+        self._core.supervisor.spawned(slot.id, slot.incarnation, process.pid, time.monotonic(), process.host)
 
     def _connect(self, process: Process, slot: Slot) -> Link:
         """Return the link of a new process, which is polled from now on. Under the lock.

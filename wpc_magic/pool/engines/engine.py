@@ -14,7 +14,7 @@ from ..errors import StartError
 from ..wire.status_page import StatusPage
 from .archive import Archive
 
-__all__ = ["Came", "Dump", "Engine", "Measured", "Process", "WorkerEnvironment"]
+__all__ = ["Came", "Dump", "Engine", "Measured", "Process", "Waits", "WorkerEnvironment"]
 
 
 class WorkerEnvironment(NamedTuple):
@@ -96,7 +96,7 @@ class Process(Protocol):
     is_exit_known : bool
         Whether the exit code is its own.
     lost : str
-        Why nobody knows how it has ended: its machine is out of reach. Empty: it is known.
+        Why nobody knows how it has ended: ``"is lost: ..."``, with its machine. Empty: it is known.
     oom_killed : bool or None
         Whether memory had run out on its machine when it was killed; None: the pool is to look here.
     path : list of str or None
@@ -158,7 +158,13 @@ class Process(Protocol):
         """Close everything."""
 
 
-Came: TypeAlias = Callable[[Process | StartError], None]
+class Waits(NamedTuple):
+    """What is told of a start for which there is no place now; the process, or an error, comes later."""
+
+    why: str
+
+
+Came: TypeAlias = Callable[[Process | StartError | Waits], None]
 
 
 class Engine(Protocol):
@@ -201,7 +207,8 @@ class Engine(Protocol):
         environment : WorkerEnvironment
             What it inherits.
         came : callable
-            Is given the process, or why there is none: once, by any thread, also before this returns.
+            Is given the process, or why there is none: once, by any thread, also before this returns. Before
+            that it may be told that the start waits.
         """
 
     def give_up_starts(self) -> None:

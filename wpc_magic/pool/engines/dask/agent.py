@@ -94,7 +94,11 @@ class Agent:
         self._released: dict[str, threading.Event] = {}
         self._claimed: set[str] = set()
         self._ends: dict[int, asyncio.Event] = {}
-        self._doors = {f"wpc-open-{pool}": self.open, f"wpc-relay-{pool}": self.relay}
+        self._doors = {
+            f"wpc-open-{pool}": self.open,
+            f"wpc-relay-{pool}": self.relay,
+            f"wpc-release-{pool}": self.release,
+        }
         worker.handlers.update(self._doors)
 
     async def close(self) -> None:
@@ -178,6 +182,13 @@ class Agent:
                     return
         finally:
             ended.cancel()
+
+    async def release(self, comm: Any, token: str) -> Any:
+        """Take back the place of a slot that does not start here after all."""
+        from distributed.core import Status
+
+        self._release(token)
+        return Status.dont_reply
 
     def _release(self, token: str) -> None:
         event = self._released.get(token)

@@ -14,13 +14,15 @@ from typing import Any, TypeVar
 
 from ...errors import OptionError, StartError
 from .. import archive
-from ..engine import Came, WorkerEnvironment
+from ..engine import Came, Waits, WorkerEnvironment
 
 __all__ = ["DaskEngine"]
 
 _TIMEOUT_S = 30.0
 _CLOSE_S = 15.0
+_CLOSE_CLIENT_S = 2.0
 _TRIES = 10
+_NO_PLACE = "no worker of the Dask cluster has a thread that is free"
 
 _T = TypeVar("_T")
 
@@ -151,7 +153,7 @@ class DaskEngine:
     def _close_client(self) -> None:
         client, self._client = self._client, None
         if client is not None and client is not self._given:
-            client.close()
+            client.close(timeout=_CLOSE_CLIENT_S)
 
     def after_fork(self) -> None:
         """Forget everything, in a fork: its threads are not there."""
@@ -188,18 +190,21 @@ class DaskEngine:
         from .hosts import LostError
 
         result: Any = StartError("the pool was stopped")
+        place: Any = None
         try:
             for _ in range(_TRIES):
-                place = await self._places.find()
+                place = await self._places.find(lambda: came(Waits(_NO_PLACE)))
                 try:
                     host = await self._host(place.address)
                     process = await host.start(key, place.token, environment)
                 except LostError as error:
                     # No death of a worker: the next place is most likely another one.
                     self._places.leave_out(place.address)
+                    self._places.give_back(place)
+                    place = None
                     result = StartError(str(error))
                     continue
-                process.place = place  # Dask keeps the task as long as somebody refers to it
+                process.place, place = place, None  # Dask keeps the task as long as somebody refers to it
                 result = process
                 return
         except StartError as error:
@@ -207,6 +212,8 @@ class DaskEngine:
         except OSError as error:
             result = StartError(f"the Dask cluster cannot be reached: {error}")
         finally:
+            if place is not None:
+                self._places.give_back(place)
             self._starts.pop(key, None)
             came(result)
 

@@ -312,7 +312,7 @@ class Host:
             if not starting.done():
                 starting.set_exception(LostError(f"{self.name} {why}"))
         for process in list(self._processes.values()):
-            process.lose(f"was on {self.name}, which {why}")
+            process.lose(why)
         if not self._closing:
             self._on_lost(self)
 

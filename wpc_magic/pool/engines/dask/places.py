@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ...errors import StartError
@@ -15,6 +16,8 @@ __all__ = ["Place", "Places"]
 
 _LEFT_OUT_S = 5.0
 _PAUSE_S = 0.2
+_SOON_S = 2.0
+_PATIENCE_S = 5.0
 
 
 class Place(NamedTuple):
@@ -63,6 +66,7 @@ class Places:
         self._numbers = itertools.count(1)
         self._reported: dict[str, asyncio.Future[str]] = {}
         self._left_out: dict[str, float] = {}
+        self._giving: set[asyncio.Future[None]] = set()
         self._registered: Any = None
         self._registering = asyncio.Lock()
 
@@ -90,17 +94,45 @@ class Places:
     def _on_report(self, event: Any) -> None:
         told = event[1]
         reported = self._reported.get(told["token"])
-        if reported is not None and not reported.done():
+        if reported is None:  # it comes too late
+            self.give_back(Place(told["token"], told["address"], None))
+        elif not reported.done():
             reported.set_result(told["address"])
 
-    async def find(self) -> Place:
+    def give_back(self, place: Place) -> None:
+        """Have the task of a place that is not used end now: by itself it waits a while for its slot."""
+        giving = asyncio.ensure_future(self._give_back(place))
+        self._giving.add(giving)
+        giving.add_done_callback(self._giving.discard)
+
+    async def _give_back(self, place: Place) -> None:
+        from distributed.comm import connect
+
+        with contextlib.suppress(OSError):
+            comm = await connect(place.address, **self._client.connection_args)
+            await comm.write({"op": f"wpc-release-{self._pool}", "token": place.token, "reply": False})
+            await comm.close()
+
+    async def find(self, waits: Callable[[], object]) -> Place:
         """Return a place, as soon as the cluster has one.
+
+        Parameters
+        ----------
+        waits : callable
+            Called if that takes long.
 
         Raises
         ------
         StartError
             If the cluster refuses the task.
         """
+        soon = asyncio.get_running_loop().call_later(_SOON_S, waits)
+        try:
+            return await self._find()
+        finally:
+            soon.cancel()
+
+    async def _find(self) -> Place:
         while True:
             try:
                 await self.ensure_registered()
@@ -141,9 +173,13 @@ class Places:
         )
         ended = asyncio.ensure_future(task.result())
         try:
-            await asyncio.wait({reported, ended}, return_when=asyncio.FIRST_COMPLETED)
+            # Later, those are allowed again that are left out now.
+            limit_s = None if allowed is None else _LEFT_OUT_S
+            await asyncio.wait({reported, ended}, return_when=asyncio.FIRST_COMPLETED, timeout=limit_s)
             if reported.done():
                 return Place(token, reported.result(), task)
+            if not ended.done():
+                return None
             error = ended.exception()
             if task.status == "error" and not isinstance(error, OSError):
                 raise StartError(f"the Dask cluster has refused a slot: {error}")
@@ -158,6 +194,10 @@ class Places:
         self._left_out[address] = time.monotonic() + _LEFT_OUT_S
 
     async def close(self) -> None:
-        """Take the plugin away."""
-        self._client.unsubscribe_topic(f"wpc-{self._pool}")
-        await self._client.unregister_worker_plugin(f"wpc-{self._pool}")
+        """Take the plugin away, unless the scheduler is gone."""
+        client = self._client
+        if self._giving:
+            await asyncio.wait(self._giving, timeout=_PATIENCE_S)
+        if client.status == "running":
+            client.unsubscribe_topic(f"wpc-{self._pool}")
+            await asyncio.wait_for(client.unregister_worker_plugin(f"wpc-{self._pool}"), _PATIENCE_S)
