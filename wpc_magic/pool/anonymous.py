@@ -29,7 +29,7 @@ from .driver.driver import Driver
 from .driver.state_lock import StepInProgressError
 from .options import ANONYMOUS
 from .wire.blanks import Filled
-from .wire.codec import encode_whole
+from .wire.codec import encode, encode_whole
 from .wire.limits import MAX_PAYLOAD
 
 __all__ = ["AnonymousFunctions", "AnonymousName", "label_of"]
@@ -54,6 +54,7 @@ class AnonymousName(str):
 
     record: Record
     _dropped: deque[Record]
+    by_value = False  # see `wire.codec.Series`: its calls are one
 
     def __new__(cls, record: Record, dropped: deque[Record]) -> AnonymousName:
         """Make the name of a record."""
@@ -65,6 +66,18 @@ class AnonymousName(str):
     def is_held(self) -> bool:
         """Whether workers hold the function; else it, or what fills its blank, is sent with each call."""
         return type(self.record.wire) is bytes
+
+    def pickled_call(self, sent: Any, arguments: tuple[Any, ...]) -> tuple[bytes, list[memoryview]]:
+        """Return the body of a call, and its buffers.
+
+        Parameters
+        ----------
+        sent : object
+            What stands before the arguments; None: nothing.
+        arguments : tuple
+            The arguments.
+        """
+        return encode(arguments) if sent is None else encode((sent, arguments), series=self)
 
     def __del__(self) -> None:
         self._dropped.append(self.record)  # nothing else: a finalizer may run anywhere

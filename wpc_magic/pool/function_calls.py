@@ -120,7 +120,7 @@ class FunctionCalls:
         name, sent = self._anonymous.for_call(check_callable("function", function), label)
         arguments = (args, kwargs) if sent is None else (sent, (args, kwargs))
         try:
-            body, buffers = encode(arguments)
+            body, buffers = name.pickled_call(sent, (args, kwargs))
         except Exception as error:
             if error.__class__ is FutureInValueError:
                 return self._submit_dependent(  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 """Serialization of values."""
 
+import copyreg
 import gc
 import subprocess
 import sys
@@ -146,6 +147,42 @@ print("cloudpickle" in sys.modules)
 def test_a_string_that_contains_main_is_sent_unchanged():
     assert decode(*encode("if __name__ == '__main__':")) == "if __name__ == '__main__':"
     assert decode(*encode({"code": "__main__"})) == {"code": "__main__"}
+
+
+class Series:
+    by_value = False
+
+
+class Counted:
+    """Is pickled by a reducer that counts."""
+
+
+def test_where_pickle_did_not_suffice_for_one_of_a_series_it_is_not_tried_for_the_next():
+    times = []
+
+    def reduce(value):
+        times.append(value)
+        return Counted, ()
+
+    series, filters = Series(), ["__main__", Counted()]  # as the filters of warnings are
+    plain = ["main", Counted()]
+    copyreg.pickle(Counted, reduce)
+    try:
+        for value, expected in [(plain, 1), (filters, 2), (filters, 1), (plain, 1), (plain, 1)]:
+            times.clear()
+            assert decode(*encode(value, series=series))[0] == value[0]
+            assert len(times) == expected
+    finally:
+        del copyreg.dispatch_table[Counted]
+
+
+def test_reducers_hold_for_what_is_sent_by_value_too():
+    copyreg.pickle(Counted, lambda value: (str, ("reduced",)))
+    try:
+        assert decode(*encode([Counted(), lambda: 1]))[0] == "reduced"
+    finally:
+        del copyreg.dispatch_table[Counted]
+    assert type(decode(*encode([Counted(), lambda: 1]))[0]) is Counted
 
 
 def test_what_cannot_be_pickled_raises():

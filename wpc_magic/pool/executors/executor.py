@@ -127,12 +127,13 @@ class PoolExecutor(concurrent.futures.Executor):
         return self._submit(name, fn, sent, args, kwargs)
 
     def _submit(self, name: AnonymousName, function: Any, sent: Any, args: Any, kwargs: Any) -> Future[Any]:
-        arguments = (args, kwargs) if sent is None else (sent, (args, kwargs))
         try:
-            body, buffers = encode(arguments)
+            body, buffers = name.pickled_call(sent, (args, kwargs))
         except Exception as error:  # as in other executors, it comes out of the future
             if error.__class__ is FutureInValueError:
-                return self._submit_dependent(name, arguments, 0)
+                return self._submit_dependent(
+                    name, (args, kwargs) if sent is None else (sent, (args, kwargs)), 0
+                )
             found = "" if sent is None else find_unpicklable(function, label_of(function))
             error.add_note(f"a call cannot be sent to a worker: {explain(found, error)}")
             return self._refused(error)

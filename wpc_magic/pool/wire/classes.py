@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import sys
-from collections import ChainMap
 from types import CodeType, FunctionType, MemberDescriptorType
 from weakref import WeakSet
 
@@ -22,7 +21,7 @@ from wpc_magic.pool.wire.lazy_import import interpreter_path_first
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, ClassVar
+    from typing import Any
 
 __all__ = ["dumps", "make_class", "set_class_state"]
 
@@ -101,7 +100,14 @@ def _reduce_code(code: CodeType) -> Any:
 class _Pickler(_by_value.Pickler):  # type: ignore[misc, name-defined]
     """cloudpickle's pickler; classes keep their owner and their slots, and code the name of its file."""
 
-    dispatch_table: ClassVar[Any] = ChainMap({CodeType: _reduce_code}, _by_value.Pickler.dispatch_table)
+    def __init__(self, file: io.BytesIO, buffer_callback: Callable[[Any], bool] | None) -> None:
+        # As one dict: in cloudpickle's own `ChainMap` each object is looked for by code in Python.
+        table: dict[type, Any] = {}
+        for each in reversed(_by_value.Pickler.dispatch_table.maps):
+            table.update(each)
+        table[CodeType] = _reduce_code
+        self.dispatch_table = table  # first: the next line reads it
+        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
 
     def reducer_override(self, obj: Any) -> Any:
         if not issubclass(type(obj), _KINDS):  # as cloudpickle's own does, which is asked for each object
@@ -144,5 +150,5 @@ def dumps(value: object, buffer_callback: Callable[[Any], bool] | None = None) -
     2
     """
     file = io.BytesIO()
-    _Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+    _Pickler(file, buffer_callback).dump(value)
     return file.getvalue()

@@ -23,7 +23,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pickle import PickleBuffer
-    from typing import Any
+    from typing import Any, Protocol
+
+    class Series(Protocol):
+        """Values that are pickled one after another.
+
+        Attributes
+        ----------
+        by_value : bool
+            Whether the pickle of the last one has the name of the notebook's module in it.
+        """
+
+        by_value: bool
+
 
 __all__ = ["decode", "encode", "encode_whole", "pack"]
 
@@ -51,7 +63,9 @@ def encode_whole(value: object) -> bytes:
     return _dumps_by_value(value)
 
 
-def encode(value: object, streaming: bool = False) -> tuple[bytes, list[memoryview]]:
+def encode(
+    value: object, streaming: bool = False, series: Series | None = None
+) -> tuple[bytes, list[memoryview]]:
     """Return `value` as a pickle and the large buffers that it refers to.
 
     Parameters
@@ -61,6 +75,8 @@ def encode(value: object, streaming: bool = False) -> tuple[bytes, list[memoryvi
     streaming : bool
         Whether the value probably contains large bytes or the like: saves one copy of these, but is slower
         for small values.
+    series : Series, optional
+        What is known of similar values: where pickle did not suffice for the last one, it is not tried.
 
     Returns
     -------
@@ -93,7 +109,9 @@ def encode(value: object, streaming: bool = False) -> tuple[bytes, list[memoryvi
         return False
 
     try:
-        if streaming:
+        if series is not None and series.by_value:
+            pass
+        elif streaming:
             pieces = write_pieces(value, take_out_of_band)
             body, large = pieces.body, pieces.large
             searched = [body, *(piece for _, piece in large if len(piece) < _MAX_SEARCHED)]
@@ -109,6 +127,8 @@ def encode(value: object, streaming: bool = False) -> tuple[bytes, list[memoryvi
         pass  # cloudpickle may succeed; otherwise its error is the better one
     buffers.clear()
     body = _dumps_by_value(value, take_out_of_band)
+    if series is not None:  # also where that is just a text in it, as pickle did not know
+        series.by_value = b"__main__" in body
     return _split(body, [], buffers)
 
 
