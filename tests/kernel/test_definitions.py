@@ -112,7 +112,9 @@ SETUP = "%%wpc_setup\nimport logging, random\nrandom.seed(7)\nLIMIT = 3\nprint('
 def test_a_setup_runs_in_all_workers_and_its_names_are_there_in_every_cell(started: Kernel) -> None:
     shown = started.good(SETUP)
     lines = shown.text.splitlines()
-    assert sorted(line.partition("]")[2].strip() or line for line in lines[:-1]).count("ready") == 2
+    assert sorted(line.partition("]")[2].strip() or line for line in lines[:-1]).count("ready") == 2, (
+        shown.text
+    )
     names = "names in every cell: LIMIT, logging, random"
     assert lines[-1] == f"the setup has run in 2 workers · {names}"
     shown = started.good("%%wpc_function\ndef draw():\n    return LIMIT, round(random.random(), 4)\n")

@@ -110,6 +110,7 @@ def content(**changes: object) -> str:
         content(started="then"),
         content(pools=3),
     ],
+    ids=range(10),
 )
 def test_a_file_that_is_stale_or_wrong_is_ignored(tmp_path: Path, text: str) -> None:
     path = tmp_path / "wpc-kernel-1.json"

@@ -252,7 +252,9 @@ def test_any_array_of_plain_data_can_be_shared(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, "text", {1: 2}, np.array([None, 1]), object(), [[1], [2, 3]]], ids=repr
+    "value",
+    [None, "text", {1: 2}, np.array([None, 1]), object(), [[1], [2, 3]]],
+    ids=lambda value: type(value).__name__,
 )
 def test_what_holds_objects_is_refused(value: Any) -> None:
     with pytest.raises(OptionError):

@@ -111,6 +111,9 @@ class NotebookOutput:
 
     def __call__(self, output: Any) -> None:
         """Accept an `OutputText` or `OutputDisplay` of the pool, in any thread; never block on a display."""
+        if output.origin is None and self._kernel is not None:
+            # Of no call, as of a setup. ipykernel 6 would put it under the cell that has started the thread.
+            output = output._replace(origin=self._origins.current())
         if isinstance(output, OutputDisplay) and self._kernel is not None:
             self._display(output)
             return
