@@ -134,6 +134,19 @@ def test_text_from_another_thread_reaches_its_cell_before_that_is_done(
     assert capsys.readouterr().out + "".join(text for _, _, text in slow.sent) == "one\ntwo\n"
 
 
+def test_text_of_no_call_belongs_to_the_request_that_came_last(
+    make: Callable[[Any, float], NotebookOutput], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_module, "_is_captured", lambda stream: False)
+    setup = Setup(make, HOUR_S)
+    setup.begin("A")
+    setup.sink.end_cell()
+    setup.flush_once()
+    setup.from_another_thread(Text("of a setup", None))
+    setup.sink.flush()
+    assert setup.sent == [("A", "stdout", "of a setup")]
+
+
 def test_text_of_an_earlier_cell_goes_to_that_cell(slow: Setup, capsys: pytest.CaptureFixture[str]) -> None:
     first = slow.begin("A")
     slow.sink.end_cell()
@@ -322,10 +335,13 @@ def test_redirected_text_of_the_callback_that_runs_is_redirected(
     # pytest replaces the stream. No cell runs: the main thread handles a message of a widget.
     setup, log = kept_apart
     setup.shell.cell = "a click"
-    setup.sink(Text("captured", {"msg_id": "a click"}))
-    setup.from_another_thread(Text("not captured", {"msg_id": "a click"}))
-    assert capsys.readouterr().out == "captured"
-    assert log == [("a click", "stdout", "not captured")]
+    setup.sink(Text("captured,", {"msg_id": "a click"}))
+    # The thread that reads it delivers it, if the main thread does not wait yet.
+    setup.from_another_thread(
+        Text(" too", {"msg_id": "a click"}), Text("not captured", {"msg_id": "another click"})
+    )
+    assert capsys.readouterr().out == "captured, too"
+    assert log == [("another click", "stdout", "not captured")]
 
 
 def test_an_origin_that_is_no_request_is_written_to_the_stream(

@@ -55,7 +55,7 @@ class Origins:
             self._cell = {"cell": next(_CELLS)}
             self._variable.set(self._cell)
             return self._cell
-        latest = self._latest()
+        latest = self.latest()
         if latest is not None and not same_origin(latest, self.current()):
             # ipykernel 6 sets it together with `sys.stdout`, which something has replaced.
             self._variable.set(latest)
@@ -71,9 +71,10 @@ class Origins:
         if held:
             return held.get("header", held)  # ipykernel 7 holds the whole request, 6 its header
         origin = getattr(threading.current_thread(), _MARK, None)
-        return self._latest() if origin is None else origin
+        return self.latest() if origin is None else origin
 
-    def _latest(self) -> Any:
+    def latest(self) -> Any:
+        """Return the origin of the request that came last; None if there was none."""
         if not self._in_kernel:
             return self._cell
         parent: Mapping[str, Any] = getattr(self._shell, "get_parent", dict)() or {}

@@ -278,10 +278,12 @@ class NotebookOutput:
         return same_origin(self._running, text.origin)
 
     def _belongs_here(self, text: _Text | OutputDisplay) -> bool:
+        if self._belongs_to_running_cell(text):
+            return True
         # A callback of a widget runs in the main thread, too, while no cell runs.
-        return self._belongs_to_running_cell(text) or (
-            _in_main_thread() and same_origin(self._origins.current(), text.origin)
-        )
+        if _in_main_thread():
+            return same_origin(self._origins.current(), text.origin)
+        return self._running is None and same_origin(self._origins.latest(), text.origin)
 
     def _send(self, text: _Text) -> None:
         kernel = self._kernel
