@@ -235,6 +235,39 @@ def test_the_initializer_runs_once_in_each_process_also_in_one_that_replaces_ano
     assert list(map(int, path.read_text().split())) == list(dict.fromkeys(pids))
 
 
+OF_A_NOTEBOOK = """
+from functools import partial
+model, known, scale = None, {}, 2
+
+def initialize(value):
+    global model, added
+    model = added = value
+    known["value"] = value
+
+class Initializer:
+    def __call__(self, value):
+        initialize(value)
+
+def found():
+    return model, known, scale, added
+"""
+
+
+@pytest.mark.parametrize("initializer", ["initialize", "partial(initialize)", "Initializer()"])
+def test_functions_of_a_notebook_find_the_global_variables_that_the_initializer_has_set(initializer):
+    notebook = {"__name__": "__main__"}
+    exec(OF_A_NOTEBOOK, notebook)
+    found = notebook["found"]
+    with WpcExecutor(1, initializer=eval(initializer, notebook), initargs=(7,)) as executor:
+        expected = (7, {"value": 7}, 2, 7)
+        assert executor.submit(found).result(PATIENCE_S) == expected
+        assert list(executor.map(lambda call: call(), [found, found])) == [expected] * 2
+        lambdas = [eval("lambda n=n: (n, model)", {**notebook, "n": n}) for n in range(4)]
+        assert [executor.submit(each).result(PATIENCE_S)[1] for each in lambdas] == [7] * 4
+        notebook["scale"] = 3
+        assert executor.submit(found).result(PATIENCE_S) == (7, {"value": 7}, 3, 7)
+
+
 def test_an_initializer_that_fails_breaks_the_executor():
     def initialize():
         raise ValueError("no license")

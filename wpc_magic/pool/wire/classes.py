@@ -6,7 +6,8 @@ back to what the worker had: its counters, its methods with other globals. Here 
 process in which it was defined; what arrives finds it, and leaves it as it is. A class that has *arrived*
 takes the state that arrives.
 
-cloudpickle itself is not changed: the pickles name the two functions below, which both sides import.
+cloudpickle itself is not changed: the pickles name the two functions below, and one of `functions`, which
+both sides import.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 from types import CodeType, FunctionType, MemberDescriptorType
 from weakref import WeakSet
 
+from wpc_magic.pool.wire.functions import set_function_state
 from wpc_magic.pool.wire.lazy_import import interpreter_path_first
 
 TYPE_CHECKING = False
@@ -37,6 +39,7 @@ def _cloudpickle() -> Any:
 
 _by_value = _cloudpickle()
 _class_state_setter = getattr(_by_value, "_class_setstate", None)
+_function_state_setter = getattr(_by_value, "_function_setstate", None)
 
 _arrived: WeakSet[type] = WeakSet()
 
@@ -113,7 +116,11 @@ class _Pickler(_by_value.Pickler):  # type: ignore[misc, name-defined]
         if not issubclass(type(obj), _KINDS):  # as cloudpickle's own does, which is asked for each object
             return NotImplemented
         reduced = _reduce(self, obj)
-        if reduced is NotImplemented or reduced[-1] is not _class_state_setter:
+        if reduced is NotImplemented:
+            return reduced
+        if reduced[-1] is _function_state_setter:
+            return (*reduced[:-1], set_function_state)
+        if reduced[-1] is not _class_state_setter:
             return reduced
         maker, (*first, tracker_id, extra), state, *_ = reduced
         if "__slots__" in vars(obj) and maker is _by_value._make_skeleton_class:

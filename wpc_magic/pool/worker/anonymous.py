@@ -76,8 +76,9 @@ class AnonymousFunctions:
 
     def _initialize(self) -> None:
         try:
-            function, args = decode(self.initializer)
-            function(*args)
+            from wpc_magic.pool.worker.initialization import call_initializer
+
+            call_initializer(*decode(self.initializer))
         except BaseException as error:
             if "logging" in sys.modules:  # as other executors do
                 logger = sys.modules["logging"].getLogger("concurrent.futures")
