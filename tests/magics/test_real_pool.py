@@ -668,6 +668,25 @@ def test_a_coroutine_is_timed_and_an_error_is_the_functions_own(started: Real) -
         started.magic("wpc_time fails()")
 
 
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_stream_is_timed_there_and_here_until_it_has_ended(started: Real, kind: str) -> None:
+    started.run(f"%%wpc_function\n{kind} countdown(n):\n    while n:\n        yield n\n        n -= 1")
+    table = started.magic("wpc_time -n 1 countdown(3)")
+    assert re.match(r"countdown: .* in a worker, .* here", table.caption)
+    assert [row[0] for row in table.rows][-1] == "total"
+
+
+def test_a_future_that_a_cell_in_the_background_reads_is_refused_with_the_line_to_type(started: Real) -> None:
+    started.run("%%wpc_function\ndef quick(x): return x\ndef items(): yield 1")
+    started.run("later, stream = wpc.call.quick(1), wpc.call.items()")
+    for name, what in ("later", "the future of a call"), ("stream", "a stream"):
+        assert started.run(f"%%wpc_cell\n{name}") == (
+            f"UsageError: %%wpc_cell: {name} cannot be taken to a worker, since it is {what}. "
+            f"To take its value: {name} = {name}.result()\n"
+        )
+    assert started.run("print(later.result(), stream.result())") == "1 [1]\n"
+
+
 def test_insights_are_shown_as_advice_and_tables(started: Real) -> None:
     assert started.run("%wpc_insights").endswith("Nothing has run yet.\n")
     started.run("%%wpc_function\ndef quick(x): return x")

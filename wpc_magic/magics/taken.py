@@ -8,9 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from wpc_magic.pool.futures import CallFuture
 from wpc_magic.pool.source.cell_call import CellBody
 from wpc_magic.pool.source.draft import look_in
 from wpc_magic.pool.source.objects import code_names, plain_function, reference
+from wpc_magic.pool.streams import ResultStream
 from wpc_magic.pool.wire.codec import encode
 from wpc_magic.pool.wire.unpicklable import find_unpicklable
 
@@ -106,6 +108,12 @@ def _check_globals(name: str, value: object, registered: Collection[str]) -> Non
 
 
 def _size(name: str, value: object) -> tuple[int, bool]:
+    if isinstance(value, CallFuture | ResultStream):  # the cell's code may want either, it or its value
+        what = "the future of a call" if isinstance(value, CallFuture) else "a stream"
+        raise UsageMistake(
+            f"{name} cannot be taken to a worker, since it is {what}. "
+            f"To take its value: {name} = {name}.result()"
+        )
     try:
         body, buffers = encode(value)
     except Exception as error:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wpc_magic.dashboard.table import Table
 from wpc_magic.pool.core.durations import shown_us
 from wpc_magic.pool.options import CallOptions
+from wpc_magic.pool.streams import ResultStream
 from wpc_magic.pool.wire.codec import decode, encode
 
 from .tables import plural, size_text
@@ -182,13 +183,14 @@ def _time_there(
     encode((args, kwargs))
     serialise_s = time.monotonic() - before_s
     made_s = time.monotonic()
-    future = pool.submit(name, args, kwargs, options)
+    answer = pool.submit(name, args, kwargs, options)
     try:
-        future.result()
+        answer.result()
     except KeyboardInterrupt:
-        future.cancel()
+        answer.cancel()
         raise
     ended_s = time.monotonic()
+    future = answer.items.future if isinstance(answer, ResultStream) else answer
     run_s = future.ran_s
     began_s = pool.began_s(future, made_s, ended_s)
     rest_s = max(0.0, ended_s - made_s - serialise_s - run_s)
@@ -196,6 +198,11 @@ def _time_there(
         return CallTime(serialise_s, None, run_s, rest_s)
     queue_s = min(rest_s, max(0.0, began_s - made_s - serialise_s))
     return CallTime(serialise_s, queue_s, run_s, rest_s - queue_s)
+
+
+async def _taken(items: AsyncIterable[Any]) -> None:
+    async for _ in items:
+        pass
 
 
 def _time_here(function: Callable[..., Any], body: bytes, buffers: Sequence[Any]) -> float:
@@ -207,4 +214,11 @@ def _time_here(function: Callable[..., Any], body: bytes, buffers: Sequence[Any]
         from wpc_magic.pool.run_here import run_coroutine  # it loads asyncio
 
         run_coroutine(value)
+    elif inspect.isgenerator(value):
+        for _ in value:
+            pass
+    elif inspect.isasyncgen(value):
+        from wpc_magic.pool.run_here import run_coroutine
+
+        run_coroutine(_taken(value))
     return time.perf_counter() - before_s
