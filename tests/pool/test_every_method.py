@@ -14,6 +14,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -541,8 +542,12 @@ def test_every_parameter_is_in_the_table(kind: type, name: str) -> None:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    """One bench per test, because some methods replace the workers, which would affect the next test."""
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """One bench per test, because some methods replace the workers, which would affect the next test.
+
+    In a folder of its own: to methods that write a file, most of the wrong texts are the name of one.
+    """
+    monkeypatch.chdir(tmp_path)
     bench = Bench()
     yield bench
     bench.pool.stop_workers()
