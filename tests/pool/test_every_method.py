@@ -223,6 +223,7 @@ MAP_OPTIONS = (
     ("on_error", "raise"),
     ("kwargs", lambda _: {}),
 )
+ENGINE_OPTIONS = (("client", None), ("address", None), ("scheduler_file", None), ("resources", None))
 FUNCTION_OPTIONS = (
     ("timeout_ms", 60_000),
     ("queue_timeout_ms", 60_000),
@@ -257,7 +258,12 @@ FUTURE_REFUSES = Row(of=_ended, may_raise=(RuntimeError,))
 
 METHODS: dict[type, dict[str, Row]] = {
     WorkerProcedureCall: {
-        "__init__": Row(named=(("name", "wpc"),), rest=PoolOptions, of=lambda _: WorkerProcedureCall),
+        "__init__": Row(
+            named=(("name", "wpc"), ("engine", "local"), *ENGINE_OPTIONS),
+            rest=PoolOptions,
+            of=lambda _: WorkerProcedureCall,
+            says=("engine",),
+        ),
         "broadcast": Row(args=(("name", "echo"), ("x", 1)), says=("function",)),
         "calls_at_workers": Row(args=(("origin", None),)),
         "cancelled_count_of": Row(args=(("origin", None),)),
@@ -368,6 +374,7 @@ METHODS: dict[type, dict[str, Row]] = {
         "statistics": Row(),
         "history": Row(args=(("latest", 10),)),
         "report": Row(args=(("path", lambda _: os.devnull),), says=("path",)),
+        "use_engine": Row(args=(("engine", "local"),), named=ENGINE_OPTIONS, says=("engine",)),
         "trace": Row(args=(("path", lambda _: os.devnull),), says=("path",)),
         "stop_workers": Row(args=(("drain", True), ("timeout_ms", 60_000))),
         "stop_workers_async": Row(args=(("drain", True), ("timeout_ms", 60_000))),
@@ -475,6 +482,7 @@ OURS: dict[type, dict[str, str]] = {
         "begin_local_call": "`Procedure`",
         "seed_of_map": "`MapResults`",
         "note_map": "`MapResults`, when it ends",
+        "recent_calls": "the dashboard",
         "submit_chunk": "`MapResults`",
     },
     Procedures: {"forget": "the pool, when a definition has changed"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..checks import shown
 from ..errors import OptionError
 from ..options import did_you_mean
 from .dask.engine import DaskEngine
@@ -41,6 +42,8 @@ def make_engine(name: object, settings: Mapping[str, Any]) -> Engine:
     'dask'
     """
     given = {key: value for key, value in settings.items() if value is not None}
+    if type(name) is not str:
+        raise OptionError(f"engine must be one of {', '.join(map(repr, ENGINES))}, not {shown(name)}")
     if name == "local":
         if given:
             raise OptionError(f'{next(iter(given))} is where a cluster is: give engine="dask" with it')
@@ -48,6 +51,6 @@ def make_engine(name: object, settings: Mapping[str, Any]) -> Engine:
     if name == "dask":
         return DaskEngine(**given)
     raise OptionError(
-        f"engine must be one of {', '.join(map(repr, ENGINES))}, not {name!r}."
-        f"{did_you_mean(str(name), ENGINES)}"
+        f"engine must be one of {', '.join(map(repr, ENGINES))}, not {shown(name)}."
+        f"{did_you_mean(name, ENGINES)}"
     )
