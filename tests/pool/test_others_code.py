@@ -386,12 +386,15 @@ def test_a_sink_may_wait_for_the_loop_that_awaits_the_call(make_pool: Any, how: 
     assert shown[0] == "a\n", "before the value"
 
 
-def test_a_loop_goes_on_while_a_sink_blocks(make_pool: Any, gate: threading.Event) -> None:
-    pool = make_pool(1, SAYS, stop_timeout_ms=300)
+def test_a_loop_goes_on_while_a_sink_blocks(make_pool: Any, gate: threading.Event, door: Any) -> None:
+    source = "def says_later(door, value):\n    held(door)\n    print(value)\n    return value\n"
+    pool = make_pool(1, source, stop_timeout_ms=300)
     pool.output_sink = lambda _: gate.wait()
 
     async def main() -> Any:
-        waiting = asyncio.ensure_future(pool.call.says("a"))
+        waiting = asyncio.ensure_future(pool.call.says_later(door.path, "a"))
+        visit = await asyncio.to_thread(door.wait)  # the call has not ended when it is awaited
+        visit.let_go()
         done, _ = await asyncio.wait([waiting], timeout=0.05)
         assert not done, "its output is not shown yet"
         gate.set()
