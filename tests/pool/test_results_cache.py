@@ -311,6 +311,16 @@ def test_what_cannot_be_hashed_is_not_cached_and_says_so(
     assert futures[0].result() == futures[1].result()
     assert [future.from_cache for future in futures] == [False, False]
     assert len(warned) == 1  # not at each call
+    assert warned[0].filename == __file__  # at the line that makes the call
+
+
+def test_a_call_that_waits_for_another_one_is_not_cached_and_says_what_would_be(cached: Cached) -> None:
+    pool = cached.pool("def f(x): return x + 1\n")
+    with pytest.warns(
+        NotCachedWarning, match=r"the future of a call is among its arguments.* the result\(\)"
+    ):
+        assert pool.call.f(pool.call.f(1)).result() == 3
+    assert pool.call.f(pool.call.f(1).result()).result() == 3
 
 
 def test_a_function_without_source_is_not_cached_and_says_so(cached: Cached) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pickle import PickleBuffer
 from typing import Any, NamedTuple
 
+from ..wire.value_marks import FutureInValueError
 from .module_versions import UnhashableError
 
 __all__ = ["ArgumentsKey", "arguments_key", "pickle_key"]
@@ -61,6 +62,10 @@ def arguments_key(value: Any) -> ArgumentsKey:
 
     try:
         body = pickle.dumps(_in_order(value, [_MAX_WALKED]), 5, buffer_callback=take)
+    except FutureInValueError:
+        raise UnhashableError(
+            "the future of a call is among its arguments, whose value is not known yet: give it the result()"
+        ) from None
     except Exception as error:
         raise UnhashableError(f"it has an argument that plain pickle does not take: {error}") from None
     return pickle_key(body, buffers)

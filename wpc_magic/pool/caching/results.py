@@ -8,7 +8,9 @@ the workers have started after the latest change of a file that counts: they hav
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -30,6 +32,7 @@ __all__ = ["CachedFunctionInfo", "Entry", "NotCachedWarning", "ResultsCache"]
 
 _CELLS = re.compile(PREFIX.encode() + rb"[0-9a-f]{16}(?:_\d+)?")
 _NEVER = 1 << 63
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
 
 
 class NotCachedWarning(UserWarning):
@@ -266,7 +269,7 @@ class ResultsCache:
         """Warn that a call is not cached, once for each reason."""
         if (name, why) not in self._said:
             self._said.add((name, why))
-            warnings.warn(f"{shown_name(name)} is not cached: {why}", NotCachedWarning, stacklevel=2)
+            warnings.warn(f"{shown_name(name)} is not cached: {why}", NotCachedWarning, stacklevel=_level())
 
     # -- what is there ----------------------------------------------------------------------------------
 
@@ -281,3 +284,11 @@ class ResultsCache:
     def clear(self, names: Iterable[str]) -> None:
         """Remove what is stored of functions."""
         self._store().clear(names)
+
+
+def _level() -> int:
+    """Return the `stacklevel` by which who calls this warns of the line that has called the pool."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
+        level, frame = level + 1, frame.f_back
+    return level
