@@ -51,7 +51,7 @@ def passes(lease, count, data):
     fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(count)]
     rights = b"".join(fd.to_bytes(4, "little") for fd in fds)
     about = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else []
-    end._shared._sender._sock.sendmsg([lease], about)
+    end.shared._sender._sock.sendmsg([lease], about)
     for fd in fds:
         os.close(fd)
     end._sock.sendall(data.replace(b"=-SELF-=", end._begun.to_bytes(8, "little")))
