@@ -33,7 +33,7 @@ class Events:
                 return event
 
 
-@pytest.fixture(scope="session", params=ENGINES)
+@pytest.fixture(scope="package", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Iterator[Place]:
     with closing(ENGINES[request.param]()) as place:
         yield place

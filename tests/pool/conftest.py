@@ -132,6 +132,19 @@ def states(pool: WorkerProcedureCall) -> list[str]:
     return [state.health_state for state in pool.get_worker_health_states()]
 
 
+def children() -> list[psutil.Process]:
+    """Return the processes that this one has started.
+
+    The resource tracker of `multiprocessing`, which another test has started, stays until the end.
+    """
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "multiprocessing.resource_tracker" not in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
 def wait_until_dead(pid: int) -> None:
     """Wait until a process has exited that is not our child, or no longer."""
     with contextlib.suppress(psutil.NoSuchProcess):

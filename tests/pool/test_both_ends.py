@@ -89,12 +89,13 @@ WORKERS_DIE = (
     + """
 KILLS, rng = int(sys.argv[2]), random.Random(int(sys.argv[3]))
 killed, finished = 0, threading.Event()
+ends = collections.Counter()
 
 
 def kill():
     global killed
     try:
-        while killed < KILLS:
+        while killed < KILLS or ends["crashed"] < 5:  # some hit a worker that has just become idle
             pool.wait_until_ready()
             finished.wait(rng.random() * 0.05)  # a random time: this waits for nothing
             with pool._driver.lock:
@@ -108,7 +109,6 @@ def kill():
 killer = threading.Thread(target=kill)
 killer.start()
 n = 0
-ends = collections.Counter()
 in_flight = collections.deque()
 while not finished.is_set() or in_flight:
     while len(in_flight) < 6 and not finished.is_set():
@@ -242,14 +242,12 @@ def test_workers_that_are_killed_while_blocks_travel_cost_their_calls_and_no_mem
     )
     assert (done.returncode, done.stderr) == (0, "")
     ledger: dict[str, Any] = json.loads(done.stdout)
-    assert ledger["killed"] == KILLS, ledger
+    assert ledger["killed"] >= KILLS, ledger
     # Every call has ended, with its value or because its worker was killed.
     ends = ledger["ends"]
     assert sum(ends.values()) == ledger["made"], ledger
     assert set(ends) == {"right", "crashed"}, ledger
-    assert KILLS // 4 < ends["crashed"] <= KILLS, (
-        f"the kills hit running calls, and cost one call each: {ledger}"
-    )
+    assert ends["crashed"] <= ledger["killed"], f"a kill costs one call at most: {ledger}"
     # Every block has been released, here and in the workers.
     assert ledger["queued"] == 0, ledger
     assert ledger["used_here"] == 0, ledger

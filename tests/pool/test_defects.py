@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
-from tests.pool.conftest import learn, run
+from tests.pool.conftest import children, learn, run
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import (
     CallTimeoutError,
@@ -121,7 +120,7 @@ def test_04_a_failed_restart_leaves_no_half_installed_worker(
     pool.restart_worker(1, drain=False)
     listener.until("worker_restart_exhausted")
     listener.until("worker_health_state_changed", to="failed")
-    assert psutil.Process().children() == []
+    assert children() == []
     with pytest.raises(StartError):
         pool.wait_until_ready()
     fifo.unlink()
@@ -136,7 +135,7 @@ def test_05_a_stop_during_a_start_leaves_no_worker(make_pool: Any) -> None:
     for _ in range(5):
         pool._begin_start(2, {})
         pool.stop_workers()
-        assert psutil.Process().children() == []
+        assert children() == []
 
 
 def test_05_a_program_that_forgets_to_stop_ends() -> None:

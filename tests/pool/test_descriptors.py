@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.pool.conftest import PATIENCE_S
+from tests.pool.conftest import PATIENCE_S, children
 from wpc_magic.pool.driver import link as link_module
 from wpc_magic.pool.errors import StartError, WorkerCrashedError
 
@@ -86,7 +86,7 @@ def test_a_worker_that_does_not_answer_is_said_to_where_its_process_cannot_be_lo
 def taken() -> tuple[Counter[str], int, list[psutil.Process]]:
     """Return this process's descriptors, the number of its threads, and its children."""
     links = [os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
-    return Counter(links), threading.active_count(), psutil.Process().children()
+    return Counter(links), threading.active_count(), children()
 
 
 @pytest.mark.skipif(
@@ -111,7 +111,7 @@ def test_a_process_for_which_the_last_descriptors_are_missing_is_ended_and_start
     started, real = [], link_module._waker
 
     def waker() -> tuple[int, int]:
-        (child,) = psutil.Process().children()
+        (child,) = children()
         started.append(child)
         if len(started) == 1:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -122,7 +122,7 @@ def test_a_process_for_which_the_last_descriptors_are_missing_is_ended_and_start
     assert pool.call.size(b"...").result() == 3
     first, second = started
     assert not first.is_running()
-    assert psutil.Process().children() == [second]
+    assert children() == [second]
 
 
 def test_a_pool_that_has_no_thread_to_start_says_so_and_starts_when_it_has(

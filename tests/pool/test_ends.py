@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.pool.conftest import HELD, EventListener, pids, run, states, wait_until_dead
+from tests.pool.conftest import HELD, EventListener, children, pids, run, states, wait_until_dead
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import (
     NestedCallError,
@@ -141,7 +141,7 @@ def test_stop_during_start_works_and_the_start_raises(make_pool: Any, folder: Pa
         pool.stop_workers()
         assert isinstance(starting.exception(), PoolStoppedError)
     assert not pool.is_running
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 5, 20, 100, 1000])

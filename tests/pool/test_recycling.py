@@ -140,7 +140,7 @@ def test_memory_that_is_shared_is_not_counted(make_pool: Any) -> None:
     pool.define_worker_constant(name="BIG", value=numpy.ones(200 << 20, numpy.uint8))
     assert pool.call.total().result() == 200 << 20
     (link,) = pool._driver.parts.links.values()
-    assert link.private_memory() < 150 << 20 < link.facts().memory_bytes
+    assert link.process.usage.private_memory() < 150 << 20 < link.facts().memory_bytes
 
 
 def test_a_call_that_takes_too_much_ends_alone_and_is_not_tried_again(make_pool: Any, listen: Any) -> None:
