@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.pool.conftest import PATIENCE_S, learn
+from tests.pool.conftest import HELD, PATIENCE_S, learn
 from wpc_magic.pool import CallFuture, WorkerProcedureCall
 
 FUNCTIONS = """
@@ -275,17 +275,16 @@ def test_the_text_of_a_failed_or_cancelled_call_says_so(pool: WorkerProcedureCal
     assert repr(held).endswith(": cancelled>")
 
 
-def test_the_text_of_a_queued_call_says_how_many_are_ahead(pool: WorkerProcedureCall, door: Any) -> None:
-    count = pool.worker_count
-    held = [pool.call.held(door.path) for _ in range(count)]
-    visits = [door.wait() for _ in held]
+def test_the_text_of_a_queued_call_says_how_many_are_ahead(make_pool: Any, door: Any) -> None:
+    pool = make_pool(1, HELD)  # where no call was short so far: then the next ones would be sent ahead
+    held = pool.call.held(door.path)
+    visit = door.wait()
     queued = [pool.call.held.options(queue_timeout_ms=60_000)(door.path) for _ in range(3)]
     assert [each.state for each in queued] == ["queued", "queued behind 1 call", "queued behind 2 calls"]
     for each in queued:
         each.cancel()
-    for visit in visits:
-        visit.let_go()
-    concurrent.futures.wait(held)
+    visit.let_go()
+    held.result()
 
 
 @pytest.mark.parametrize(

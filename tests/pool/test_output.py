@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,12 @@ FUNCTIONS = """
 def says(*words, end="\\n"):
     print(*words, end=end)
     return words
+
+
+def says_at_both_sides(gate):
+    print("first")
+    open(gate).read()
+    print("last", end="")
 
 
 def complains(text):
@@ -114,6 +122,33 @@ def test_text_is_there_before_the_result_is(pool: WorkerProcedureCall, sink: Sin
         pool.call.says(n).result()
         assert sink.text().endswith(f"{n}\n")
     assert sink.text() == "".join(f"{n}\n" for n in range(100))
+
+
+def test_all_text_is_there_before_the_result_is_also_if_the_call_ends_while_the_first_is_shown(
+    pool: WorkerProcedureCall, folder: Path
+) -> None:
+    gate, shown, slow = folder / "gate", [], threading.Event()
+    os.mkfifo(gate)
+
+    def sink(output: Any) -> None:
+        if output.text == "first\n":  # in the thread that waits for the result
+            gate.write_text("")
+            while not future.done():
+                pass
+        else:
+            slow.wait(0.1)  # in another thread: the result must not come before this is over
+        shown.append(output.text)
+
+    says = pool.call.says_at_both_sides.options(worker_id=1)
+    for _ in range(3):
+        says("/dev/null").result()  # so that who makes the next call waits at the worker's channel itself
+    pool.output_sink = sink
+    try:
+        future = says(str(gate))
+        future.result()
+        assert shown == ["first\n", "last"]
+    finally:
+        pool.output_sink = None
 
 
 def test_text_is_tagged_with_its_call_its_worker_and_its_origin(

@@ -149,12 +149,19 @@ class Waiters:
             while True:
                 pause_s = observer.pause_s(future)
                 self.wait(future, left, pause_s)
-                if future.ended or (left is not None and left <= pause_s):
+                if self._is_over(future, deadline) or (left is not None and left <= pause_s):
                     break
                 observer.look(future)
                 left = None if deadline is None else time_left(deadline)
         finally:
             observer.left(future)
+
+    def _is_over(self, future: CallFuture, deadline: float | None) -> bool:
+        """Return whether a call has ended, maybe after a wait for it, and show its output if it has."""
+        has_ended = future.ended
+        if has_ended and (self._output.waiting or self._output.deliverer):
+            self._output.finish(deadline)
+        return has_ended
 
     def _wait_reserved(
         self, future: CallFuture, link: Link, deadline: float | None, until: float | None
@@ -185,6 +192,8 @@ class Waiters:
             try:
                 if ready:
                     self._read_once(future, link, ready)
+                # Not later: another thread, which reads next, may end it while its first output is shown.
+                is_over = not ready or future.ended
                 self._release(link, future)
             except BaseException as error:
                 lock.tear(error)
@@ -199,7 +208,7 @@ class Waiters:
             output = self._output
             if output.waiting or output.deliverer:
                 output.finish(deadline)  # its output is shown before its value is returned
-        return not ready or future.ended
+        return is_over
 
     def _read_once(self, future: CallFuture, link: Link, ready: list[tuple[int, int]]) -> None:
         """Read from a channel that this thread waits for. Under the lock."""
