@@ -9,6 +9,7 @@ from tests.dashboard.test_table import EVIL, Reader
 from wpc_magic.dashboard import StaticView, open_dashboard
 from wpc_magic.dashboard.static_view import elapsed_text, take_static_view
 from wpc_magic.pool.core.events import ErrorInfo
+from wpc_magic.pool.core.snapshot import LeavingProcess
 
 
 def test_without_a_kernel_the_dashboard_is_a_table_of_text():
@@ -42,6 +43,14 @@ def test_a_static_view_counts_down_to_the_next_start():
     pool = FakePool(1)
     pool.change_worker(1, health_state="restarting", pid=None, restart_in_s=4.0)
     assert "restarting in 4 s" in repr(take_static_view(pool))
+
+
+def test_a_process_that_leaves_has_a_line_of_its_own():
+    pool = FakePool(1)
+    pool.change_worker(1, leaving=(LeavingProcess(1, 4600, "fit #3", 2.0, ("call-3",)),))
+    assert repr(take_static_view(pool)).splitlines()[-1].split() == [
+        *("1", "leaving", "4600", "fit", "#3", "2.0", "s")
+    ]
 
 
 def test_a_pool_without_workers_says_so():

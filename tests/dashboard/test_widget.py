@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import threading
+import time
 import types
 import weakref
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ from tests.dashboard.fakes import FakePool
 from tests.dashboard.test_table import EVIL, Reader
 from wpc_magic.dashboard import Dashboard, open_dashboard
 from wpc_magic.dashboard.page import STATIC, joined_modules, joined_styles
-from wpc_magic.dashboard.static_fallback import MAX_AGE_S
+from wpc_magic.dashboard.static_fallback import MAX_AGE_S, PICTURE_AGE_S, StaticFallback
+from wpc_magic.pool.core.stats import FunctionStats
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -229,6 +231,32 @@ def test_it_displays_itself_and_below_what_stays(shell: Shell):
     assert fallback["text/plain"] == "<last frame of wpc>"
     assert f"wpc-fallback-{keys['transient']['display_id']}" in fallback["text/html"]
     assert dashboard._state()["fallback"] == keys["transient"]["display_id"]
+
+
+def test_what_stays_has_the_timeline_as_a_picture_which_is_taken_less_often(shell: Shell):
+    taken: list[str] = []
+
+    def picture() -> str:
+        taken.append(f"<svg>{len(taken)}</svg>")
+        return taken[-1]
+
+    frame = Dashboard(FakePool(1))._feed.latest[0]
+    fallback = StaticFallback(None, "wpc", picture)
+    assert "<svg>0</svg>" in fallback.bundle(frame, 100.0)["text/html"]
+    assert "<svg>0</svg>" in fallback.bundle(frame, 101.0)["text/html"]
+    assert "<svg>1</svg>" in fallback.bundle(frame, 100.0 + PICTURE_AGE_S)["text/html"]
+    assert "<svg>2</svg>" in fallback.bundle(frame, 101.0 + PICTURE_AGE_S, last=True)["text/html"]
+
+
+def test_the_picture_is_that_of_what_has_run():
+    now, stats = time.monotonic(), FunctionStats(EVIL, 1)
+    pool = FakePool(1)
+    dashboard = Dashboard(pool)
+    assert "<svg" not in dashboard._fallback.bundle(dashboard._feed.latest[0], 100.0)["text/html"]
+    pool.recent = ([(1, stats, 1, now - 9, 5_000_000_000, now - 1)], 1, now, pool.recent[3])
+    shown = dashboard._fallback.bundle(dashboard._feed.latest[0], 200.0)["text/html"]
+    assert "<svg" in shown
+    assert "script" not in Reader(shown).tags
 
 
 def test_what_stays_is_replaced_now_and_then_and_only_if_it_differs(shell: Shell):

@@ -41,7 +41,8 @@ class StaticView:
 
     def tables(self) -> list[Table]:
         """Return the table of the workers, and that of the latest events if there are any."""
-        pool, rows = self.frame["pool"], [self._worker(row) for row in self.frame["workers"]]
+        pool = self.frame["pool"]
+        rows = [line for row in self.frame["workers"] for line in (self._worker(row), *self._leaving(row))]
         at = time.strftime("%H:%M:%S", time.localtime(self.now))
         caption = " · ".join((f"{pool['name']} {pool['state']}", *totals(pool), at))
         workers = Table(_WORKER_COLUMNS, rows, caption if rows else f"{caption}. No worker runs.")
@@ -68,6 +69,20 @@ class StaticView:
             row["memory"],
             "" if row["cpu"] is None else f"{row['cpu']} %",
         )
+
+    def _leaving(self, row: WorkerRow) -> list[tuple[Any, ...]]:
+        """Return a line for each process that was replaced, and finishes its calls."""
+        return [
+            (
+                row["id"],
+                "leaving",
+                "" if old["pid"] is None else old["pid"],
+                old["call"] or "",
+                "" if old["since"] is None else elapsed_text(self.now - old["since"]),
+                *("",) * 6,
+            )
+            for old in row["leaving"]
+        ]
 
     def __repr__(self) -> str:
         return "\n\n".join(map(repr, self.tables()))

@@ -12,13 +12,16 @@ import IPython
 import traitlets
 
 from .feed import Feed
+from .live_timeline import take_timeline
 from .page import joined_modules, joined_styles
 from .requests import read_request
 from .static_fallback import StaticFallback
 from .static_view import StaticView
+from .timeline_svg import timeline_svg
 
 __all__ = ["Dashboard"]
 
+_MOST_BARS_SAVED = 200  # in a notebook, for each of which it has a line
 _MOST_VIEWS = 64  # of which it is remembered what they show
 
 
@@ -62,7 +65,8 @@ class Dashboard(anywidget.AnyWidget):
 
         self._name = str(pool.name)
         self._views: dict[str, str | None] = {}  # the panel that each shows; None: it is not visible
-        self._fallback = StaticFallback(getattr(IPython.get_ipython(), "kernel", None), self._name)
+        kernel, of_pool = getattr(IPython.get_ipython(), "kernel", None), weakref.ref(pool)
+        self._fallback = StaticFallback(kernel, self._name, lambda: _picture(of_pool()))
         self._feed = Feed(pool, show, on_poll)
         super().__init__()
         self.on_msg(self._on_message)
@@ -154,3 +158,11 @@ class Dashboard(anywidget.AnyWidget):
             return None
         data, metadata = bundle
         return {**data, "text/html": self._repr_html_()}, metadata
+
+
+def _picture(pool: Any) -> str:
+    """Return the timeline of a pool as SVG; empty: it has run nothing, or is gone."""
+    if pool is None:
+        return ""
+    timeline = take_timeline(pool, most=_MOST_BARS_SAVED)
+    return timeline_svg(timeline) if timeline["bars"] else ""

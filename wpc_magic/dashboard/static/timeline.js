@@ -11,8 +11,8 @@ const HEAD = 100; // px, where the numbers of the workers stand, and how busy th
 const LONGEST_S = 600;
 const SHORTEST_S = 0.01;
 const FIRST_S = 60;
-// Eight hues that stay apart, also to who confuses red and green; red is left to what failed.
-const COLOURS = ["#3b82c4", "#e0952b", "#3a9a6b", "#8a63c7", "#1fa2ad", "#b0792f", "#c75fa3", "#7a8794"];
+// Those of timeline_svg.py. Red is left to what has failed.
+const COLOURS = ["#4c78a8", "#f58518", "#54a24b", "#b279a2", "#72b7b2", "#eeca3b", "#9d755d", "#ff9da6", "#bab0ac", "#79706e"];
 
 /** Return black or white, whichever is read better on a colour. */
 function inkOn(colour) {
@@ -62,6 +62,7 @@ export class Timeline {
   constructor(request) {
     this.request = request;
     this.span = FIRST_S;
+    this.isFitted = true; // until somebody zooms: not longer than there have been workers
     this.end = null; // null: the present
     this.now = 0;
     this.bars = [];
@@ -195,6 +196,7 @@ export class Timeline {
   }
 
   zoom(factor, around = this.endTime() - this.span / 2) {
+    this.isFitted = false;
     const span = Math.min(Math.max(this.span * factor, SHORTEST_S), LONGEST_S);
     if (this.end !== null) this.end = around + ((this.end - around) * span) / this.span;
     this.span = span;
@@ -203,6 +205,7 @@ export class Timeline {
   }
 
   showAll() {
+    this.isFitted = false;
     const first = Math.min(...this.bars.map((bar) => bar.from), this.now - 1);
     this.span = Math.min(Math.max((this.now - first) * 1.02, 1), LONGEST_S);
     this.follow();
@@ -301,6 +304,8 @@ export class Timeline {
     pen.font = `11px ${style.fontFamily}`;
     pen.textBaseline = "middle";
     this.painted = this.now;
+    const begin = Math.min(...this.rows.flatMap((row) => row.processes.map((process) => process.start)));
+    if (this.isFitted) this.span = Math.min(Math.max(this.now - begin + 1, 10), FIRST_S);
     const end = this.endTime();
     const start = end - this.span;
     const x = (time) => HEAD + ((time - start) / this.span) * (width - HEAD);
