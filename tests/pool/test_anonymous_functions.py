@@ -7,6 +7,7 @@ import functools
 import gc
 import math
 import operator
+import re
 import threading
 import weakref
 from types import FunctionType
@@ -23,7 +24,13 @@ from wpc_magic.pool import CallOptions, WorkerProcedureCall
 from wpc_magic.pool.blanks import BlankFunction, take_blank
 from wpc_magic.pool.captured import take_snapshot
 from wpc_magic.pool.driver.held_functions import HeldFunctions
-from wpc_magic.pool.errors import ArgumentsNotSerializableError, CallTimeoutError, WorkerCrashedError
+from wpc_magic.pool.errors import (
+    ArgumentsNotSerializableError,
+    CallTimeoutError,
+    NestedCallError,
+    OptionError,
+    WorkerCrashedError,
+)
 from wpc_magic.pool.wire.blanks import blank_found
 from wpc_magic.pool.wire.codec import decode, encode_whole
 from wpc_magic.pool.wire.limits import MAX_HELD, MAX_HELD_SIZE, MAX_PAYLOAD
@@ -634,6 +641,28 @@ def test_a_registered_function_of_the_same_name_is_another_one():
 
 
 # -- ends -----------------------------------------------------------------------------------------------
+
+
+def test_a_registered_function_is_called_as_such_and_elsewhere_the_error_says_how():
+    with WorkerProcedureCall() as pool:
+        pool.define_worker_functions("def double(x, by=2): return x * by")
+        pool.start_workers(1)
+        double = pool.call.double
+        assert pool.submit_function(double, (3,), {"by": 5}).result() == 15
+        assert pool.map_function(double, [1, 2], kwargs={"by": 3}, chunk_size=1).result() == [3, 6]
+        assert pool.submit_function(double.options(worker_id=1), (3,)).result() == 6
+        other = WorkerProcedureCall()
+        with pytest.raises(OptionError, match="belongs to another pool"):
+            other.submit_function(double, (3,))
+        told = r"the registered function double is called by its name: pool\.call\.double\(\.\.\.\)"
+        with pool.executor() as executor:
+            error = executor.submit(double, 3).exception()
+            assert re.match(told, str(error))
+            assert not hasattr(error, "__notes__")
+            with pytest.raises(NestedCallError, match=told):
+                list(executor.map(double, [3]))
+        with pytest.raises(NestedCallError, match=told):
+            pool.submit_function(functools.partial(double, 3))
 
 
 def test_a_timeout_ends_it_and_a_crash_costs_only_itself():

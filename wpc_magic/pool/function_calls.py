@@ -18,6 +18,7 @@ from .maps.mapping import check_keywords, read_request, sent_keywords
 from .maps.request import OnError
 from .maps.results import MapResults
 from .options import CallOptions
+from .procedures import Procedure, read_function
 from .unsendable import unsendable_argument
 from .wire.codec import decode, encode
 from .wire.unpicklable import find_unpicklable
@@ -61,6 +62,16 @@ class FunctionCalls:
     ) -> CallFuture:
         """Submit a call."""
 
+    @abstractmethod
+    def submit(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions = NO_OPTIONS
+    ) -> Any:
+        """Submit a call of a registered function."""
+
+    @abstractmethod
+    def map(self, name: Any, *iterables: Iterable[Any], **options: Any) -> MapResults:
+        """Call a registered function for each item."""
+
     def submit_function(
         self,
         function: Callable[..., Any],
@@ -80,7 +91,7 @@ class FunctionCalls:
         Parameters
         ----------
         function : callable
-            The function.
+            The function; a registered one, ``pool.call.NAME``, is called as such.
         args : iterable
             Its positional arguments.
         kwargs : mapping, optional
@@ -117,6 +128,9 @@ class FunctionCalls:
         check_text("label", label)
         args = tuple(check_iterable("args", args))
         kwargs = {} if kwargs is None else check_keywords(kwargs)
+        if isinstance(function, Procedure):
+            registered, of_function = read_function(function, self)
+            return self.submit(registered, args, kwargs, of_function if options is NO_OPTIONS else options)
         name, sent = self._anonymous.for_call(check_callable("function", function), label)
         arguments = (args, kwargs) if sent is None else (sent, (args, kwargs))
         try:
@@ -179,6 +193,9 @@ class FunctionCalls:
         [2, 1, 0, 1, 2]
         """
         check_text("label", label)
+        if isinstance(function, Procedure):
+            options = {**options, "chunk_size": chunk_size, "ordered": ordered, "on_error": on_error}
+            return self.map(function, *iterables, kwargs=kwargs, **options)
         how: dict[str, Any] = {"chunk_size": chunk_size, "ordered": ordered, "on_error": on_error}
         request = read_request("map_function", iterables, how, options)
         _check_not_cached(request.options)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, Unpack
 
 from .checks import shown
 from .core.calls import NO_OPTIONS
 from .core.snapshot import FunctionInfo
-from .errors import OptionError
+from .errors import NestedCallError, OptionError
 from .maps.results import MapResults
 from .options import CallOptions, check_name
 
@@ -153,8 +153,12 @@ class Procedure:  # its docstring is that of the function
             return f"<function {self.__name__}, which is not registered>"
         return f"<registered function {self.__name__}{self._info.parameter_signature}>"
 
-    def __reduce__(self) -> Any:
-        return self._pool.__reduce__()
+    def __reduce__(self) -> NoReturn:
+        name = self.__name__
+        raise NestedCallError(
+            f"the registered function {name} is called by its name: pool.call.{name}(...), "
+            f"pool.map({name!r}, ...), and {name}(...) in a worker"
+        )
 
 
 class Procedures:

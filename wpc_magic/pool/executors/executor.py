@@ -16,7 +16,7 @@ from ..anonymous import AnonymousName, label_of
 from ..api import WorkerProcedureCall
 from ..core.calls import NO_OPTIONS, Call
 from ..driver.driver import Driver
-from ..errors import ArgumentsNotSerializableError, InitializerError, PoolStateError
+from ..errors import ArgumentsNotSerializableError, InitializerError, NestedCallError, PoolStateError
 from ..function_calls import AsOfNow
 from ..futures import CallFuture
 from ..machine import usable_cores
@@ -134,6 +134,8 @@ class PoolExecutor(concurrent.futures.Executor):
                 return self._submit_dependent(
                     name, (args, kwargs) if sent is None else (sent, (args, kwargs)), 0
                 )
+            if isinstance(error, NestedCallError):  # it says what to do
+                return self._refused(error)
             found = "" if sent is None else find_unpicklable(function, label_of(function))
             error.add_note(f"a call cannot be sent to a worker: {explain(found, error)}")
             return self._refused(error)
