@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from IPython.core.error import StdinNotImplementedError
 from IPython.core.interactiveshell import InteractiveShell
 
 from tests.magics.conftest import Loaded, without_colours
@@ -530,6 +531,21 @@ def test_the_extension_starts_the_workers_when_it_is_loaded_if_the_settings_say_
     assert [each.health_state for each in pool.get_worker_health_states()] == ["ready"]
     real.run("%unload_ext wpc_magic")
     assert not pool.is_running
+
+
+def test_without_a_front_end_that_answers_the_debugger_says_what_to_type(
+    started: Real, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Debugger(started.shell.debugger_cls):
+        def interaction(self, *args: Any) -> None:
+            raise StdinNotImplementedError("raw_input was called, but this frontend does not support it")
+
+    monkeypatch.setattr(type(started.shell), "debugger_cls", Debugger)
+    started.run("%%wpc_function\ndef inverse(x):\n    return 1 / x\n")
+    started.run("wpc.call.inverse(0).exception()")
+    shown = started.run("%wpc_debug")
+    assert "ZeroDivisionError: division by zero" in shown
+    assert "wpc_debug: this front end answers no questions, so there is no debugger" in shown
 
 
 def test_definitions_are_written_to_a_module_and_read_back(real: Real, tmp_path: Path) -> None:

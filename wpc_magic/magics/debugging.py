@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import StdinNotImplementedError
+
 from wpc_magic.notebook.tracebacks import strip_own_frames
+
+from .parsing import UsageMistake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +40,13 @@ def lines_for_debugger() -> Iterator[None]:
 
 
 def post_mortem(shell: InteractiveShell, error: BaseException) -> None:
-    """Open the shell's debugger in the frame in which an error was raised."""
+    """Open the shell's debugger in the frame in which an error was raised.
+
+    Raises
+    ------
+    UsageMistake
+        If the front end answers no questions, as a notebook that runs without a page.
+    """
     traceback = strip_own_frames(error.__traceback__)
     sys.stdout.write(f"{type(error).__name__}: {error}\n")
     if traceback is None:
@@ -44,7 +54,13 @@ def post_mortem(shell: InteractiveShell, error: BaseException) -> None:
     debugger: Any = shell.debugger_cls()  # IPython is mostly untyped
     debugger.reset()
     debugger.botframe = traceback.tb_frame
-    debugger.interaction(None, traceback)
+    try:
+        debugger.interaction(None, traceback)
+    except StdinNotImplementedError:
+        raise UsageMistake(
+            "this front end answers no questions, so there is no debugger; "
+            "wpc.replay(error) runs the call again, and raises its error with all frames"
+        ) from None
 
 
 class DebugHint:
