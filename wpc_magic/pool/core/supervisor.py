@@ -26,6 +26,7 @@ _GRACEFUL_SHARE = 0.6
 """The share of the stop timeout after which processes are killed."""
 _DEATH_S = 0.4
 """How long a process that was killed has to exit at least, on a busy machine."""
+_HERE: Mapping[str, Any] = {}
 
 
 class Supervisor:
@@ -303,17 +304,25 @@ class Supervisor:
             self._state.emit(number, "worker_start_waits", details={"reason": why})
             self._check_running()
 
-    def spawned(self, number: int, incarnation: int, pid: int, now: float, host: str = "") -> bool:
-        """Record that a process has been started; return False if it is no longer needed."""
+    def spawned(
+        self, number: int, incarnation: int, pid: int, now: float, host: Mapping[str, Any] = _HERE
+    ) -> bool:
+        """Record that a process has been started; return False if it is no longer needed.
+
+        Parameters
+        ----------
+        host : mapping
+            For the event, if it is on another machine: ``host``, its name, and more.
+        """
         state = self._state
         slot = state.find_process(number, incarnation)
         if slot is None or not slot.starting:
             return False
         slot.starting = False
         slot.waits_for = ""
-        slot.pid, slot.host = pid, host
+        slot.pid, slot.host = pid, host.get("host", "")
         state.history.process_started(incarnation, number, pid, now)
-        state.emit(number, "worker_spawned", details={"pid": pid, "host": host} if host else {"pid": pid})
+        state.emit(number, "worker_spawned", details={"pid": pid, **host})
         if state.phase == "stopping" or slot.retired or slot.replace_reason:
             self._kill(slot, incarnation)
             return True

@@ -261,7 +261,9 @@ class DriverThread:
         parts.outbox.send(link, protocol.Setup(slot.id, parts.name, path, authkey, parts.initializer))
         self.send_block_options(link)
         parts.log_levels.send_to(link)
-        self._core.supervisor.spawned(slot.id, slot.incarnation, process.pid, time.monotonic(), process.host)
+        self._core.supervisor.spawned(
+            slot.id, slot.incarnation, process.pid, time.monotonic(), _about_host(process)
+        )
 
     def _connect(self, process: Process, slot: Slot) -> Link:
         """Return the link of a new process, which is polled from now on. Under the lock.
@@ -337,6 +339,13 @@ class DriverThread:
             parts.drop(link)
             self._effects.apply()
         self._deliver_output()
+
+
+def _about_host(process: Process) -> dict[str, Any]:
+    """Return what an event says of the machine of a process; nothing if it is this one."""
+    if not process.host:
+        return {}
+    return {"host": process.host, "relayed": True} if process.is_relayed else {"host": process.host}
 
 
 def _log_failure(error: BaseException) -> None:

@@ -95,6 +95,8 @@ class Process(Protocol):
         Its peak memory, in bytes, known once it has exited; 0: unknown.
     is_exit_known : bool
         Whether the exit code is its own.
+    is_relayed : bool
+        Whether its channels go through other processes, and so take longer.
     lost : str
         Why nobody knows how it has ended: ``"is lost: ..."``, with its machine. Empty: it is known.
     oom_killed : bool or None
@@ -107,6 +109,7 @@ class Process(Protocol):
 
     pid: int
     host: str
+    is_relayed: bool
     call: socket.socket
     control: socket.socket
     blocks: socket.socket | None

@@ -80,6 +80,7 @@ class WorkerProcess:
     """
 
     host = ""
+    is_relayed = False
     lost = ""
     oom_killed: bool | None = None
     path: list[str] | None = None

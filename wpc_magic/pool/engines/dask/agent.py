@@ -206,21 +206,39 @@ class Agent:
         return Status.dont_reply
 
 
-async def pump(comm: Any, sock: socket.socket) -> None:
-    """Carry bytes between a connection of Dask and a socket, until both directions have ended."""
+async def pump(comm: Any, sock: socket.socket, received: asyncio.Event | None = None) -> None:
+    """Carry bytes between a connection of Dask and a socket, until both directions have ended.
+
+    Parameters
+    ----------
+    comm : distributed.comm.Comm
+        The connection.
+    sock : socket.socket
+        The socket, which does not block.
+    received : asyncio.Event, optional
+        Is set when all has been received that the other side of the connection will ever send.
+    """
     loop = asyncio.get_running_loop()
 
+    # One direction may end with an error long before the other one has carried the last answer.
     async def outwards() -> None:
         while True:
-            data = await loop.sock_recv(sock, _CHUNK)
+            try:
+                data = await loop.sock_recv(sock, _CHUNK)
+            except OSError:  # all has been read, and what came for it was not
+                data = b""
             await comm.write({"data": data})
             if not data:
                 return
 
     async def inwards() -> None:
         while data := (await comm.read())["data"]:
-            await loop.sock_sendall(sock, data)
-        sock.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # nobody reads it any more
+                await loop.sock_sendall(sock, data)
+        if received is not None:
+            received.set()
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_WR)
 
     directions = [asyncio.ensure_future(each) for each in (outwards(), inwards())]
     try:
@@ -230,6 +248,8 @@ async def pump(comm: Any, sock: socket.socket) -> None:
     finally:
         for direction in directions:
             direction.cancel()
+        if received is not None:
+            received.set()
         comm.abort()
         sock.close()
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ...errors import StartError
@@ -21,6 +21,7 @@ __all__ = ["Host", "LostError"]
 
 _DIAL_S = 3.0
 _PATIENCE_S = 5.0
+_RELAY_S = 2.0
 _READ = 1 << 18
 
 
@@ -65,9 +66,9 @@ class Host:
         self._processes: dict[int, RemoteProcess] = {}
         self._tokens: dict[int, Any] = {}
         self._starting: dict[int, tuple[asyncio.Future[RemoteProcess], list[socket.socket]]] = {}
-        self._relays: dict[int, list[asyncio.Task[None]]] = {}
+        self._relays: dict[int, list[tuple[asyncio.Task[None], asyncio.Event]]] = {}
         self._unsent: asyncio.Queue[bytes] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._uploaded: set[str] = set()
         self._greeted: asyncio.Future[str] = self._loop.create_future()
         self._over = asyncio.Event()  # the agent has ended the host process
@@ -100,7 +101,7 @@ class Host:
         if "error" in told:
             raise StartError(f"no worker can be started at {self.address}: {told['error']}")
         self._told = told
-        self._tasks.append(asyncio.ensure_future(self._watch()))
+        self._begin(self._watch())
         try:
             await self._connect()
         except OSError as error:
@@ -128,7 +129,8 @@ class Host:
             events.close()
             raise OSError(f"it does not answer ({error})") from None
         self._events = events
-        self._tasks += [reading, asyncio.ensure_future(self._write(events))]
+        self._keep(reading)
+        self._begin(self._write(events))
 
     async def _dial(self, what: int, key: int) -> socket.socket:
         """Return a connection to the host process for one purpose."""
@@ -155,7 +157,9 @@ class Host:
         ours, theirs = socket.socketpair()
         for sock in (ours, theirs):
             sock.setblocking(False)
-        self._relays.setdefault(key, []).append(asyncio.ensure_future(pump(comm, theirs)))
+        received = asyncio.Event()
+        relay = asyncio.ensure_future(pump(comm, theirs, received))
+        self._relays.setdefault(key, []).append((relay, received))
         await self._loop.sock_sendall(ours, hello)
         return ours
 
@@ -224,10 +228,18 @@ class Host:
         if process is not None and process.poll() is None:
             self._unsent.put_nowait(messages.pack(("kill", key)))
         token = self._tokens.pop(key, None)
-        for relay in self._relays.pop(key, ()) if key else ():
+        for relay, _ in self._relays.pop(key, ()) if key else ():
             relay.cancel()
         if token is not None and not self._is_lost:
-            self._tasks.append(asyncio.ensure_future(self._tell_agent({"release": token})))
+            self._begin(self._tell_agent({"release": token}))
+
+    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._keep(asyncio.ensure_future(coroutine))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Keep a task, which is cancelled at the end."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _tell_agent(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # `_watch` notices, too
@@ -276,10 +288,17 @@ class Host:
             elif what == "dump":
                 process.dump.arrived(*rest)
             elif what == "exit":
-                relays = self._relays.get(key, ())
-                if relays:  # what it has sent takes another way
-                    await asyncio.wait(relays, timeout=_PATIENCE_S)
-                process.exited(rest[0])
+                if key in self._relays:
+                    self._begin(self._exited(process, rest[0]))
+                else:
+                    process.exited(rest[0])
+
+    async def _exited(self, process: RemoteProcess, told: messages.Exit) -> None:
+        """Have the driver notice an exit when all is there that the process has sent, which goes by relay."""
+        relays = self._relays.get(process.key, ())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(each.wait() for _, each in relays)), _RELAY_S)
+        process.exited(told)
 
     def _started(self, key: int, what: str, *rest: Any) -> None:
         starting, ends = self._starting.get(key, (None, []))
@@ -324,7 +343,7 @@ class Host:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), _PATIENCE_S)
         self._lose("was closed")
-        tasks = [*self._tasks, *(each for relays in self._relays.values() for each in relays)]
+        tasks = [*self._tasks, *(each for relays in self._relays.values() for each, _ in relays)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -27,6 +27,7 @@ class Owner(Protocol):
     """The host that a process is on; see `hosts.Host`."""
 
     clock: Clock
+    is_relayed: bool
 
     def post(self, *message: Any) -> None:
         """Send a message to the host process; any thread may call this."""
@@ -146,6 +147,7 @@ class RemoteProcess:
         path: list[str],
     ) -> None:
         self.key, self.pid, self.host = key, pid, host
+        self.is_relayed = owner.is_relayed
         self.call, self.control = channels
         self.path: list[str] | None = path
         self.peak_bytes = 0
@@ -282,7 +284,9 @@ class RemoteProcess:
                 self.page.paste(words, installing)
 
     def exited(self, told: Exit) -> None:
-        """Have the driver notice that it has exited, and how."""
+        """Have the driver notice that it has exited, and how, unless its host was lost meanwhile."""
+        if self._exitcode is not None:
+            return
         self.is_exit_known, self.peak_bytes = told.is_exit_known, told.peak_bytes
         self.oom_killed = told.oom_killed
         self._over(told.exitcode)
