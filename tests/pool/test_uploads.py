@@ -31,14 +31,14 @@ class Machine(Elsewhere):
         super().__init__()
         self._lacks, self._own = str(lacks), str(own)
 
-    def start(self, environment: WorkerEnvironment, came: Came) -> None:
+    def start(self, environment: WorkerEnvironment, came: Came, replaces: Process | None = None) -> None:
         def has_come(started: Process | StartError) -> None:
             if not isinstance(started, StartError):
                 placed = [place(*archive, self._own) for archive in environment.uploads]
                 started.path = [*placed, *(each for each in environment.path if each != self._lacks)]
             came(started)
 
-        super().start(environment, has_come)
+        super().start(environment, has_come, replaces)
 
 
 @pytest.fixture

@@ -233,6 +233,26 @@ def test_as_many_workers_start_as_the_cluster_has_threads(client: Any) -> None:
     pool._driver.parts.engine.close()
 
 
+def test_workers_are_replaced_where_no_thread_is_free_and_free_theirs_at_last(
+    pool: WorkerProcedureCall, client: Any
+) -> None:
+    assert pool.worker_count == 3
+    fourth = WorkerProcedureCall(engine="dask", client=client)
+    fourth.define_worker_functions(SOURCE)
+    fourth.start_workers(1)
+    pids = [fourth.snapshot().workers[0].pid]
+    for _ in range(2):
+        fourth.restart_workers()
+        fourth.wait_until_ready(timeout_ms=60_000)
+        assert fourth.call.double(2).result() == 4
+        pids.append(fourth.snapshot().workers[0].pid)
+    assert len(set(pids)) == 3
+    others = client.submit(int)
+    assert not others.done(), "it waits for the thread that the worker has"
+    fourth.stop_workers()
+    assert others.result(PATIENCE_S) == 0
+
+
 PROGRAM = """
 import sys, threading
 from wpc_magic.pool import WorkerProcedureCall

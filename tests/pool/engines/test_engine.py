@@ -10,7 +10,7 @@ import pytest
 
 from tests.pool.conftest import PATIENCE_S
 from wpc_magic.pool import WorkerProcedureCall
-from wpc_magic.pool.engines.engine import Came, WorkerEnvironment
+from wpc_magic.pool.engines.engine import Came, Process, WorkerEnvironment
 from wpc_magic.pool.engines.process import WorkerProcess
 from wpc_magic.pool.errors import StartError
 
@@ -38,7 +38,7 @@ class Elsewhere:
         if self.refuses == "open":
             raise StartError("nobody answers at tcp://elsewhere")
 
-    def start(self, environment: WorkerEnvironment, came: Came) -> None:
+    def start(self, environment: WorkerEnvironment, came: Came, replaces: Process | None = None) -> None:
         self.asked.release()
         if not self.has_room:
             self.waiting.append(came)

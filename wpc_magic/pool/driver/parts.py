@@ -156,6 +156,13 @@ class Parts:
             link.wake()
         self.waiters.close(link)
 
+    def process_of(self, slot: int) -> Process | None:
+        """Return the process that a slot has now, if it is alive. Under the lock."""
+        for link in self.links.values():
+            if link.slot.id == slot and not link.dead and link.process.poll() is None:
+                return link.process
+        return None
+
     def configure_memory(self) -> None:
         """Apply the options of shared memory. Under the lock."""
         self.memory.configure(self.core.state.options)

@@ -218,7 +218,8 @@ class DriverThread:
                 self._spawn_failed(spawn, "the pool was stopped")
                 self._effects.apply()
                 return
-        parts.engine.start(parts.worker_environment, partial(self._came, spawn))
+            replaces = parts.process_of(spawn.slot)
+        parts.engine.start(parts.worker_environment, partial(self._came, spawn), replaces)
         self._take_in()
 
     def _came(self, spawn: effects.Spawn, started: Process | StartError | Waits) -> None:

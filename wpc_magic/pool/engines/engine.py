@@ -202,7 +202,7 @@ class Engine(Protocol):
             If it cannot be reached.
         """
 
-    def start(self, environment: WorkerEnvironment, came: Came) -> None:
+    def start(self, environment: WorkerEnvironment, came: Came, replaces: Process | None = None) -> None:
         """Start a process, now or when there is a place for it. In the driver's thread.
 
         Parameters
@@ -212,6 +212,8 @@ class Engine(Protocol):
         came : callable
             Is given the process, or why there is none: once, by any thread, also before this returns. Before
             that it may be told that the start waits.
+        replaces : Process, optional
+            The one whose place it takes over: that goes on until this one is ready, and then ends.
         """
 
     def give_up_starts(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import StartError
 from ..machine import usable_cores
-from .engine import Came, WorkerEnvironment
+from .engine import Came, Process, WorkerEnvironment
 from .process import WorkerProcess
 
 __all__ = ["LocalEngine"]
@@ -23,7 +23,7 @@ class LocalEngine:
     def open(self) -> None:
         """Do nothing: this machine is there."""
 
-    def start(self, environment: WorkerEnvironment, came: Came) -> None:
+    def start(self, environment: WorkerEnvironment, came: Came, replaces: Process | None = None) -> None:
         """Start a process, which takes milliseconds, and hand it over at once."""
         result: WorkerProcess | StartError
         try:

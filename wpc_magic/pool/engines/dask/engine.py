@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ...errors import OptionError, StartError
 from .. import archive
-from ..engine import Came, Waits, WorkerEnvironment
+from ..engine import Came, Process, Waits, WorkerEnvironment
 
 __all__ = ["DaskEngine"]
 
@@ -128,10 +128,11 @@ class DaskEngine:
         await places.ensure_registered()
         self._pool, self._places = pool, places
 
-    def start(self, environment: WorkerEnvironment, came: Came) -> None:
-        """Start a process as soon as the cluster has a place for it."""
+    def start(self, environment: WorkerEnvironment, came: Came, replaces: Process | None = None) -> None:
+        """Start a process as soon as the cluster has a place for it: at once if it replaces another one."""
         key = next(self._keys)
-        self._starts[key] = self._submit(self._bring_up(key, environment, came))
+        place = getattr(replaces, "place", None)
+        self._starts[key] = self._submit(self._bring_up(key, environment, came, place))
 
     def give_up_starts(self) -> None:
         """End the starts that wait."""
@@ -186,13 +187,24 @@ class DaskEngine:
 
     # -- in the client's loop ---------------------------------------------------------------------------
 
-    async def _bring_up(self, key: int, environment: WorkerEnvironment, came: Came) -> None:
+    async def _bring_up(self, key: int, environment: WorkerEnvironment, came: Came, shared: Any) -> None:
+        """Start a process, in a place that it shares with the one that it replaces if there is one."""
         from .hosts import LostError
 
         result: Any = StartError("the pool was stopped")
         place: Any = None
         try:
             for _ in range(_TRIES):
+                if shared is not None:
+                    # There may be no other one: the other process leaves when this one is ready.
+                    shared, in_use = None, shared
+                    try:
+                        host = await self._host(in_use.address)
+                        process = await host.start(key, in_use.token, environment)
+                    except LostError:
+                        continue
+                    process.place, result = in_use, process
+                    return
                 place = await self._places.find(lambda: came(Waits(_NO_PLACE)))
                 try:
                     host = await self._host(place.address)

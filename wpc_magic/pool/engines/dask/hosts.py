@@ -173,7 +173,7 @@ class Host:
         key : int
             Its number among those of the pool.
         token : str
-            That of its place, which is free again when the process is closed.
+            That of its place, which is free again when this process, and another one there, are closed.
         environment : WorkerEnvironment
             What it is to inherit, as far as that can be.
 
@@ -230,7 +230,7 @@ class Host:
         token = self._tokens.pop(key, None)
         for relay, _ in self._relays.pop(key, ()) if key else ():
             relay.cancel()
-        if token is not None and not self._is_lost:
+        if token is not None and token not in self._tokens.values() and not self._is_lost:
             self._begin(self._tell_agent({"release": token}))
 
     def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
