@@ -207,6 +207,7 @@ LAYERS = [
         "pool.public",
         "pool.signatures",
         "pool.value_type",
+        "pool.warning_levels",
     },
     {"pool.engines.__init__", "pool.errors", "pool.frames"},
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
@@ -15,10 +16,12 @@ from .driver.driver import Driver, WorkerEnvironment
 from .driver.output import write_out
 from .engines.choice import SETTINGS, make_engine
 from .engines.uploads import Upload
+from .engines.versions import VersionsWarning
 from .errors import NestedCallError, OptionError, PoolStateError, PoolStoppedError, StartError
 from .listing import History
 from .machine import usable_cores
 from .options import PoolOptions, check_count
+from .warning_levels import level_outside
 
 __all__ = ["Workers"]
 
@@ -49,6 +52,7 @@ class Workers:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._uploads: dict[str, Upload] = {}
+        self._told_differences = ""
 
     # -- options ----------------------------------------------------------------------------------------
 
@@ -301,6 +305,15 @@ class Workers:
             exits = [event for event in self.events() if event.event_name == "worker_exited"]
             why = exits[-1].details.get("reason", "") if exits else "see events()"
             raise StartError(f"no worker could be started; the last one {why}")
+        self._tell_differences()
+
+    def _tell_differences(self) -> None:
+        """Warn once of machines that run something else than this one."""
+        table = self._driver.parts.engine.differences()
+        if table and table != self._told_differences:
+            text = f"the machines of the cluster run other versions than this one:\n{table}"
+            warnings.warn(text, VersionsWarning, stacklevel=level_outside())
+        self._told_differences = table
 
     def events(self) -> list[WorkerEvent]:
         """Return the latest events, oldest first."""

@@ -60,6 +60,9 @@ class Elsewhere:
         if blocks is not None:
             blocks.close()
 
+    def differences(self) -> str:
+        return ""
+
     def give_up_starts(self) -> None:
         waiting, self.waiting = self.waiting, []
         for came in waiting:

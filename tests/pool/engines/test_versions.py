@@ -12,7 +12,7 @@ from wpc_magic.pool.engines.versions import (
     check_versions,
     compare,
     format_table,
-    versions_here,
+    own_versions,
 )
 from wpc_magic.pool.errors import StartError
 
@@ -20,7 +20,7 @@ HERE = Versions("cpython", (3, 12, 4), "Linux x86_64", {"cloudpickle": "3.1.0", 
 
 
 def test_this_process_says_what_it_runs() -> None:
-    here = versions_here()
+    here = own_versions()
     assert here.implementation == platform.python_implementation().lower()
     assert ".".join(map(str, here.python)) == platform.python_version()
     assert {"cloudpickle", "psutil", "tblib"} <= here.releases.keys()

@@ -8,9 +8,7 @@ the workers have started after the latest change of a file that counts: they hav
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,6 +18,7 @@ from ..driver.driver import Driver
 from ..errors import OptionError
 from ..listing import Listing
 from ..options import shown_name
+from ..warning_levels import level_outside
 from ..wire.codec import decode
 from ..wire.seeded import Seeded
 from ..worker.cells import PREFIX
@@ -32,7 +31,6 @@ __all__ = ["CachedFunctionInfo", "Entry", "NotCachedWarning", "ResultsCache"]
 
 _CELLS = re.compile(PREFIX.encode() + rb"[0-9a-f]{16}(?:_\d+)?")
 _NEVER = 1 << 63
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
 
 
 class NotCachedWarning(UserWarning):
@@ -269,7 +267,9 @@ class ResultsCache:
         """Warn that a call is not cached, once for each reason."""
         if (name, why) not in self._said:
             self._said.add((name, why))
-            warnings.warn(f"{shown_name(name)} is not cached: {why}", NotCachedWarning, stacklevel=_level())
+            warnings.warn(
+                f"{shown_name(name)} is not cached: {why}", NotCachedWarning, stacklevel=level_outside()
+            )
 
     # -- what is there ----------------------------------------------------------------------------------
 
@@ -284,11 +284,3 @@ class ResultsCache:
     def clear(self, names: Iterable[str]) -> None:
         """Remove what is stored of functions."""
         self._store().clear(names)
-
-
-def _level() -> int:
-    """Return the `stacklevel` by which who calls this warns of the line that has called the pool."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
-        level, frame = level + 1, frame.f_back
-    return level

@@ -216,6 +216,9 @@ class Engine(Protocol):
             The one whose place it takes over: that goes on until this one is ready, and then ends.
         """
 
+    def differences(self) -> str:
+        """Return the table of what its machines run that is not what runs here; empty: there is nothing."""
+
     def give_up_starts(self) -> None:
         """End the starts that wait: each gets a `StartError` soon. In the driver's thread."""
 

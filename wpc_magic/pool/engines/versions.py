@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import sys
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ..errors import StartError
 
-__all__ = ["COMPARED", "Difference", "Versions", "check_versions", "compare", "format_table", "versions_here"]
+__all__ = [
+    "COMPARED",
+    "Difference",
+    "Versions",
+    "VersionsWarning",
+    "check_versions",
+    "compare",
+    "format_table",
+    "own_versions",
+    "versions_here",
+]
 
 COMPARED = (
     "cloudpickle",
@@ -29,6 +36,10 @@ COMPARED = (
 
 _NONE = "none"
 _MAX_COLUMNS = 4
+
+
+class VersionsWarning(UserWarning):
+    """Machines of a cluster run something else than this one; the text is a table of it."""
 
 
 class Versions(NamedTuple):
@@ -73,8 +84,13 @@ class Difference(NamedTuple):
     refuses: bool = False
 
 
-def versions_here(releases: Iterable[str] = COMPARED) -> Versions:
-    """Return what this process runs.
+def own_versions() -> Versions:
+    """Return what this process runs."""
+    return Versions(*versions_here(COMPARED))
+
+
+def versions_here(releases: Iterable[str]) -> tuple[str, tuple[int, int, int], str, dict[str, str]]:
+    """Return the fields of `Versions` of the process that runs this.
 
     Parameters
     ----------
@@ -83,9 +99,14 @@ def versions_here(releases: Iterable[str] = COMPARED) -> Versions:
 
     Examples
     --------
-    >>> versions_here(["cloudpickle", "no-such-thing"]).releases.keys()
+    >>> Versions(*versions_here(["cloudpickle", "no-such-thing"])).releases.keys()
     dict_keys(['cloudpickle'])
     """
+    # It uses nothing of this module: by this function a machine without the package is asked.
+    import importlib.metadata
+    import platform
+    import sys
+
     found = {}
     for name in releases:
         try:
@@ -93,7 +114,7 @@ def versions_here(releases: Iterable[str] = COMPARED) -> Versions:
         except importlib.metadata.PackageNotFoundError:
             pass
     machine = f"{platform.system()} {platform.machine()}"
-    return Versions(sys.implementation.name, sys.version_info[:3], machine, found)
+    return sys.implementation.name, sys.version_info[:3], machine, found
 
 
 def compare(here: Versions, hosts: Mapping[str, Versions]) -> list[Difference]:

@@ -37,15 +37,15 @@ def shipped(maker: str, source: str, settings: dict[str, Any]) -> tuple[Any, ...
     return eval, (_REBUILD, {"source": source, "maker": maker, "settings": settings})
 
 
-def plugin(pool: str, place: str, source: str) -> Any:
+def plugin(pool: str, helpers: str, source: str) -> Any:
     """Return the plugin of one pool.
 
     Parameters
     ----------
     pool : str
         What the pool is called on the cluster.
-    place : str
-        The source of `archive.place`.
+    helpers : str
+        The source of `archive.place` and `versions.versions_here`.
     source : str
         That of this module.
     """
@@ -56,10 +56,10 @@ def plugin(pool: str, place: str, source: str) -> Any:
         name = f"wpc-{pool}"
 
         def __reduce__(self) -> tuple[Any, ...]:
-            return shipped("plugin", source, {"pool": pool, "place": place, "source": source})
+            return shipped("plugin", source, {"pool": pool, "helpers": helpers, "source": source})
 
         async def setup(self, worker: Any) -> None:
-            self.agent = Agent(pool, place, worker)
+            self.agent = Agent(pool, helpers, worker)
 
         async def teardown(self, worker: Any) -> None:
             await self.agent.close()
@@ -87,9 +87,10 @@ def hold(pool: str, token: str, source: str) -> Any:
 class Agent:
     """Serves one pool in one Dask worker."""
 
-    def __init__(self, pool: str, place: str, worker: Any) -> None:
+    def __init__(self, pool: str, helpers: str, worker: Any) -> None:
         self._pool = pool
-        self._place_source = place
+        self._helpers: dict[str, Any] = {}
+        exec(helpers, self._helpers)
         self._worker = worker
         self._released: dict[str, threading.Event] = {}
         self._claimed: set[str] = set()
@@ -123,20 +124,23 @@ class Agent:
             self._released.pop(token, None)
             self._claimed.discard(token)
 
-    async def open(self, comm: Any, digest: str) -> Any:
-        """Start a host process, and keep it as long as the pool keeps this connection."""
+    async def open(self, comm: Any, digest: str, releases: list[str]) -> Any:
+        """Start a host process, and keep it as long as the pool keeps this connection.
+
+        First it tells what this machine runs: the pool may refuse that.
+        """
         from distributed.core import Status
 
         tokens: set[str] = set()
         try:
             folder = os.path.join(self._worker.local_directory, "wpc-magic")
             placed = os.path.join(folder, digest[:32])
-            if not os.path.isdir(placed):
-                await comm.write({"need": digest})
-                archive = (await comm.read())["data"]
-                made: dict[str, Any] = {}
-                exec(self._place_source, made)
-                placed = await asyncio.to_thread(made["place"], digest, bytes(archive), folder)
+            versions = await asyncio.to_thread(self._helpers["versions_here"], releases)
+            needs = not os.path.isdir(placed)
+            await comm.write({"versions": versions, "needs": needs})
+            archive = (await comm.read())["data"]
+            if needs:
+                placed = await asyncio.to_thread(self._helpers["place"], digest, bytes(archive), folder)
             bind = self._worker.ip if self._worker.address.startswith("tcp://") else "127.0.0.1"
             process, answer = await asyncio.to_thread(_start_host, placed, bind, folder)
         except OSError as error:

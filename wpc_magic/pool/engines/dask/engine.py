@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from ...errors import OptionError, StartError
 from .. import archive
 from ..engine import Came, Process, Waits, WorkerEnvironment
+from ..versions import Versions, check_versions, own_versions, versions_here
 
 __all__ = ["DaskEngine"]
 
@@ -69,6 +70,7 @@ class DaskEngine:
         self._client: Any = None
         self._places: Any = None
         self._hosts: dict[str, asyncio.Future[Any]] = {}
+        self._versions: dict[str, Versions] = {}
         self._starts: dict[int, Future[None]] = {}
         self._keys = itertools.count(1)
         self._pid = 0
@@ -123,10 +125,17 @@ class DaskEngine:
 
         source = inspect.getsource(agent)
         pool = secrets.token_hex(6)
-        plugin = agent.plugin(pool, inspect.getsource(archive.place), source)
+        # Any Python reads that, also one that is refused then.
+        helpers = "from __future__ import annotations\n\n"
+        helpers += inspect.getsource(archive.place) + inspect.getsource(versions_here)
+        plugin = agent.plugin(pool, helpers, source)
         places = Places(self._client, pool, source, plugin, self._resources)
         await places.ensure_registered()
         self._pool, self._places = pool, places
+
+    def differences(self) -> str:
+        """Return the table of what machines run that is not what runs here; empty: there is nothing."""
+        return check_versions(own_versions(), dict(self._versions))
 
     def start(self, environment: WorkerEnvironment, came: Came, replaces: Process | None = None) -> None:
         """Start a process as soon as the cluster has a place for it: at once if it replaces another one."""
@@ -239,6 +248,8 @@ class DaskEngine:
             async def open_it() -> Host:
                 host = Host(self._client, self._pool, address, self._lost)
                 await host.open()
+                if host.versions is not None:
+                    self._versions[host.name] = host.versions
                 return host
 
             opening = self._hosts[address] = asyncio.ensure_future(open_it())

@@ -12,6 +12,7 @@ from typing import Any
 from ...errors import StartError
 from ..archive import own_package
 from ..engine import WorkerEnvironment
+from ..versions import COMPARED, Versions, check_versions, own_versions
 from . import messages
 from .agent import pump
 from .process import Clock, RemoteProcess
@@ -51,6 +52,8 @@ class Host:
         The host's clock.
     is_relayed : bool
         Whether everything goes through the Dask worker.
+    versions : Versions or None
+        What the machine runs.
     """
 
     def __init__(self, client: Any, pool: str, address: str, on_lost: Callable[[Host], object]) -> None:
@@ -58,6 +61,7 @@ class Host:
         self.name = address
         self.clock = Clock()
         self.is_relayed = False
+        self.versions: Versions | None = None
         self._client, self._pool, self._on_lost = client, pool, on_lost
         self._loop = asyncio.get_running_loop()
         self._comm: Any = None
@@ -91,11 +95,12 @@ class Host:
         try:
             self._comm = await connect(self.address, **self._client.connection_args)
             package = own_package()
-            await self._comm.write({"op": f"wpc-open-{self._pool}", "digest": package.digest, "reply": False})
+            asked = {"digest": package.digest, "releases": list(COMPARED)}
+            await self._comm.write({"op": f"wpc-open-{self._pool}", **asked, "reply": False})
             told = await self._comm.read()
-            if "need" in told:
-                await self._comm.write({"data": package.data})
-                told = await self._comm.read()
+            self._check_versions(told["versions"])
+            await self._comm.write({"data": package.data if told["needs"] else b""})
+            told = await self._comm.read()
         except OSError as error:
             raise LostError(f"{self.address} cannot be reached: {error}") from error
         if "error" in told:
@@ -107,6 +112,22 @@ class Host:
         except OSError as error:
             await self.close()
             raise LostError(f"the host process at {self.address} cannot be reached: {error}") from error
+
+    def _check_versions(self, told: Any) -> None:
+        """Keep what the machine runs.
+
+        Raises
+        ------
+        StartError
+            If it cannot run what this process sends.
+        """
+        implementation, python, machine, releases = told
+        self.versions = Versions(implementation, tuple(python), machine, releases)
+        try:
+            check_versions(own_versions(), {self.address: self.versions})
+        except StartError:
+            self._comm.abort()
+            raise
 
     async def _connect(self) -> None:
         """Connect to the host process: directly if its answer shows that this is possible, else by relay."""
