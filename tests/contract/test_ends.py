@@ -68,6 +68,7 @@ def test_a_time_out_ends_the_work_says_where_it_was_and_costs_no_worker(
     error = pool.call[name].options(timeout_ms=500)(gate.address).exception()
     assert isinstance(error, CallTimeoutError)
     assert f"in {name}" in error.stack
+    assert "wpc_magic" not in error.stack, "the frames of the pool itself are left out"
     assert gate.told(2) == ["begun", "cleaned up"]
     assert pool.call.pid().result() == before
 
@@ -135,6 +136,7 @@ def test_a_crash_costs_one_call_and_says_how_the_worker_died(
     assert words in str(error)
     if name == "segfaults":
         assert "ctypes.string_at(0)" in error.stack
+        assert "wpc_magic" not in error.stack
         assert error.output == "last words\\n" or error.output.strip() == "last words"
     assert behind.result(), "what waited behind it runs in the next process"
     visit.let_go()

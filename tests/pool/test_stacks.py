@@ -356,3 +356,11 @@ def test_a_stack_without_anything_of_the_users_is_empty() -> None:
 
     ours = Stack("main", "", 0, (("<string>", 6, "<module>"), (str(server.__file__), 90, "serve")), 0)
     assert str(StackReport("worker 1 waits", [ours])) == "worker 1 waits"
+
+
+def test_the_package_that_a_machine_of_a_cluster_was_given_is_none_of_the_users_either() -> None:
+    given = f"/scratch/worker-x1/wpc-magic/{'0a' * 16}/wpc_magic/pool/worker"
+    theirs = ("/home/me/wpc_magic/pool/worker/mine.py", 1, "f")
+    frames = (("<string>", 6, "<module>"), (f"{given}/server.py", 90, "serve"), theirs)
+    assert format_stacks([Stack("main", "", 0, frames, 0)], {}) == f'  File "{theirs[0]}", line 1, in f'
+    assert format_stacks([Stack("thread", "", 0, frames[1:], 0)], {}) == ""

@@ -15,8 +15,11 @@ __all__ = ["StackReport", "format_stacks", "parse_dump"]
 
 Frame = tuple[str, int, str]
 
-_PACKAGE = str(Path(__file__).resolve().parents[2]) + os.sep
-_TASKS = os.path.join("pool", "worker", "tasks.py")
+# The package as this process has it, and as machines of a cluster are given it (`engines.dask.agent`).
+_PACKAGE = re.compile(
+    re.escape(str(Path(__file__).resolve().parents[2]) + os.sep) + r"|.*/wpc-magic/[0-9a-f]{32}/wpc_magic/"
+)
+_TASKS = os.sep + os.path.join("pool", "worker", "tasks.py")
 _THREAD = re.compile(r"^(Current thread|Thread) 0x\w+ ?(?:\[(.*)\] )?\(most recent call first\):$")
 _FRAME = re.compile(r'^  File "(.*)", line (\d+|\?\?\?) in (.*)$')
 _ESCAPE = re.compile(r"\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8}")
@@ -90,12 +93,12 @@ def _user_frames(stack: Stack) -> list[Frame] | None:
     if stack.kind == "thread":
         while frames and os.path.basename(frames[0][0]) == "threading.py":
             del frames[0]  # the bootstrap of every thread
-        if frames and frames[0][0].startswith(_PACKAGE):
+        if frames and _PACKAGE.match(frames[0][0]):
             return None
     if stack.kind == "main":
         if frames and frames[0][0] == "<string>":
             del frames[0]  # the worker's bootstrap code
-        loops = [n for n, frame in enumerate(frames) if frame[0] == _PACKAGE + _TASKS]
+        loops = [n for n, (file, *_) in enumerate(frames) if _PACKAGE.match(file) and file.endswith(_TASKS)]
         if loops:
             rest = frames[loops[-1] + 1 :]
             while rest and _is_event_loop(rest[0][0]):
@@ -104,7 +107,7 @@ def _user_frames(stack: Stack) -> list[Frame] | None:
     return [
         frame
         for frame in frames
-        if not frame[0].startswith(_PACKAGE) and not frame[0].startswith("<frozen importlib")
+        if not _PACKAGE.match(frame[0]) and not frame[0].startswith("<frozen importlib")
     ]
 
 
