@@ -144,7 +144,7 @@ LAYERS = [
     {"pool.maps.results", "pool.streams"},
     {"pool.stream_items"},
     {"pool.caching.maps"},
-    {"pool.maps.chunks"},
+    {"pool.maps.chunks", "pool.maps.running"},
     {"pool.maps.arrivals", "pool.kept_arrays", "pool.maps.sizes", "pool.maps.values"},
     {"pool.maps.request"},
     {"pool.caching.results"},

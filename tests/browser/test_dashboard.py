@@ -160,7 +160,11 @@ def test_a_script_tag_in_an_exception_stays_text(open_notebook: Open):
 
 
 def test_a_notebook_that_is_opened_without_its_kernel_shows_the_last_frame(open_notebook: Open):
-    notebook = open_notebook(START, "wpc.restart_worker(2)\nwpc.wait_until_ready()\n%wpc_stop")
+    notebook = open_notebook(
+        START,
+        "wpc.restart_worker(2)\nwpc.wait_until_ready()\n"
+        "wpc.submit_function(divmod, (7, 2)).result()\n%wpc_stop",
+    )
     notebook.run_all()
     expect(notebook.dashboard.locator(".wpc-pool-state")).to_have_text("stopped")
     fallback = notebook.page.locator("[class^=wpc-fallback-]")
@@ -172,6 +176,7 @@ def test_a_notebook_that_is_opened_without_its_kernel_shows_the_last_frame(open_
     expect(notebook.dashboard).to_have_count(0)
     expect(fallback).to_be_visible()
     expect(fallback).to_contain_text("worker_recycled")
+    expect(fallback.locator("svg")).to_be_visible()
     expect(notebook.page.get_by_text("model not found")).to_be_hidden()
 
 
@@ -187,6 +192,8 @@ def test_it_answers_what_people_ask_and_is_photographed_in_both_themes(open_note
         "wpc.call.crash.options(worker_id=2)().exception()\n"
         "list(wpc.call.slow.map(range(4), chunk_size=2))\n"
         "[wpc.call.quick(n).exception() for n in range(200)]\n"
+        "items = wpc.map('quick', range(12), chunk_size=1, on_error='skip')\n"
+        "seven = [next(items) for _ in range(7)]\n"
         "calls = [wpc.call.measure(here) for _ in range(4)]\nprint('under', 'way')\n"
         "until('end')",
     )
@@ -203,10 +210,24 @@ def test_it_answers_what_people_ask_and_is_photographed_in_both_themes(open_note
     slow, quick = (dashboard.locator(f'tr[data-function="{name}"]') for name in ("slow", "quick"))
     expect(slow.locator(".wpc-f-items")).to_have_text("4")
     expect(quick.locator(".wpc-f-calls")).to_have_text("200")
-    expect(quick.locator(".wpc-f-failed")).to_have_text("1")
+    expect(quick.locator(".wpc-f-failed")).to_have_text("2")
     expect(quick.locator(".wpc-f-last_error")).to_have_text("ZeroDivisionError: division by zero")
     quick.get_by_role("button").click()
     expect(dashboard.get_by_label("Source of quick")).to_contain_text("return 1 / n")
+    # How far are maps and cells in the background, and how are they stopped?
+    dashboard.get_by_role("tab", name="Running").click()
+    going = dashboard.get_by_role("list", name="Maps").get_by_role("listitem")
+    expect(going).to_have_count(1)
+    expect(going).to_contain_text(re.compile("quick.*8 of 12 items.* a second.* left.*1 failed"))
+    expect(going.get_by_role("progressbar")).to_have_attribute("value", "8")
+    assert going.get_by_role("progressbar").bounding_box()["width"] > 100
+    measured = dashboard.get_by_role("list", name="Cells, and calls").get_by_role("listitem")
+    expect(measured).to_have_count(2)
+    expect(measured.first).to_contain_text(re.compile("measure #[0-9]+.*on worker [12] for [0-9]"))
+    notebook.screenshot(shots / "dashboard-running.png")
+    notebook.button("Stop map 2 over quick").click()
+    expect(going).to_have_count(0)
+    expect(measured).to_have_count(2)
     # What does the registry hold, and where do workers idle?
     dashboard.get_by_role("tab", name="Registry").click()
     expect(dashboard.get_by_role("table", name="Definitions")).to_contain_text("slow(n)")

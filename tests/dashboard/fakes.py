@@ -12,6 +12,7 @@ from typing import Any
 
 from wpc_magic.pool.core.ended_calls import PoolHistory, WorkerProcess
 from wpc_magic.pool.core.events import WorkerEvent
+from wpc_magic.pool.core.running_calls import RunningCall
 from wpc_magic.pool.core.snapshot import (
     ConstantInfo,
     DependencyInfo,
@@ -22,6 +23,7 @@ from wpc_magic.pool.core.snapshot import (
     WorkerSnapshot,
 )
 from wpc_magic.pool.histories import RecentCalls
+from wpc_magic.pool.maps.running import RunningMap
 from wpc_magic.pool.statistics import FunctionStatistics, PoolStatistics
 
 
@@ -51,8 +53,8 @@ class FakePool:
         How often `snapshot` was called.
     error : Exception or None
         Raised by all requests.
-    counted, functions, constants, ended, recent : object
-        What `statistics`, the getters, `history` and `recent_calls` return.
+    counted, functions, constants, ended, recent, maps, calls : object
+        What `statistics`, the getters, `history`, `recent_calls`, `running_maps` and `running_calls` return.
     gate : threading.Event
         While it is not set, requests block.
     """
@@ -68,6 +70,8 @@ class FakePool:
         self.counted: list[FunctionStatistics] = []
         self.functions: list[FunctionInfo] = []
         self.constants: list[ConstantInfo] = []
+        self.maps: list[RunningMap] = []
+        self.calls: list[RunningCall] = []
         self.ended = PoolHistory()
         processes = [WorkerProcess(n, n, 4700 + n, time.monotonic()) for n in range(1, workers + 1)]
         self.recent: tuple[Any, ...] = ([], 1, 0.0, processes)
@@ -143,6 +147,12 @@ class FakePool:
     def recent_calls(self, after: float, most: int | None = None) -> RecentCalls:
         return RecentCalls(*self.recent)
 
+    def running_maps(self) -> list[RunningMap]:
+        return self.maps
+
+    def running_calls(self) -> list[RunningCall]:
+        return self.calls
+
     def describe(self, name: str) -> Any:
         info = next((info for info in self.functions if info.name == name), None)
         return info and types.SimpleNamespace(info=info, source=f"def {name}(): ...")
@@ -186,6 +196,10 @@ class FakePool:
 
     def cancel_call(self, call_id: str) -> bool:
         self._record("cancel_call", call_id)
+        return True
+
+    def stop_map(self, number: int) -> bool:
+        self._record("stop_map", number)
         return True
 
     def start_workers(self, count: int | None = None) -> None:

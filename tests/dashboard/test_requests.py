@@ -21,6 +21,7 @@ from wpc_magic.dashboard.requests import Request, RequestQueue, perform, read_re
         ({"action": "stop"}, ("stop",)),
         ({"action": "restart", "number": 2, "drain": False}, ("restart", 2, "now")),
         ({"action": "stop_call", "text": "call-12"}, ("cancel_call", "call-12")),
+        ({"action": "stop_map", "number": 3}, ("stop_map", 3)),
     ],
 )
 def test_each_button_does_one_thing_to_the_pool(content: dict[str, Any], expected: tuple[Any, ...]):
@@ -47,6 +48,7 @@ def test_each_button_does_one_thing_to_the_pool(content: dict[str, Any], expecte
         {"id": "a", "action": "stop_call"},
         {"id": "a", "action": "stop_call", "text": 12},
         {"id": "a", "action": "stop_call", "text": "x" * 10_000},
+        {"id": "a", "action": "stop_map"},
         {"id": "a", "action": "stack"},
         {"id": "a", "action": "function"},
         {"id": "a", "action": "scale", "number": 0},

@@ -346,6 +346,8 @@ METHODS: dict[type, dict[str, Row]] = {
         "resource_source": Row(args=(("name", "resource"),)),
         "refer_again": Row(args=(("name", "echo"),), says=("function",)),
         "referenced_modules": Row(),
+        "running_maps": Row(),
+        "stop_map": Row(args=(("number", 1),)),
         "replay": Row(
             args=(("which", _failed),), may_raise=(OwnError, ValueError), says=("call", "function")
         ),
@@ -483,6 +485,8 @@ OURS: dict[type, dict[str, str]] = {
         "seed_of_map": "`MapResults`",
         "note_map": "`MapResults`, when it ends",
         "recent_calls": "the dashboard",
+        "running_calls": "the dashboard",
+        "map_made": "`Chunks`, when it is made",
         "submit_chunk": "`MapResults`",
     },
     Procedures: {"forget": "the pool, when a definition has changed"},

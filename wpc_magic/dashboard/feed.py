@@ -267,6 +267,7 @@ def _described(request: Request) -> str:
         "start": "start the workers",
         "stop": "stop the workers",
         "stop_call": f"stop {request.text}",
+        "stop_map": f"stop map {request.number}",
         "call": f"look at call {request.number}",
         "function": f"look at {request.text}",
         "registry": "look at the registry",

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 from .function_rows import FunctionRow, function_rows
 from .live_timeline import LiveTimeline
 from .load import LoadSeries
+from .running import Running
 
 __all__ = ["PANELS", "PERIOD_S", "LoadPanel", "Panels"]
 
-PANELS = ("Functions", "Load", "Timeline")
+PANELS = ("Functions", "Load", "Running", "Timeline")
 """The panels that have data of their own, by the labels of their tabs; others show what every frame has."""
 
 PERIOD_S = 1.0
@@ -39,6 +40,7 @@ class Panels:
         self._panels: dict[str, _Panel] = {
             "Functions": _Functions(),
             "Load": LoadPanel(load),
+            "Running": Running(),
             "Timeline": LiveTimeline(),
         }
         self._wanted: frozenset[str] = frozenset()

@@ -21,6 +21,7 @@ _ACTIONS = {
     "start": 0,
     "stop": 0,
     "stop_call": 0,
+    "stop_map": 1,
 }
 """The actions, and the least number that each accepts."""
 
@@ -36,10 +37,10 @@ class Request(NamedTuple):
     ----------
     id : str
         Chosen by the page; the acknowledgement carries it.
-    action : {"restart", "scale", "stack", "start", "stop", "stop_call", "call", "function", "registry"}
-        What to do, or to tell.
+    action : str
+        What to do, or to tell: ``"restart"``, ``"stop_map"``, ``"function"``, ...
     number : int
-        The worker, the call, or the number of workers; 0 for other actions.
+        The worker, the call, the map, or the number of workers; 0 for other actions.
     text : str
         The id of the call to stop, or the name of the function to tell of.
     drain : bool
@@ -99,6 +100,8 @@ def perform(pool: Any, request: Request) -> dict[str, Any] | None:
             pool.stop_workers()
         case "stop_call":
             pool.cancel_call(request.text)
+        case "stop_map":
+            pool.stop_map(request.number)
         case "call":
             return {"call": call_details(pool, request.number)}
         case "function":

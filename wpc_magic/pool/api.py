@@ -16,6 +16,7 @@ from .checks import check_callable, check_whole
 from .constants import Constants
 from .core.events import WorkerEvent
 from .core.registry import Kind, Record
+from .core.running_calls import RunningCall
 from .core.snapshot import PoolSnapshot
 from .databases import Databases
 from .definitions import Definitions
@@ -33,6 +34,7 @@ from .insights import Measured
 from .live import add_pool
 from .local import LocalDefinitions
 from .maps.mapping import Maps
+from .maps.running import RunningMaps
 from .options import PoolOptions, check_name
 from .procedures import Procedures
 from .public import FOR_PARTS
@@ -137,6 +139,7 @@ class WorkerProcedureCall(
         Submission.__init__(self)
         Definitions.__init__(self, driver, name)
         FunctionCalls.__init__(self, driver)
+        self._maps = RunningMaps()
         self.keep_partial: Callable[[dict[int, Any]], str] = lambda partial: "error.partial"
         self._listener_ids = itertools.count(1)
         # What `call` and its functions refer to is not this object, which refers to them, but another one of
@@ -235,6 +238,11 @@ class WorkerProcedureCall(
         """
         with self._driver.reading() as core:
             return [call.correlation_id for call in core.dispatcher.sent_calls() if call.origin == origin]
+
+    def running_calls(self) -> list[RunningCall]:
+        """Return the calls that workers have begun, and that have not ended, for the dashboard."""
+        with self._driver.reading() as core:
+            return core.running_calls(time.monotonic())
 
     def give_up(self, futures: list[CallFuture]) -> None:
         """Request the cancellation of calls, without waiting for anything."""

@@ -13,6 +13,7 @@ import { initialize, kernelTime } from "./frame.js";
 import { Functions } from "./functions.js";
 import { Load } from "./load.js";
 import { Registry } from "./registry.js";
+import { Running } from "./running.js";
 import { Tabs } from "./tabs.js";
 import { Timeline } from "./timeline.js";
 import { Workers } from "./workers.js";
@@ -92,6 +93,7 @@ class View {
     this.timeline = new Timeline(request);
     this.tabs = new Tabs([
       ["Events", this.events],
+      ["Running", new Running(request)],
       ["Timeline", this.timeline],
       ["Functions", new Functions(request)],
       ["Load", new Load()],

@@ -38,6 +38,7 @@ function panelsOf(frame, patch) {
   const { timeline_more: newBars, load_more: newSamples } = patch;
   return {
     functions: patch.functions ?? frame.functions,
+    running: patch.running ?? frame.running,
     timeline: patch.timeline ? timelineOf(patch.timeline) : newBars ? timelineOf(newBars, frame.timeline?.bars) : frame.timeline,
     load: patch.load ?? (newSamples && frame.load ? loadOf(frame.load, newSamples) : frame.load),
   };

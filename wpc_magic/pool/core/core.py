@@ -46,6 +46,7 @@ from .calls import Call
 from .lifecycle import ALIVE, LOST, SlotState
 from .registry import Kind, Record
 from .rollout import Rollout
+from .running_calls import RunningCall
 from .slots import Slot
 from .snapshot import LeavingProcess, PoolSnapshot, WorkerHealth, WorkerSnapshot
 from .state import State
@@ -238,6 +239,21 @@ class Core:
             (call, call.began_s or since)
             for number, call in slot.sent.items()
             if (number <= seq or call.began_s) and not call.ended
+        ]
+
+    def running_calls(self, now: float) -> list[RunningCall]:
+        """Return the calls that workers have begun, by slot and age, given the time in seconds."""
+        return [
+            RunningCall(
+                call.correlation_id,
+                call.name,
+                slot.id,
+                max(0.0, now - since) if since else 0.0,
+                call.items,
+                getattr(call.future, "progress", None),
+            )
+            for slot in sorted(self.state.processes(), key=lambda each: (each.id, each.incarnation))
+            for call, since in self._begun(slot)
         ]
 
     # -- the invariants ---------------------------------------------------------------------------------

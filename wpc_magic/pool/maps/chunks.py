@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from typing import Any, NoReturn
 
 from ..core.dependent_calls import DependentCall
@@ -41,10 +42,14 @@ class Chunks:
         How many items there are, if that is known.
     done : int
         How many values have been received.
+    sent : int
+        How many items have been sent, or were refused.
     ran_s : float
         How long their calls have run, in all workers together; only if somebody shows it.
     began_s : float
         When somebody asked for the first result, on the monotonic clock; 0: nobody has.
+    origin : object
+        Where the map was made, as of a call.
     is_shown : bool
         Whether what iterates shows how far it is: a bar of `tqdm`.
     exhausted : bool
@@ -57,13 +62,11 @@ class Chunks:
         self.failures = Failures()
         self.total = request.total
         self.done = 0
-        self.ran_s = 0.0
-        self.began_s = 0.0
-        self.is_shown = False
+        self.ran_s = self.began_s = 0.0
+        self.is_shown = self._is_noted = self._is_stopped = False
         self.stopped_by: BaseException | None = None
         self._slowest = 0.0, 0, 1  # its run time, first item and number of items
         self._measured_s = 0.0
-        self._is_noted = False
         self.name = request.name
         self._pool = pool
         self._items = request.items
@@ -79,22 +82,23 @@ class Chunks:
         self._on_error = request.on_error
         self._keeps_going = request.on_error != "raise"
         self._options = request.options if again is None else again
-        self._origin = pool.origin  # of all chunks, wherever the results are asked for
+        self.origin = pool.origin  # of all chunks, wherever the results are asked for
         self._sent: dict[CallFuture | _Refused, int] = {}  # each chunk, and its first item's number
-        self._next_item = 0
+        self.sent = 0
         self._unsent: Sequence[Any] = ()  # taken, but refused because the pool was saturated
         self.exhausted = False
         self._failure: BaseException | None = None
         self._delivered = DeliveredValues()
         self._rest: dict[int, Any] = {}  # values of chunks behind the one that has ended the map
         self._arrivals = None if request.ordered else Arrivals()
+        pool.map_made(self)
 
     def __str__(self) -> str:
         name = shown_name(self.name)
         if not self._sent and self.exhausted:
-            return f"{name}: ended after {_in_words(self._next_item)}"
+            return f"{name}: ended after {_in_words(self.sent)}"
         in_flight = sum(chunk.call.items for chunk in self._sent)
-        return f"{name}: {_in_words(self._next_item)} sent, {in_flight} of them in flight"
+        return f"{name}: {_in_words(self.sent)} sent, {in_flight} of them in flight"
 
     # -- sending ----------------------------------------------------------------------------------------
 
@@ -109,13 +113,13 @@ class Chunks:
                 self._failure = self._items.error
                 return
             try:
-                chunk = self._submit(items, self._next_item)
+                chunk = self._submit(items, self.sent)
             except ArgumentsNotSerializableError as error:
                 if self._keeps_going:
                     self._refuse(items, error)
                     continue
                 self.exhausted = True
-                self._failure = self._with_note(error, self._next_item, len(items))
+                self._failure = self._with_note(error, self.sent, len(items))
                 return
             except FutureInValueError:  # one by one: so none waits for the value that another one needs
                 self._unsent = ()
@@ -136,7 +140,7 @@ class Chunks:
         if self._seed is not None:
             columns = self._seed.of_chunk(columns, first)
         chunk = self._pool.submit_chunk(
-            self.name, columns, len(items), self._options, self._origin, self._keeps_going, attempts
+            self.name, columns, len(items), self._options, self.origin, self._keeps_going, attempts
         )
         if self._again is not None and not attempts:
             self._again.sent(chunk, items)
@@ -154,8 +158,8 @@ class Chunks:
 
     def _add(self, chunk: CallFuture | _Refused, count: int) -> None:
         chunk.part_of = self
-        self._sent[chunk] = self._next_item
-        self._next_item += count
+        self._sent[chunk] = self.sent
+        self.sent += count
         if self._arrivals is not None:
             self._arrivals.add(chunk)
 
@@ -166,6 +170,11 @@ class Chunks:
             self._add(_Refused(error), 1)
         else:
             self._items.take_back(items)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is sent, and everything was received; or it was stopped."""
+        return self._is_stopped or (self.exhausted and not self._sent)
 
     @property
     def worker_count(self) -> int:
@@ -370,6 +379,13 @@ class Chunks:
         for chunk in self._sent:
             chunk.cancel()
         self._sent.clear()
+
+    def stop(self) -> None:
+        """Cancel what is in flight, and have the caller's next look raise a CancelledError; in any thread."""
+        # This is raised where all that was in flight has ended by now; else a call that is cancelled raises.
+        self._failure = CancelledError(f"the map over {shown_name(self.name)} was stopped")
+        self.exhausted = self._is_stopped = True
+        self._pool.give_up(self.in_flight())
 
     def end(self) -> None:
         """Tell who shows the map that it is over."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..checks import check_flag, check_iterable, shown
+from ..checks import check_flag, check_iterable, check_whole, shown
 from ..core.calls import NO_OPTIONS
 from ..errors import OptionError
 from ..functions import Functions
@@ -20,6 +21,7 @@ from .items import Items, count_items
 from .request import ChunkRunner, MapRequest, OnError
 from .results import MapResults
 from .retries import retry_options
+from .running import RunningMap, RunningMaps
 
 __all__ = ["Maps", "check_keywords", "read_request", "sent_keywords"]
 
@@ -36,6 +38,8 @@ class MapPool(ChunkRunner, Protocol):
 
 class Maps(Functions):
     """The methods of a pool for maps."""
+
+    _maps: RunningMaps
 
     def map(
         self: MapPool,
@@ -137,6 +141,44 @@ class Maps(Functions):
             self.check_arguments(name, items[0], keywords)  # the others are checked in the workers
         sent = sent_keywords(self, name, keywords)
         return MapResults(self, request._replace(name=name, keywords=sent))
+
+    def map_made(self, chunks: Any) -> None:
+        """Note that a map has been made."""
+        self._maps.add(chunks)
+
+    def running_maps(self) -> list[RunningMap]:
+        """Return the maps that go on, the latest last: how many items have ended, of how many, and how fast.
+
+        A map goes on until its caller has been given its last result.
+
+        Examples
+        --------
+        >>> from wpc_magic.pool import WorkerProcedureCall
+        >>> with WorkerProcedureCall() as pool:
+        ...     _ = pool.define_worker_function(name="double", worker_func="def double(x): return 2 * x")
+        ...     _ = pool.start_workers(1)
+        ...     results = pool.map("double", range(1000))
+        ...     first = next(results)
+        ...     [(each.function, each.total, each.done > 0) for each in pool.running_maps()]
+        [('double', 1000, True)]
+        """
+        return self._maps.seen(time.monotonic())
+
+    def stop_map(self, number: int) -> bool:
+        """Cancel what a map has in flight, which ends it; return whether it was going on.
+
+        Who asks for its next result gets a CancelledError. Other maps and calls go on.
+
+        Parameters
+        ----------
+        number : int
+            Its number, of `running_maps`.
+        """
+        chunks = self._maps.find(check_whole("number", number, 1))
+        if chunks is None:
+            return False
+        chunks.stop()
+        return True
 
     def has_timeout(self, name: str, options: CallOptions) -> bool:
         """Return whether calls of a function have a timeout."""

@@ -109,6 +109,9 @@ class ChunkRunner(Protocol):
     def note_map(self, seen: MapInsight) -> None:
         """Record how a map has run."""
 
+    def map_made(self, chunks: Any) -> None:
+        """Note that a map has been made."""
+
     def failed_item(self, chunk: Any, item: int) -> FailedCall:
         """Return what is known of an item that has failed, given its chunk and its place there."""
 
