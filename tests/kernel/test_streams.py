@@ -69,7 +69,8 @@ def test_a_stream_is_a_card_that_follows_it(streaming: Kernel) -> None:
     becomes(streaming, streaming.good("mine"), ": 2 items taken, closed")
 
     cell = streaming.good("wpc.call.numbers(3)")
-    becomes(streaming, cell, r"numbers\(3\) #\d+: finished( in .+)? → 3 items")
+    # What has ended at once is shown as any call that has ended: without its arguments.
+    becomes(streaming, cell, r"numbers(\(3\))? #\d+: finished( in .+)? → 3 items")
     assert streaming.evaluate("list(_)") == [0, 1, 2], "a card takes none"
     assert streaming.good("[mine]").value.startswith("[<ResultStream spins #")
 
