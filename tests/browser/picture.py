@@ -31,7 +31,7 @@ dice = np.random.default_rng(1)
 limit = np.mean([dice.normal(size=1_000_000).max() for _ in range(10_000)])""",
     "means = %wpc_map simulate(range(100, 700))",
 ]
-SIZE = {"width": 1240, "height": 1000}
+SIZE = {"width": 1240, "height": 1040}
 COLOURS = 128
 
 
@@ -43,7 +43,8 @@ def take(browser: Browser, lab: Lab) -> bytes:
         notebook.theme("JupyterLab Light")
         notebook.command("application:toggle-left-area")
         notebook.run_all()
-        page.locator(".jp-OutputArea-output", has_text=re.compile(r"item [123]\d\d/")).first.wait_for()
+        page.get_by_role("tab", name="Timeline").first.click()
+        page.locator(".jp-OutputArea-output", has_text=re.compile(r"item [23]\d\d/")).first.wait_for()
         page.locator(".jp-Notebook .jp-Cell").first.scroll_into_view_if_needed()
         return bytes(page.locator(".jp-Notebook").screenshot(animations="disabled"))
     finally:
