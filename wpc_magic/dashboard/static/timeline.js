@@ -304,7 +304,8 @@ export class Timeline {
     pen.font = `11px ${style.fontFamily}`;
     pen.textBaseline = "middle";
     this.painted = this.now;
-    const begin = Math.min(...this.rows.flatMap((row) => row.processes.map((process) => process.start)));
+    const starts = this.rows.flatMap((row) => row.processes.map((process) => process.start));
+    const begin = Math.min(...starts, ...this.bars.map((bar) => bar.from));
     if (this.isFitted) this.span = Math.min(Math.max(this.now - begin + 1, 10), FIRST_S);
     const end = this.endTime();
     const start = end - this.span;
