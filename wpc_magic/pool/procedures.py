@@ -156,8 +156,8 @@ class Procedure:  # its docstring is that of the function
     def __reduce__(self) -> NoReturn:
         name = self.__name__
         raise NestedCallError(
-            f"the registered function {name} cannot be sent: registered functions call each other by their names, "
-            f"{name}(...); here that is pool.call.{name}(...), or pool.map({name!r}, ...)"
+            f"the registered function {name} cannot be sent: registered functions call each other by their "
+            f"names, {name}(...); here that is pool.call.{name}(...), or pool.map({name!r}, ...)"
         )
 
 
