@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from wpc_magic import WorkerProcedureCall
+from wpc_magic.pool.errors import InstallError
 
 from . import resources, work
 from .actors import State, make_actors
@@ -124,7 +125,14 @@ class Soak:
         pool.resize(WORKERS)
         pool.wait_until_ready()
         state.round = state.newest_round = state.newest_round + 1
-        pool.define_worker_constant(name="ROUND", value=(state.round, np.full(10, state.round)))
+        value = state.round, np.full(10, state.round)
+        try:
+            pool.define_worker_constant(name="ROUND", value=value)
+        except InstallError as error:
+            if "was killed by SIGKILL" not in str(error):
+                raise
+            pool.wait_until_ready()  # an actor's last kill was seen only now, and no more follow
+            pool.define_worker_constant(name="ROUND", value=value)
         pool.restart_workers()
         pool.wait_until_ready()
         for _ in range(3):  # so that one-time allocations of a worker are made
