@@ -15,7 +15,6 @@ from tests.proxy import Proxy
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import WorkerLostError
 
-pytest.importorskip("distributed")
 pytestmark = pytest.mark.leaves(reason="a client of Dask keeps connections for later")
 
 SOURCE = """

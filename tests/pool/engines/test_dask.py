@@ -25,7 +25,6 @@ from wpc_magic.pool.errors import (
     WorkerCrashedError,
 )
 
-pytest.importorskip("distributed")
 pytestmark = pytest.mark.leaves(reason="a client of Dask keeps connections for later")
 
 SOURCE = (

@@ -16,7 +16,6 @@ from tests.pool.engines.clusters import Scheduler, dask_worker
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import WorkerCrashedError
 
-pytest.importorskip("distributed")
 pytestmark = pytest.mark.leaves(reason="a client of Dask keeps connections for later")
 
 SOURCE = (

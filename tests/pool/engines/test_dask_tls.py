@@ -14,7 +14,6 @@ from tests.pool.engines.clusters import local_cluster
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import CallTimeoutError, StartError, WorkerCrashedError
 
-pytest.importorskip("distributed")
 pytestmark = [
     pytest.mark.leaves(reason="a client of Dask keeps connections for later"),
     pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates"),

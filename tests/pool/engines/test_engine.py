@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.pool.conftest import PATIENCE_S
@@ -100,7 +101,6 @@ def test_an_engine_says_how_many_workers_there_are_and_is_closed_with_the_last_o
 def test_a_process_may_come_from_any_thread_and_share_no_memory(
     elsewhere: tuple[WorkerProcedureCall, Elsewhere],
 ) -> None:
-    np = pytest.importorskip("numpy")
     pool, _ = elsewhere
     large = np.arange(1_000_000)
     pool.define_worker_constant(name="TABLE", value=large)

@@ -14,7 +14,6 @@ from wpc_magic.pool.engines.dask import engine, hosts
 from wpc_magic.pool.engines.versions import Versions, VersionsWarning
 from wpc_magic.pool.errors import StartError
 
-pytest.importorskip("distributed")
 pytestmark = pytest.mark.leaves(reason="a client of Dask keeps connections for later")
 
 
