@@ -350,3 +350,20 @@ def test_bars_of_several_workers_each_have_a_line_of_their_own(started: Kernel, 
     assert sorted(cell.displayed) == ["1: 100 %", "2: 100 %"]
     text = cell.stream("stderr")
     assert [text.count(each) for each in ("done 1\n", "done 2\n", "%", "\r")] == [1, 1, 0, 0]
+
+
+def test_a_bar_has_a_line_of_its_own_before_another_worker_begins(started: Kernel, gate: Gate) -> None:
+    started.good(
+        "%%wpc_function\n"
+        "import sys\n"
+        "def bar(gate):\n"
+        "    print('\\r0 %', end='', file=sys.stderr, flush=True)\n"
+        "    open(gate).read()\n"
+        "    print('\\r100 %', file=sys.stderr)"
+    )
+    cell = started.begin(f"wpc.call.bar({str(gate.path)!r}).result()")
+    started.until(lambda: cell.displayed == ["0 %"])
+    gate.open()
+    started.wait(cell)
+    assert cell.displayed == ["100 %"]
+    assert cell.stream("stderr") == ""

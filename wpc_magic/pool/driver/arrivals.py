@@ -54,7 +54,8 @@ class Arrivals:
 
     def print(self, link: Link, call: Call | None, stream: str, text: str) -> None:
         """Take text that a worker has written."""
-        self._print(link, call, stream, text, call is not None and self._is_side_by_side(link, call.origin))
+        side_by_side = call is not None and self._is_side_by_side(link, call.origin, text)
+        self._print(link, call, stream, text, side_by_side)
 
     def _print(
         self, link: Link, call: Call | None, stream: str, text: str, side_by_side: bool | None
@@ -63,7 +64,9 @@ class Arrivals:
         self._output.add(OutputText(text, *place, side_by_side))
         link.recent_output.add(place[3], text)
 
-    def _is_side_by_side(self, link: Link, origin: Any) -> bool:
+    def _is_side_by_side(self, link: Link, origin: Any, text: str) -> bool:
+        if origin is not None and text.startswith("\r") and len(self._state.slots) > 1:
+            return True  # the line is written again, when another worker may have begun
         return origin is not None and any(
             each.origin is origin or each.origin == origin
             for slot in self._state.slots.values()
