@@ -91,9 +91,9 @@ def test_a_program_that_ignores_its_children_is_told_how_a_worker_ended(known: b
     lines = output_of(f"""
         import signal
         from wpc_magic.pool import WorkerProcedureCall
-        from wpc_magic.pool.engines import process
+        from wpc_magic.pool.engines import child
 
-        process._exit_status = lambda sentinel: 7 << 8 if {known} else None
+        child._exit_status = lambda sentinel: 7 << 8 if {known} else None
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         with WorkerProcedureCall() as pool:
             pool.start_workers(1)

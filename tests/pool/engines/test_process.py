@@ -14,7 +14,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from wpc_magic.pool.engines import process as module
+from wpc_magic.pool.engines import child as module
 from wpc_magic.pool.engines.process import WorkerProcess
 from wpc_magic.pool.errors import StartError
 from wpc_magic.pool.wire import protocol
