@@ -171,7 +171,7 @@ LAYERS = [
     {"pool.anonymous", "pool.chrome_trace", "pool.local"},
     {"pool.source", "pool.driver"},
     {"pool.engines"},
-    {"pool.executors.future", "pool.executors.values", "pool.stream_futures"},
+    {"pool.executors.future", "pool.executors.values", "pool.future_values", "pool.stream_futures"},
     {"pool.futures", "pool.kept_futures"},
     {
         "pool.future_arguments",

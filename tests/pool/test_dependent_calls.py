@@ -141,6 +141,16 @@ def test_a_future_is_replaced_wherever_it_is(pool: WorkerProcedureCall) -> None:
     assert nested == ([1, (2, {"k": [3]})], {"set": {4}})
 
 
+def test_a_call_in_this_process_gets_the_values_of_futures_too(pool: WorkerProcedureCall) -> None:
+    add, same = pool.call.add, pool.call.same
+    assert add.local(add(1, 2), y=add(3)) == 6
+    assert same.local([add(1), (add(2), {"k": [add(3)]})]) == [1, (2, {"k": [3]})]
+    argument = [1, (2,)]
+    assert same.local(argument) is argument
+    with pytest.raises(TypeError, match="can only concatenate"):
+        same.local(add("a"))
+
+
 @dataclass
 class Box:
     inside: Any

@@ -10,6 +10,7 @@ from .checks import shown
 from .core.calls import NO_OPTIONS
 from .core.snapshot import FunctionInfo
 from .errors import NestedCallError, OptionError
+from .future_values import with_values
 from .maps.results import MapResults
 from .options import CallOptions, check_name
 
@@ -141,10 +142,15 @@ class Procedure:  # its docstring is that of the function
         return self._pool.starmap(self, items, **options)
 
     def local(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Call the function in this process, with the definitions in force; for debugging."""
+        """Call the function in this process, with the definitions in force; for debugging.
+
+        Futures of calls among the arguments, also in lists, tuples and dicts, are awaited: the function gets
+        their values, as in a worker.
+        """
         __tracebackhide__ = True
         self._pool.check_arguments(self.__name__, args, kwargs)
         function = self._pool.local_function(self.__name__)
+        args, kwargs = with_values(args), with_values(kwargs)
         self._pool.begin_local_call()
         return function(*args, **kwargs)
 
