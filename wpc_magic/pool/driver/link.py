@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import select
+import socket
 from typing import TYPE_CHECKING, Any
 
 from ..core.core import ProcessFacts
@@ -70,11 +71,11 @@ class Link:
         self.process = process
         self.slot = slot
         self.incarnation = slot.incarnation
-        self.call = Channel(process.call)
+        self.call = _channel(process.call)
         blocks = process.blocks
         self.sender = UnsharedSender() if blocks is None else Sender(blocks)
         self.receiver = UnsharedReceiver() if blocks is None else Receiver(blocks)
-        self.control = Channel(process.control)
+        self.control = _channel(process.control)
         self.owner: CallFuture | None = None
         self.reserved: dict[CallFuture, CallFuture] = {}
         self.loops: dict[Any, int] = {}
@@ -158,6 +159,10 @@ class Link:
         fds, self._wake_in, self._wake_out = {self._wake_in, self._wake_out}, -1, -1
         for fd in fds:
             os.close(fd)
+
+
+def _channel(end: socket.socket | Channel) -> Channel:
+    return end if isinstance(end, Channel) else Channel(end)
 
 
 def _waker() -> tuple[int, int]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, TypeAlias
 
 from ..errors import StartError
+from ..wire.channel import Channel
 from ..wire.status_page import StatusPage
 from .archive import Archive
 
@@ -77,8 +78,6 @@ class Process(Protocol):
         Its process id, on its own machine.
     host : str
         What its machine is called; empty: this one.
-    call, control : socket.socket
-        The pool's ends of its channels.
     blocks : socket.socket or None
         The pool's end of the channel of shared memory; None: it shares none with this process.
     stdout_fd, stderr_fd : int
@@ -110,8 +109,6 @@ class Process(Protocol):
     pid: int
     host: str
     is_relayed: bool
-    call: socket.socket
-    control: socket.socket
     blocks: socket.socket | None
     stdout_fd: int
     stderr_fd: int
@@ -123,6 +120,14 @@ class Process(Protocol):
     oom_killed: bool | None
     path: list[str] | None
     started_ns: int
+
+    @property
+    def call(self) -> socket.socket | Channel:
+        """The pool's end of its call channel."""
+
+    @property
+    def control(self) -> socket.socket | Channel:
+        """The pool's end of its control channel."""
 
     @property
     def dump(self) -> Dump:

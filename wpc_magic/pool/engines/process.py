@@ -88,6 +88,7 @@ class WorkerProcess(Child):
         cwd: str | None = None,
         channels: tuple[socket.socket, socket.socket] | None = None,
         launch: Launch | None = None,
+        certificates: bytes = b"",
     ) -> WorkerProcess:
         """Start a worker in a new session, and return without waiting for it.
 
@@ -104,6 +105,8 @@ class WorkerProcess(Child):
             are the process's `call` and `control` here.
         launch : callable, optional
             Starts the process in place of a new interpreter: it has an environment and a folder already.
+        certificates : bytes
+            For channels that are to be encrypted: what `tls.context_of` reads. Empty: they are not.
 
         Raises
         ------
@@ -113,7 +116,7 @@ class WorkerProcess(Child):
         started_ns = time.time_ns()
         with ExitStack() as undo:  # closes the parent's ends on failure
             try:
-                worker = cls._start(undo, launch or partial(_launch, environ, cwd), channels)
+                worker = cls._start(undo, launch or partial(_launch, environ, cwd), channels, certificates)
             except StartError:
                 raise
             except Exception as error:  # such as a ValueError for what is in the environment
@@ -128,6 +131,7 @@ class WorkerProcess(Child):
         undo: ExitStack,
         launch: Launch,
         channels: tuple[socket.socket, socket.socket] | None,
+        certificates: bytes,
     ) -> WorkerProcess:
         page = StatusPage()
         undo.callback(page.close)
@@ -146,7 +150,12 @@ class WorkerProcess(Child):
             stderr, stderr_end = _pipe(undo, ends)
             lifeline, lifeline_end = _lifeline(undo, ends)
             sockets = call_end, control_end, blocks_end
-            passed = *(end.fileno() for end in sockets), page.fd, lifeline_end, dump.fd
+            passed = [*(end.fileno() for end in sockets), page.fd, lifeline_end, dump.fd]
+            if certificates:
+                from ..wire.tls import private_file
+
+                passed.append(private_file(certificates))
+                ends.callback(os.close, passed[-1])
             pid = launch(passed, stdout_end, stderr_end)
         page.close_fd()
         return cls(pid, call, control, blocks, (stdout, stderr), lifeline, page, dump)

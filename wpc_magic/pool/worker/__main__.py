@@ -1,7 +1,8 @@
 """Start-up of a worker: its descriptors, its signals, and its end when the parent process ends.
 
 `process` runs it as ``python -P -c ...``, with six descriptors (the three channels, the status page, the
-lifeline, the fault dump) and the pid that our parent must have.
+lifeline, the fault dump), a seventh one if the channels of messages are to be encrypted (a file with the
+certificates for that), and the pid that our parent must have.
 
 This folder uses the standard library's underscore modules where the public ones import five times as much:
 ``import socket, signal, pickle, typing`` takes longer than the start of an interpreter.
@@ -16,7 +17,7 @@ import os
 import sys
 
 from wpc_magic.pool.wire import fault_dump
-from wpc_magic.pool.wire.channel import without_sigpipe
+from wpc_magic.pool.wire.channel import Reader, without_sigpipe
 from wpc_magic.pool.wire.lazy_import import INTERPRETER_PATH
 from wpc_magic.pool.wire.status_page import DUMP_READY, PID, StatusPage
 from wpc_magic.pool.worker.cells import CellFinder
@@ -99,10 +100,27 @@ def _reset_signals() -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
+def _readers(call: _socket.socket, control: _socket.socket, certificates: list[int]) -> tuple[Reader, Reader]:
+    """Return what reads the two channels, which are encrypted if there are certificates for that."""
+    for sock in (call, control):
+        without_sigpipe(sock)
+    if not certificates:
+        return Reader(call), Reader(control)
+    from wpc_magic.pool.wire.tls import context_of
+    from wpc_magic.pool.wire.tls_channel import TlsReader, accept
+
+    try:
+        context = context_of(certificates[0])
+        return TlsReader(accept(call, context)), TlsReader(accept(control, context))
+    except (OSError, ValueError) as error:
+        die(f"the pool cannot be reached over TLS: {type(error).__name__}: {error}")
+
+
 def main() -> None:
     """Serve one pool until it requests shutdown."""
     _reset_signals()
-    call_fd, control_fd, blocks_fd, page_fd, lifeline, dump_fd, parent = map(int, sys.argv[1:8])
+    *fds, parent = map(int, sys.argv[1:])
+    call_fd, control_fd, blocks_fd, page_fd, lifeline, dump_fd = fds[:6]
     _die_with_parent(parent, lifeline)
     for fd in (call_fd, control_fd, blocks_fd, page_fd, lifeline, dump_fd):
         os.set_inheritable(fd, False)
@@ -115,12 +133,10 @@ def main() -> None:
     page.close_fd()
     page.words[PID] = os.getpid()
     _enable_fault_dump(dump_fd, page)
-    call, control = _socket.socket(fileno=call_fd), _socket.socket(fileno=control_fd)
-    for sock in (call, control):
-        without_sigpipe(sock)
+    call, control = _readers(_socket.socket(fileno=call_fd), _socket.socket(fileno=control_fd), fds[6:])
     server = Server(call, page, SharedBuffers(_socket.socket(fileno=blocks_fd)))
     server.handle_message = Messages(server).handle
-    os.register_at_fork(after_in_child=control.close)
+    os.register_at_fork(after_in_child=control.sock.close)
     stdout = TaggedStream(server.output, "stdout", sys.stdout)
     stderr = TaggedStream(server.output, "stderr", sys.stderr)
     server.use(ProcessState(server.interruption.on_signal, stdout, stderr))

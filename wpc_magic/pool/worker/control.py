@@ -11,16 +11,16 @@ import os
 import threading
 
 from wpc_magic.pool.wire import fault_dump, protocol
-from wpc_magic.pool.wire.channel import Frame, Reader, frame, send_all
+from wpc_magic.pool.wire.channel import frame, send_all
 from wpc_magic.pool.wire.codec import decode, pack
 from wpc_magic.pool.worker.own_memory import note_memory
 from wpc_magic.pool.worker.rich_output import set_log_levels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket  # without its Python half, which `socket.socket` adds
     from typing import NoReturn
 
+    from wpc_magic.pool.wire.channel import Frame, Reader
     from wpc_magic.pool.worker.server import Server
 
 __all__ = ["Control", "die", "kill_process_group"]
@@ -34,15 +34,15 @@ class Control:
 
     Parameters
     ----------
-    sock : socket
-        The control channel, in blocking mode.
+    reader : Reader
+        Reads the control channel, whose socket is in blocking mode.
     server : Server
         The server of the call channel.
     """
 
-    def __init__(self, sock: socket, server: Server) -> None:
-        self._sock = sock
-        self._reader = Reader(sock)
+    def __init__(self, reader: Reader, server: Server) -> None:
+        self._sock = reader.sock
+        self._reader = reader
         self._server = server
         self._main = threading.get_ident()
 

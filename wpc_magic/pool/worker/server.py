@@ -15,7 +15,7 @@ from types import CoroutineType
 from wpc_magic.pool.errors import CallInterrupted
 from wpc_magic.pool.wire import protocol
 from wpc_magic.pool.wire.block_ref import BlockRef
-from wpc_magic.pool.wire.channel import Reader, frame
+from wpc_magic.pool.wire.channel import frame
 from wpc_magic.pool.wire.codec import decode, encode, pack
 from wpc_magic.pool.wire.lazy_import import interpreter_path_first
 from wpc_magic.pool.wire.status_page import ANSWERED, BEGUN, SINCE, StatusPage
@@ -41,11 +41,10 @@ from wpc_magic.pool.worker.streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket  # without its Python half, which `socket.socket` adds
     from collections.abc import Callable
     from typing import Any
 
-    from wpc_magic.pool.wire.channel import Bytes, Frame
+    from wpc_magic.pool.wire.channel import Bytes, Frame, Reader
     from wpc_magic.pool.worker.process_state import ProcessState
     from wpc_magic.pool.worker.shared_memory import SharedBuffers
     from wpc_magic.pool.worker.tasks import Tasks
@@ -61,8 +60,8 @@ class Server:
 
     Parameters
     ----------
-    sock : socket
-        The call channel, in blocking mode.
+    reader : Reader
+        Reads the call channel, whose socket is in blocking mode.
     page : StatusPage
         Records which call runs.
     shared : SharedBuffers
@@ -100,9 +99,9 @@ class Server:
         Handles what comes between calls; to be set before `serve`.
     """
 
-    def __init__(self, sock: socket, page: StatusPage, shared: SharedBuffers) -> None:
+    def __init__(self, reader: Reader, page: StatusPage, shared: SharedBuffers) -> None:
         self.shutting_down = False
-        self.outgoing = Outgoing(sock, lambda: self.output.current_call())
+        self.outgoing = Outgoing(reader.sock, lambda: self.output.current_call())
         self.output = Output(self.outgoing.send_message, lambda: self._begun)
         self.interruption = Interruption(
             self._running,
@@ -111,8 +110,8 @@ class Server:
             (Server._call.__code__, run_chunk.__code__, ResourceRuns.call.__code__),
             (Streams.run.__code__,),
         )
-        self._sock = sock
-        self._reader = Reader(sock)
+        self._sock = reader.sock
+        self._reader = reader
         self.words = page.words
         self._resource_runs = ResourceRuns(
             self.interruption,
