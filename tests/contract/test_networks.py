@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from tests.contract.conftest import SOON, Events
 from tests.contract.gate import AT_A_GATE, Gate
-from tests.pool.engines.clusters import local_cluster
+from tests.pool.engines.clusters import local_cluster, proxied_hosts
 from tests.proxy import Proxy
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import WorkerLostError
@@ -33,20 +32,8 @@ def client() -> Iterator[Any]:
 
 
 @pytest.fixture
-def net(monkeypatch: pytest.MonkeyPatch) -> Iterator[Net]:
-    from wpc_magic.pool.engines.dask.hosts import Host
-
-    with ExitStack() as closes:
-        proxies: Net = []
-        connect = Host._connect
-
-        async def connect_through_a_proxy(host: Host) -> None:
-            proxy = closes.enter_context(Proxy((host._told["bind"], host._told["port"])))
-            proxies.append(proxy)
-            host._told = {**host._told, "bind": proxy.address[0], "port": proxy.address[1]}
-            await connect(host)
-
-        monkeypatch.setattr(Host, "_connect", connect_through_a_proxy)
+def net() -> Iterator[Net]:
+    with proxied_hosts() as proxies:
         yield proxies
 
 

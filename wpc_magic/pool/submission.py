@@ -355,7 +355,8 @@ class Submission(Workers, CachedCalls, FunctionCalls, DependentCalls, Functions)
             # Copied: the call may be sent later, or again, and the caller may change an array meanwhile.
             store, dispatcher = driver.memory.store, driver.core.dispatcher
             # No other call has the same array where there is no other call.
-            place = store.place if dispatcher.in_flight or dispatcher.queued.count else store.put
+            is_alone = not (store.keeps_contents or dispatcher.in_flight or dispatcher.queued.count)
+            place = store.put if is_alone else store.place
             block = place(buffers)
             copies = () if block is not None else [memoryview(bytes(buffer)) for buffer in buffers]
             call = make(next(self._ids), name, body, copies, items=items, options=options, origin=origin)

@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Scheduler", "dask_worker", "local_cluster"]
+import pytest
+
+from tests.proxy import Proxy
+
+__all__ = ["Scheduler", "dask_worker", "local_cluster", "proxied_hosts"]
 
 _QUIET = {"DASK_DISTRIBUTED__ADMIN__LOG_FORMAT": "%(message)s", "DASK_LOGGING__DISTRIBUTED": "error"}
 
@@ -32,6 +36,25 @@ def local_cluster(workers: int = 2, threads: int = 2, **options: Any) -> Iterato
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+@contextlib.contextmanager
+def proxied_hosts() -> Iterator[list[Proxy]]:
+    """Yield what lies between pools and the hosts that they reach from now on, in that order."""
+    from wpc_magic.pool.engines.dask.hosts import Host
+
+    with contextlib.ExitStack() as closes, pytest.MonkeyPatch.context() as patch:
+        proxies: list[Proxy] = []
+        connect = Host._connect
+
+        async def connect_through_a_proxy(host: Host) -> None:
+            proxy = closes.enter_context(Proxy((host._told["bind"], host._told["port"])))
+            proxies.append(proxy)
+            host._told = {**host._told, "bind": proxy.address[0], "port": proxy.address[1]}
+            await connect(host)
+
+        patch.setattr(Host, "_connect", connect_through_a_proxy)
+        yield proxies
 
 
 class Scheduler:

@@ -21,6 +21,7 @@ class Elsewhere:
 
     name = "elsewhere"
     shares_memory = False
+    copies_blocks = False
 
     def __init__(self) -> None:
         self.log: list[str] = []

@@ -14,6 +14,7 @@ from ..engines.engine import Process
 from ..wire.block_receiver import Receiver
 from ..wire.block_sender import Sender
 from ..wire.channel import Channel, Frame
+from ..wire.far_sender import FarSender
 from ..wire.unshared import UnsharedReceiver, UnsharedSender
 from .held_functions import HeldFunctions
 from .output import RecentOutput
@@ -73,7 +74,7 @@ class Link:
         self.incarnation = slot.incarnation
         self.call = _channel(process.call)
         blocks = process.blocks
-        self.sender = UnsharedSender() if blocks is None else Sender(blocks)
+        self.sender = _sender(process)
         self.receiver = UnsharedReceiver() if blocks is None else Receiver(blocks)
         self.control = _channel(process.control)
         self.owner: CallFuture | None = None
@@ -163,6 +164,13 @@ class Link:
 
 def _channel(end: socket.socket | Channel) -> Channel:
     return end if isinstance(end, Channel) else Channel(end)
+
+
+def _sender(process: Process) -> Sender:
+    """Return what passes blocks to a process."""
+    if process.blocks is not None:
+        return Sender(process.blocks)
+    return UnsharedSender() if process.lend is None else FarSender(process.lend)
 
 
 def _waker() -> tuple[int, int]:

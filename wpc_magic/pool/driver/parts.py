@@ -166,7 +166,8 @@ class Parts:
     def configure_memory(self) -> None:
         """Apply the options of shared memory. Under the lock."""
         self.memory.configure(self.core.state.options)
-        if not self.engine.shares_memory:
+        self.memory.store.keeps_contents = self.engine.copies_blocks
+        if not (self.engine.shares_memory or self.engine.copies_blocks):
             self.memory.store.limit = 0  # arguments travel through the channels
 
     @property

@@ -107,7 +107,8 @@ class DriverThread:
         """Send a worker the options of shared memory. Under the lock."""
         store = self._parts.memory.store
         limit = 0 if link.process.blocks is None else store.limit
-        self._parts.outbox.send(link, protocol.Blocks(limit, store.in_memory))
+        come_later = link.process.lend is not None
+        self._parts.outbox.send(link, protocol.Blocks(limit, store.in_memory, come_later))
 
     def _run(self) -> None:
         parts = self._parts

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, TypeAlias
 
 from ..errors import StartError
+from ..wire.blocks import Block
 from ..wire.channel import Channel
 from ..wire.status_page import StatusPage
 from .archive import Archive
@@ -80,6 +81,9 @@ class Process(Protocol):
         What its machine is called; empty: this one.
     blocks : socket.socket or None
         The pool's end of the channel of shared memory; None: it shares none with this process.
+    lend : callable or None
+        Has it get the descriptor of a copy of a block, on its own machine, which keeps that; see `FarSender`.
+        None: `blocks` are shared, or nothing is.
     stdout_fd, stderr_fd : int
         What it writes to its stdout and stderr can be read there, without blocking.
     sentinel_fd : int
@@ -110,6 +114,7 @@ class Process(Protocol):
     host: str
     is_relayed: bool
     blocks: socket.socket | None
+    lend: Callable[[Block, int], object] | None
     stdout_fd: int
     stderr_fd: int
     sentinel_fd: int
@@ -184,10 +189,13 @@ class Engine(Protocol):
         What it is called in options and messages.
     shares_memory : bool
         Whether its processes can share memory with this one.
+    copies_blocks : bool
+        Whether its machines keep copies of blocks, so that their contents travel once to each.
     """
 
     name: str
     shares_memory: bool
+    copies_blocks: bool
 
     def capacity(self) -> int:
         """Return how many workers a start without a number creates.

@@ -15,6 +15,7 @@ class LocalEngine:
 
     name = "local"
     shares_memory = True
+    copies_blocks = False
 
     def capacity(self) -> int:
         """Return the number of usable cores."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -12,6 +13,9 @@ from functools import partial
 from typing import TypeAlias
 
 from ..errors import StartError
+from ..wire.block_ref import FD, LEASE
+from ..wire.blocks import Block
+from ..wire.channel import NO_SIGPIPE
 from ..wire.fault_dump import FaultDump
 from ..wire.status_page import PID, StatusPage
 from .child import Child, python_command
@@ -56,6 +60,7 @@ class WorkerProcess(Child):
     is_relayed = False
     lost = ""
     oom_killed: bool | None = None
+    lend: Callable[[Block, int], object] | None = None
     path: list[str] | None = None
 
     def __init__(
@@ -171,6 +176,16 @@ class WorkerProcess(Child):
     def local_ns(self, ns: int) -> int:
         """Return a time of its clock as one of ours: the machine has one clock."""
         return ns
+
+    def lend_descriptor(self, lease: int, fd: int) -> bool:
+        """Pass the descriptor of a block that a pool elsewhere lends; False: again later."""
+        assert self.blocks is not None
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, FD.pack(fd))]
+        try:
+            self.blocks.sendmsg([LEASE.pack(lease)], rights, socket.MSG_DONTWAIT | NO_SIGPIPE)
+        except OSError as error:  # else it has exited
+            return error.errno not in (errno.EAGAIN, errno.ETOOMANYREFS)
+        return True
 
     def close(self) -> None:
         """Close all file descriptors, and unmap the status page. If the process still runs, this kills it."""

@@ -18,7 +18,7 @@ from wpc_magic.pool.wire.native import TooShortError, map_file, memory_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from wpc_magic.pool.wire.block_ref import BlockRef, Part
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Receiver", "ShortageError"]
 
 _MIN_MAPPED = 1 << 20  # bytes; below this size a copy is cheaper than a mapping
+_LOOK_MS = 50  # how often `gives_up` is asked
 _MAX_MAPPINGS = 4096  # of one sender; Linux allows a process 65,530 in all
 _ROOM = _socket.CMSG_LEN(FD.size * MAX_PARTS)  # `CMSG_SPACE` might admit one more, which would leak
 # Set on receipt: another thread may start a program between `recvmsg` and a later system call.
@@ -57,7 +58,15 @@ class Receiver:
     has_spare : bool
         Whether to hold a descriptor ready for one that is received; else the sender has to be asked for the
         contents where none is left.
+
+    Attributes
+    ----------
+    gives_up : callable or None
+        Where descriptors come another way, and may arrive later than the frame: whether they are not to be
+        waited for any longer. None: they are there.
     """
+
+    gives_up: Callable[[], bool] | None = None
 
     def __init__(self, sock: Any, has_spare: bool = False) -> None:
         self._sock = sock
@@ -109,12 +118,43 @@ class Receiver:
 
     def _take(self, lease: int) -> int:
         """Return the descriptor of a block."""
-        while lease not in self._fds:
-            self._receive()
+        if lease not in self._fds:
+            self._receive_until(lease)
         fd = self._fds.pop(lease)
         if fd < 0:
             raise ShortageError("no file descriptor was left for shared memory", lease)
         return fd
+
+    def _receive_until(self, lease: int) -> None:
+        """Read descriptors until that of a lease is there.
+
+        Raises
+        ------
+        OSError
+            If it is not there, or is not waited for any longer.
+        """
+        while lease not in self._fds:
+            try:
+                self._receive()
+            except BlockingIOError:
+                import select  # rarely needed
+
+                if self.gives_up is None or self.gives_up():
+                    raise
+                arrives = select.poll()
+                arrives.register(self._sock, select.POLLIN)
+                arrives.poll(_LOOK_MS)
+
+    def wait_for(self, ref: BlockRef) -> bool:
+        """Wait until the descriptors of a reference are there; return whether they are."""
+        try:
+            for lease, _, _ in ref.parts:
+                self._receive_until(lease)
+        except BlockingIOError:
+            return False
+        finally:
+            self._take_spare()
+        return True
 
     def fetch(self, ref: BlockRef) -> list[memoryview]:
         """Return the buffers of a reference, writable, as memory that no one else writes to.

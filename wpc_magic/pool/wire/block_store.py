@@ -33,12 +33,16 @@ class BlockStore:
 
     Attributes
     ----------
+    keeps_contents : bool
+        Whether `place` finds also what no one needs any more, until a block is used for something else: where
+        blocks are copied to other machines, to send them again takes far longer than to compare them.
     total : int
         The size of all blocks together, in bytes.
     """
 
     def __init__(self, limit: int, in_memory: bool = True) -> None:
         self.limit = limit
+        self.keeps_contents = False
         self.in_memory = in_memory
         self.total = 0
         self._count = 0
@@ -131,8 +135,10 @@ class BlockStore:
     def _hold_if_equal(self, block: Block, offset: int, buffer: Any) -> bool:
         """Hold a block if it contains a buffer at an offset, and return whether it does."""
         with self._lock:
-            if block.is_given or not block.holders:
+            if block.is_given or not (block.holders or block in self._free):
                 return False  # by now
+            if not block.holders:
+                self._free.remove(block)
             block.holders += 1  # from here on nobody writes to it
         try:
             if block.is_fixed or block.contains(buffer, offset):
@@ -180,10 +186,15 @@ class BlockStore:
                 del self._placed[key]
         block.keys.clear()
 
+    def _empty(self, block: Block) -> None:
+        self._forget(block)
+        block.free_copies()
+
     def _acquire(self, size: int) -> Block | None:
         for block in reversed(self._free):
             if size <= block.size <= 4 * size:
                 self._free.remove(block)
+                self._empty(block)
                 block.holders = 1
                 block.is_given = block.is_common = block.is_fixed = False
                 return block
@@ -228,7 +239,8 @@ class BlockStore:
             if block.is_retired:
                 self._close(block)
                 return
-            self._forget(block)
+            if not self.keeps_contents:
+                self._empty(block)
             block.idle_since = time.monotonic()
             self._free.append(block)
             while self.total > self.limit and self._free:

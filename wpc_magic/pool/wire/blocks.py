@@ -45,6 +45,12 @@ if TYPE_CHECKING:
         def release(self, block: Block) -> None:
             """Remove a holder."""
 
+    class Keeper(Protocol):
+        """What keeps copies of blocks on another machine."""
+
+        def free(self, number: int, is_retired: bool) -> None:
+            """Free a copy, which must not be used again if it is retired. Also a finalizer may call this."""
+
 
 __all__ = ["MIN_BLOCK_SIZE", "PERMANENT_LEASES", "Block", "Placed", "block_size"]
 
@@ -81,13 +87,19 @@ class Block:
         Whether its receiver may write to it; whether none may, since other calls are likely to have the same.
     keys : list
         By what the store finds the buffers in it.
+    used : int
+        How much of it contains anything, in bytes.
+    copies : dict or None
+        Who has copies of its contents on other machines; each is told when they are no longer needed.
     """
 
     __slots__ = (
+        "__weakref__",
         "_memory",
         "_pid",
         "_view",
         "_written",
+        "copies",
         "fd",
         "holders",
         "idle_since",
@@ -98,10 +110,13 @@ class Block:
         "keys",
         "size",
         "store",
+        "used",
     )
 
     def __init__(self, size: int, in_memory: bool = True) -> None:
         self.size = size
+        self.used = 0
+        self.copies: dict[Keeper, int] | None = None
         self._pid = os.getpid()
         self.fd = anonymous_file(size, in_memory=in_memory)
         self._written = False
@@ -136,6 +151,7 @@ class Block:
             # The rest is written to through a mapping later, where it is too late for an error: reserved now.
             reserve(self.fd, end, self.size - end)
             self._written = True
+        self.used = end
         return tuple(spans)
 
     def _mapped(self) -> memoryview:
@@ -152,6 +168,18 @@ class Block:
         self._mapped()
         memory = self._memory
         return memory is not None and equal(buffer, memory, offset)
+
+    def contents(self) -> memoryview:
+        """Return what it contains, without a copy.
+
+        Raises
+        ------
+        OSError
+            If it cannot be mapped.
+        """
+        if self.store is None:  # it is read once
+            return memoryview(self.read_only()).cast("B")[: self.used].toreadonly()
+        return self._mapped()[: self.used].toreadonly()
 
     def copy(self, offset: int, size: int) -> memoryview:
         """Return a copy of a part of it."""
@@ -170,8 +198,18 @@ class Block:
         if not self.holders:
             self.close()
 
+    def free_copies(self) -> None:
+        """Have the copies on other machines freed: the block is going to contain something else."""
+        copies, self.copies = self.copies, None
+        if copies:
+            for keeper, number in copies.items():
+                # What a receiver has forked may still have it mapped, and of constants nobody tells.
+                keeper.free(number, self.store is None or self.is_retired)
+
     def close(self) -> None:
         """Free the memory; receivers keep what they have mapped."""
+        if self.copies:
+            self.free_copies()
         self._view = self._memory = None
         if self.fd >= 0:
             fd, self.fd = self.fd, -1

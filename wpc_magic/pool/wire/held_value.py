@@ -135,7 +135,8 @@ class PassedBlock(Block):
     __slots__ = ()
 
     def __init__(self, memory: Memory, fd: int) -> None:
-        self.size = memory._length_
+        self.size = self.used = memory._length_
+        self.copies = None
         self._pid = os.getpid()
         self.fd = fd
         self._written = True

@@ -197,6 +197,7 @@ class Blocks(NamedTuple):
 
     limit: int  # bytes
     in_memory: bool  # otherwise in temporary files
+    come_later: bool  # whether a frame may arrive before the descriptors that it refers to
 
 
 class LogLevels(NamedTuple):

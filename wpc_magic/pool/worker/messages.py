@@ -61,6 +61,8 @@ class Messages:
             server.anonymous.initializer = message.initializer
         elif isinstance(message, protocol.Blocks):
             server.shared.configure(message.limit, message.in_memory)
+            if message.come_later:
+                server.shared.wait_for_descriptors(lambda: server.shutting_down)
         elif isinstance(message, protocol.LogLevels):
             rich_output.set_log_levels(message)
         elif isinstance(message, protocol.Shutdown):

@@ -205,6 +205,9 @@ class Server:
             if self._tainted:  # the pool replaces this process, and runs elsewhere what has not begun here
                 self.shared.drop(buffers)
                 return
+            # Before it begins: until then it can be revoked.
+            if self.shared.come_later and isinstance(buffers, BlockRef) and not self.shared.wait_for(buffers):
+                return
             with self._begin_lock:
                 if seq in self._revoked:
                     self._revoked.discard(seq)

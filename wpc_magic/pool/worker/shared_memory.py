@@ -12,7 +12,7 @@ from wpc_magic.pool.wire.channel import block_frame, frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from wpc_magic.pool.wire.channel import Bytes
@@ -30,18 +30,33 @@ class SharedBuffers:
     ----------
     sock : socket
         The block channel.
+
+    Attributes
+    ----------
+    come_later : bool
+        Whether a frame may arrive before the descriptors that it refers to.
     """
 
     def __init__(self, sock: _socket.socket) -> None:
         self._receiver = Receiver(sock, has_spare=True)
         self._sender = Sender(sock)
         self.store = BlockStore(0)
+        self.come_later = False
 
     def configure(self, limit: int, in_memory: bool) -> None:
         """Apply the pool's options."""
         self.store.limit, self.store.in_memory = limit, in_memory
 
+    def wait_for_descriptors(self, gives_up: Callable[[], bool]) -> None:
+        """From now on, wait for descriptors that have not arrived, until it is time to give up."""
+        self._receiver.gives_up = gives_up
+        self.come_later = True
+
     # -- received ---------------------------------------------------------------------------------------
+
+    def wait_for(self, ref: BlockRef) -> bool:
+        """Wait until the descriptors of a reference are there; return False if it is time to give up."""
+        return self._receiver.wait_for(ref)
 
     def arguments(self, ref: BlockRef) -> list[memoryview]:
         """Return the buffers of a call's arguments."""

@@ -9,8 +9,9 @@
     │  │    ├─ Places ─────────┼─ own ────┼─ Agent: a plugin                                  │
     │  │    └─ Host ───────────┼─ comm ───┼───┘  │ starts, and ends                          │
     │  │        │              │          │      v                                            │
-    │  │        └── events ────┼── TCP ───┼─ host process: starts worker processes, looks at  │
-    │  v                       │          │  their pages, pipes and ends  │                   │
+    │  │        ├── events ────┼── TCP ───┼─ host process: starts worker processes, looks at  │
+    │  v        └── blocks ────┼── TCP ───┼─ their pages, pipes and ends; keeps copies of     │
+    │                          │          │  blocks, and lends them       │                   │
     │ RemoteProcess ── call, ──┼── TCP ───┼──────────> worker process <───┘                   │
     │                 control  │          │                                                   │
     └──────────────────────────┘          └───────────────────────────────────────────────────┘
@@ -18,7 +19,10 @@
 A call touches no process of Dask, so that none delays it that is busy, or whose C code holds the GIL. That is
 also why a process of ours starts the workers and looks after them, and not the agent itself: kills and
 status pages would wait for whatever the tasks of others do in the Dask worker. Where only the ports of Dask
-can be reached, and on a cluster with TLS, the three connections are relayed over its comm (`agent.pump`).
+can be reached, and on a cluster with TLS, the four connections are relayed over its comm (`agent.pump`).
+
+Large arguments and constants travel once to each host (`copies`), where the host process keeps them in memory
+(`kept_blocks`) and passes its descriptor to every worker that needs it; see `wire.far_sender`.
 
 The package travels to each host once, as an archive, so its versions always match.
 """

@@ -50,6 +50,7 @@ class DaskEngine:
 
     name = "dask"
     shares_memory = False
+    copies_blocks = True
 
     def __init__(
         self,

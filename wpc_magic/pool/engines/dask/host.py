@@ -23,6 +23,7 @@ from ..archive import place
 from ..oom_kills import OomKills
 from ..process import WorkerProcess
 from . import messages
+from .kept_blocks import KeptBlocks
 from .streams import keep_alive
 
 __all__ = ["main"]
@@ -51,6 +52,7 @@ class _Worker:
         self.dump_until = 0.0
         self.ended: messages.Exit | None = None
         self.forget_at = 0.0
+        self.unlent: list[tuple[int, int]] = []  # leases, and descriptors of blocks
         self.pipes = {process.stdout_fd: 0, process.stderr_fd: 1}
 
 
@@ -90,6 +92,8 @@ class _Host:
         self._facts_at = self._busy_until = 0.0
         self._oom_kills = OomKills()
         self._behind: list[tuple[_Worker, int]] = []  # pipes that are not read
+        self._kept = KeptBlocks(self._lend)
+        self._blocks: socket.socket | None = None
         self._over = False
 
     def watch_parents(self, stdin: int) -> None:
@@ -126,7 +130,7 @@ class _Host:
     def _pause(self) -> float | None:
         if self._workers:
             return _BUSY_S if time.monotonic() < self._busy_until else _IDLE_S
-        return 1.0 if self._greeting else None
+        return 1.0 if self._greeting or self._kept.has_free else None
 
     # -- connections ------------------------------------------------------------------------------------
 
@@ -163,6 +167,9 @@ class _Host:
             self._events = sock
             self._watch(sock, self._on_events)
             self._send("hello", socket.gethostname())
+        elif what == messages.BLOCKS and self._blocks is None:
+            self._blocks = sock
+            self._watch(sock, self._on_blocks)
         elif what in (messages.CALL, messages.CONTROL):
             self._ends.setdefault(key, {})[what] = sock
             self._start(key)
@@ -185,6 +192,13 @@ class _Host:
         self._received += data
         for what, key, *rest in messages.unpack(self._received):
             self._handle(what, key, *rest)
+
+    def _on_blocks(self) -> None:
+        assert self._blocks is not None
+        try:
+            self._over = not self._kept.receive(self._blocks) or self._over
+        except OSError:
+            self._over = True
 
     def _send(self, *message: Any) -> None:
         self._unsent += messages.pack(message)
@@ -264,6 +278,21 @@ class _Host:
         self._busy_until = time.monotonic() + _BUSY_FOR_S
         self._send("started", key, process.pid, path)
 
+    # -- blocks -----------------------------------------------------------------------------------------
+
+    def _lend(self, key: int, lease: int, fd: int) -> None:
+        """Pass the descriptor of a block to a worker, now or when there is room for it."""
+        worker = self._workers.get(key)
+        if worker is None or worker.ended is not None:
+            return
+        if worker.unlent or not worker.process.lend_descriptor(lease, fd):
+            worker.unlent.append((lease, os.dup(fd)))
+
+    @staticmethod
+    def _lend_rest(worker: _Worker) -> None:
+        while worker.unlent and worker.process.lend_descriptor(*worker.unlent[0]):
+            os.close(worker.unlent.pop(0)[1])
+
     # -- what becomes of workers ------------------------------------------------------------------------
 
     def _watch_pipe(self, worker: _Worker, fd: int) -> None:
@@ -316,8 +345,11 @@ class _Host:
             del self._greeting[sock]
             self._unwatch(sock)
             sock.close()
+        self._kept.trim(now)
         pages = []
         for worker in list(self._workers.values()):
+            if worker.unlent:
+                self._lend_rest(worker)
             if worker.process.sentinel_fd < 0:
                 self._exited(worker)
             seen = self._page_of(worker)
@@ -376,6 +408,8 @@ class _Host:
 
     def _forget(self, worker: _Worker, ended: messages.Exit) -> None:
         del self._workers[worker.key]
+        for _, fd in worker.unlent:
+            os.close(fd)
         self._send("exit", worker.key, ended)
         worker.process.close()
 

@@ -15,6 +15,7 @@ from ..engine import WorkerEnvironment
 from ..versions import COMPARED, Versions, check_versions, own_versions
 from . import messages
 from .agent import pump
+from .copies import HostCopies
 from .process import Clock, RemoteProcess
 from .streams import keep_alive
 
@@ -50,6 +51,8 @@ class Host:
         What the machine is called.
     clock : Clock
         The host's clock.
+    copies : HostCopies
+        The copies of blocks that it keeps.
     is_relayed : bool
         Whether everything goes through the Dask worker.
     versions : Versions or None
@@ -60,6 +63,7 @@ class Host:
         self.address = address
         self.name = address
         self.clock = Clock()
+        self.copies = HostCopies(self._soon)
         self.is_relayed = False
         self.versions: Versions | None = None
         self._client, self._pool, self._on_lost = client, pool, on_lost
@@ -131,6 +135,10 @@ class Host:
 
     async def _connect(self) -> None:
         """Connect to the host process: directly if its answer shows that this is possible, else by relay."""
+        await self._find_way()
+        self._begin(self._send_blocks(await self._dial(messages.BLOCKS, 0)))
+
+    async def _find_way(self) -> None:
         if self.address.startswith(("tcp://", "inproc://")):
             try:
                 await self._greet()
@@ -273,6 +281,11 @@ class Host:
             while True:
                 await self._loop.sock_sendall(events, await self._unsent.get())
 
+    async def _send_blocks(self, sock: socket.socket) -> None:
+        with contextlib.closing(sock):
+            await self.copies.send_to(sock)
+        self._lose("is lost: the connection to it has ended")
+
     async def _read(self, events: socket.socket) -> None:
         received = bytearray()
         try:
@@ -348,6 +361,7 @@ class Host:
         if self._is_lost:
             return
         self._is_lost = True
+        self.copies.close()
         for starting, _ in self._starting.values():
             if not starting.done():
                 starting.set_exception(LostError(f"{self.name} {why}"))

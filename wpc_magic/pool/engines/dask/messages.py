@@ -6,11 +6,23 @@ import pickle
 import struct
 from typing import Any, NamedTuple
 
-__all__ = ["CALL", "CONTROL", "EVENTS", "HELLO", "LENGTH", "Exit", "Start", "pack", "unpack"]
+__all__ = [
+    "BLOCKS",
+    "CALL",
+    "CONTROL",
+    "EVENTS",
+    "HELLO",
+    "LENGTH",
+    "Exit",
+    "Start",
+    "pack",
+    "unpack",
+    "unpack_first",
+]
 
 HELLO = struct.Struct("<32sBQ")
 """How each connection to a host process begins: its secret, what it is for, and for which worker."""
-EVENTS, CALL, CONTROL = 0, 1, 2
+EVENTS, CALL, CONTROL, BLOCKS = 0, 1, 2, 3
 
 LENGTH = struct.Struct("<I")
 
@@ -72,10 +84,18 @@ def pack(message: tuple[Any, ...]) -> bytes:
 def unpack(received: bytearray) -> list[tuple[Any, ...]]:
     """Take the messages out of what was received that are there in full."""
     messages = []
-    while len(received) >= LENGTH.size:
-        end = LENGTH.size + LENGTH.unpack_from(received)[0]
-        if len(received) < end:
-            break
-        messages.append(pickle.loads(received[LENGTH.size : end]))
-        del received[:end]
+    while (message := unpack_first(received)) is not None:
+        messages.append(message)
     return messages
+
+
+def unpack_first(received: bytearray) -> tuple[Any, ...] | None:
+    """Take the first message out of what was received; None: it is not there in full."""
+    if len(received) < LENGTH.size:
+        return None
+    end = LENGTH.size + LENGTH.unpack_from(received)[0]
+    if len(received) < end:
+        return None
+    message: tuple[Any, ...] = pickle.loads(received[LENGTH.size : end])
+    del received[:end]
+    return message

@@ -9,10 +9,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from ...wire import status_page
+from ...wire.blocks import Block
 from ...wire.channel import NO_SIGPIPE, without_sigpipe
+from .copies import HostCopies
 from .messages import Exit
 
 __all__ = ["RemoteProcess"]
@@ -27,6 +30,7 @@ class Owner(Protocol):
     """The host that a process is on; see `hosts.Host`."""
 
     clock: Clock
+    copies: HostCopies
     is_relayed: bool
 
     def post(self, *message: Any) -> None:
@@ -149,6 +153,7 @@ class RemoteProcess:
         self.key, self.pid, self.host = key, pid, host
         self.is_relayed = owner.is_relayed
         self.call, self.control = channels
+        self.lend: Callable[[Block, int], object] | None = partial(owner.copies.lend, key)
         self.path: list[str] | None = path
         self.peak_bytes = 0
         self.is_exit_known = True

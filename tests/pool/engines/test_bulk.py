@@ -1,0 +1,175 @@
+"""Large data on a cluster: it travels once to each machine, and lies there once for all of its workers."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.pool.conftest import PATIENCE_S, EventListener
+from tests.pool.engines.clusters import local_cluster, proxied_hosts
+from tests.proxy import Proxy
+from wpc_magic.pool import WorkerProcedureCall
+from wpc_magic.pool.driver import memory
+
+pytestmark = pytest.mark.leaves(reason="a client of Dask keeps connections for later")
+
+SOURCE = """
+import os
+
+def total(): return float(WEIGHTS.sum())
+
+def total_of(array, other=0): return float(array.sum())
+
+def spoil(array):
+    array[:] = 7
+    return float(array.sum())
+
+def echo(array): return array
+
+def here(): return os.getppid(), os.getpid()
+
+def mapped():
+    with open("/proc/self/maps") as file:
+        found = {line.split()[4] for line in file if "wpc-copy" in line}
+    return os.getppid(), found
+"""
+SIZE = 1_000_000  # of 8 bytes
+MakePool = Callable[[int], WorkerProcedureCall]
+NBYTES = 8 * SIZE
+LITTLE = NBYTES // 4
+"""All that travels besides."""
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with local_cluster(workers=2, threads=5) as client:
+        yield client
+
+
+@pytest.fixture
+def net() -> Iterator[list[Proxy]]:
+    with proxied_hosts() as proxies:
+        yield proxies
+
+
+@pytest.fixture
+def make_pool(client: Any, net: list[Proxy]) -> Iterator[Callable[[int], WorkerProcedureCall]]:
+    made: list[WorkerProcedureCall] = []
+
+    def make(count: int) -> WorkerProcedureCall:
+        pool = WorkerProcedureCall(engine="dask", client=client, restart_base_delay_ms=1, restart_jitter_ms=0)
+        made.append(pool)
+        pool.define_worker_constant(name="WEIGHTS", value=np.zeros(SIZE))
+        pool.define_worker_functions(SOURCE)
+        pool.start_workers(count)
+        pool.wait_until_ready()
+        return pool
+
+    yield make
+    while made:
+        made.pop().stop_workers()
+
+
+def sent(net: list[Proxy]) -> int:
+    """Return how many bytes have passed between the pool and the hosts."""
+    return sum(proxy.forwarded for proxy in net)
+
+
+def copies(pid: int) -> int:
+    """Return how many copies of blocks a process has."""
+    links = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()]
+    return sum(bool(re.match(r"/memfd:wpc-copy", link)) for link in links) - 1  # one is for want of memory
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something that nobody tells."""
+    end = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)  # noqa: TID251 - what is waited for happens in other processes
+
+
+def test_a_constant_travels_once_to_each_machine_lies_there_once_and_is_there_for_later_workers(
+    make_pool: MakePool, net: list[Proxy], listen: Callable[[WorkerProcedureCall], EventListener]
+) -> None:
+    pool = make_pool(8)
+    assert len(net) == 2
+    assert 2 * NBYTES < sent(net) < 2 * NBYTES + LITTLE
+    files: dict[int, set[str]] = {}
+    for each in pool.broadcast("mapped").values():
+        host, found = each.result()
+        files.setdefault(host, set()).update(found)
+    assert [len(found) for found in files.values()] == [1, 1]
+
+    pool.define_worker_constant(name="WEIGHTS", value=np.ones(SIZE))
+    assert [each.result() for each in pool.broadcast("total").values()] == [SIZE] * 8
+    assert 4 * NBYTES < sent(net) < 4 * NBYTES + LITTLE
+    until(lambda: {copies(host) for host in files} == {1})
+
+    events = listen(pool)
+    _, pid = pool.call.here.options(worker_id=3)().result()
+    os.kill(pid, signal.SIGKILL)
+    events.until("worker_ready")
+    assert pool.call.total.options(worker_id=3)().result() == SIZE
+    assert sent(net) < 4 * NBYTES + LITTLE
+
+    pool.define_worker_function(name="total", worker_func="def total(): return 0.0")
+    pool.undefine_worker_constant(name="WEIGHTS")
+    until(lambda: {copies(host) for host in files} == {0})
+
+
+def test_an_array_travels_once_to_each_machine_however_many_calls_have_it(
+    make_pool: MakePool, net: list[Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_IDLE_S", 2 * PATIENCE_S)
+    pool = make_pool(3)
+    array = np.ones(SIZE)
+    before = sent(net)
+    calls = [pool.call.total_of(array, n) for n in range(20)]
+    assert [call.result() for call in calls] == [SIZE] * 20
+    for _ in range(5):
+        assert pool.call.total_of(array).result() == SIZE
+    assert NBYTES < sent(net) - before < len(net) * NBYTES + LITTLE
+
+    # What a call, or the caller, writes no other call sees.
+    calls = [pool.call[("total_of", "spoil")[n % 2]](array) for n in range(20)]
+    assert [call.result() for call in calls] == [SIZE, 7 * SIZE] * 10
+    later = pool.call.total_of(array)
+    array[:] = 3
+    assert later.result() == SIZE
+    assert pool.call.total_of(array).result() == 3 * SIZE
+    array[-1] = 4
+    assert pool.call.total_of(array).result() == 3 * SIZE + 1
+
+
+def test_arrays_of_many_sizes_arrive_as_they_are(make_pool: MakePool) -> None:
+    pool = make_pool(1)
+    random = np.random.default_rng(1)
+    arrays = [random.integers(0, 256, 1 << n, dtype=np.uint8) for n in range(14, 24)] * 2
+    for call, array in [(pool.call.echo([array, array[1:]]), array) for array in arrays]:
+        whole, part = call.result()
+        assert (whole == array).all()
+        assert (part == array[1:]).all()
+
+
+def test_what_calls_do_not_need_any_more_is_freed_on_the_machines(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_IDLE_S", 0.1)
+    pool = make_pool(2)
+    hosts = {host for host, _ in (each.result() for each in pool.broadcast("here").values())}
+    pool.map("total_of", [np.ones(SIZE) for _ in range(10)]).result()
+    until(lambda: {copies(host) for host in hosts} == {1})  # the constant
+    _, pid = pool.call.here.options(worker_id=1)().result()
+    held = pool.call.total_of.options(worker_id=1)(np.ones(SIZE))
+    os.kill(pid, signal.SIGKILL)
+    held.exception()
+    until(lambda: {copies(host) for host in hosts} == {1})
