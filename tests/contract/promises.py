@@ -41,11 +41,12 @@ PROMISES = [
         ),
     ),
     Promise(
-        "coroutines interleave; priorities, `at_most`, `broadcast`, seeds",
+        "coroutines interleave; priorities, `at_most`, `resources`, `broadcast`, seeds",
         (
             "test_coroutines_interleave_on_one_worker",
             "test_calls_of_a_higher_priority_begin_first",
             "test_no_more_calls_are_at_workers_than_a_function_may_have",
+            "test_calls_use_no_more_of_a_resource_at_once_than_there_is",
             "test_a_broadcast_runs_once_in_every_worker",
             "test_random_numbers_follow_from_the_seed",
         ),

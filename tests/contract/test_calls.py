@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.contract.gate import Gate
 from wpc_magic.pool import WorkerProcedureCall
-from wpc_magic.pool.errors import ArgumentsNotSerializableError, FunctionNotDefinedError, RemoteError
+from wpc_magic.pool.errors import (
+    ArgumentsNotSerializableError,
+    FunctionNotDefinedError,
+    NoWorkerError,
+    RemoteError,
+)
 
 SOURCE = """
 import asyncio, os, sys
@@ -166,6 +172,22 @@ def test_no_more_calls_are_at_workers_than_a_function_may_have(pool: WorkerProce
         assert gate.is_quiet()
         visit.let_go()
     assert [call.result() for call in calls] == [0, 1, 2]
+
+
+def test_calls_use_no_more_of_a_resource_at_once_than_there_is(
+    make_pool: Callable[..., WorkerProcedureCall], gate: Gate
+) -> None:
+    pool = make_pool(2, "def scaled(n): return n", host_resources={"GPU": 1})
+    pool.resize(1)  # on a cluster, two workers may be on two machines
+    calls = [pool.call.held.options(resources={"GPU": 1})(gate.address, n) for n in range(2)]
+    for n in range(2):
+        visit = gate.wait()
+        assert visit.text == str(n)
+        assert gate.is_quiet()
+        visit.let_go()
+    assert [call.result() for call in calls] == [0, 1]
+    with pytest.raises(NoWorkerError, match=r"asks for GPU=2, and no worker has that: .* offer GPU=1"):
+        pool.call.scaled.options(resources={"GPU": 2})(1)
 
 
 def test_random_numbers_follow_from_the_seed(pool: WorkerProcedureCall) -> None:

@@ -231,6 +231,7 @@ FUNCTION_OPTIONS = (
     ("retry_on", "OSError"),
     ("at_most", 2),
     ("cache", False),
+    ("resources", None),
 )
 
 

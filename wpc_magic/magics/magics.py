@@ -49,6 +49,7 @@ _RETRY_ON = Option(
     "--retry-on", "With --retries: also after this error, a class by its name; may be repeated.", "names"
 )
 _AT_MOST = Option("--at-most", "Have at most this many of its calls at workers at once.", "number")
+_NEEDS = Option("--resources", "What each call needs of its machine: GPU=1; may be repeated.", "names")
 _CACHE = Option("--cache", "Store values on disk: the same call has its value from there next time.")
 _DRAIN = Option("--drain", "Let the calls that were made before end first.")
 _DRAIN_TIMEOUT = Option("--timeout-ms", "With --drain: stop what has not ended by then.", "number")
@@ -165,6 +166,7 @@ class WpcMagics(CallMagics, SharedMagics, UploadMagics):
         _RETRIES,
         _RETRY_ON,
         _AT_MOST,
+        _NEEDS,
         _CACHE,
         Option("--here", "Define what the cell defines in the notebook too."),
         Option("--capture", "Take the modules and small values along that the notebook has and they need."),
@@ -183,6 +185,7 @@ class WpcMagics(CallMagics, SharedMagics, UploadMagics):
         """
         options = vars(line)
         names, here = options.pop("name"), options.pop("here")
+        options["resources"] = " ".join(options["resources"] or ()) or None
         source = as_in_editor(cell, self.running_cell())
         label = f"Cell In[{self.cell_number()}]"
         defined = self.session.define_functions(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .errors import OptionError, qualified_name
@@ -21,7 +22,9 @@ __all__ = [
     "check_whole",
     "check_workers",
     "error_names",
+    "read_amounts",
     "shown",
+    "shown_amounts",
 ]
 
 ErrorKinds = type[BaseException] | str | Iterable[type[BaseException] | str]
@@ -197,3 +200,48 @@ def check_seconds(word: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise OptionError(f"{word} takes a number of seconds, or None, not {shown(value)}")
     return float(min(max(value, 0), MAX_WHOLE))
+
+
+def read_amounts(word: str, value: Any) -> dict[str, float]:
+    """Return amounts of resources, given as a mapping, or as text: ``"GPU=1 disk=0.5"``.
+
+    Raises
+    ------
+    OptionError
+        If it is neither, or an amount is no positive number.
+
+    Examples
+    --------
+    >>> read_amounts("resources", "GPU=1, disk=0.5"), read_amounts("resources", {"GPU": 2})
+    ({'GPU': 1, 'disk': 0.5}, {'GPU': 2})
+    """
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.replace(",", " ").split()]
+        value = {name: _number_of(amount) for name, _, amount in pairs}
+    if not isinstance(value, Mapping):
+        raise OptionError(f'{word} takes amounts by name, {{"GPU": 1}} or "GPU=1", not {shown(value)}')
+    for name, amount in value.items():
+        if not isinstance(name, str) or not name:
+            raise OptionError(f"{word} takes names of resources as text, not {shown(name)}")
+        is_number = isinstance(amount, int | float) and not isinstance(amount, bool)
+        if not is_number or not 0 < amount < math.inf:
+            raise OptionError(f"{word} takes a positive number for {name}, not {shown(amount)}")
+    return dict(value)
+
+
+def _number_of(text: str) -> float | str:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        return text
+
+
+def shown_amounts(amounts: Mapping[str, float]) -> str:
+    """Return amounts of resources as text.
+
+    Examples
+    --------
+    >>> shown_amounts({"disk": 0.5, "GPU": 1.0})
+    'GPU=1, disk=0.5'
+    """
+    return ", ".join(f"{name}={amount:g}" for name, amount in sorted(amounts.items()))

@@ -285,6 +285,7 @@ def _options(record: Record) -> str:
         "retry_on": options.retry_on or None,
         "at_most": record.at_most,
         "cache": options.cache or None,
+        "resources": options.resources or None,
     }
     return "".join(f"\n    {name}={value!r}," for name, value in given.items() if value is not None)
 

@@ -53,6 +53,7 @@ class Functions(Doctests):
         retry_on: ErrorKinds | None = None,
         at_most: int | None = None,
         cache: bool = False,
+        resources: Mapping[str, float] | str | None = None,
     ) -> FunctionInfo:
         """Define or redefine a function for the workers.
 
@@ -62,7 +63,7 @@ class Functions(Doctests):
             The function, or the source of one ``def``.
         name : str, optional
             Its name in ``pool.call``; by default, the function's own.
-        timeout_ms, queue_timeout_ms, retries, retry_on, at_most, cache : object
+        timeout_ms, queue_timeout_ms, retries, retry_on, at_most, cache, resources : object
             As in `FunctionOptions`.
 
         Returns
@@ -80,7 +81,7 @@ class Functions(Doctests):
         """
         if name is not None:
             check_name(name, "function name")
-        options = _options(timeout_ms, queue_timeout_ms, retries, retry_on, at_most, cache)
+        options = _options(timeout_ms, queue_timeout_ms, retries, retry_on, at_most, cache, resources)
         return self._define_functions([self._draft(worker_func, name)], options)[0]
 
     def define_worker_functions(
@@ -97,6 +98,7 @@ class Functions(Doctests):
         retry_on: ErrorKinds | None = None,
         at_most: int | None = None,
         cache: bool = False,
+        resources: Mapping[str, float] | str | None = None,
     ) -> list[FunctionInfo]:
         """Define the functions of a cell: each public top-level ``def``, or those named.
 
@@ -117,7 +119,7 @@ class Functions(Doctests):
             `FunctionInfo.captured` names them. What was captured before is taken anew.
         test : bool
             Whether the doctests of the source are run in a worker first; if one fails, nothing is defined.
-        timeout_ms, queue_timeout_ms, retries, retry_on, at_most, cache : object
+        timeout_ms, queue_timeout_ms, retries, retry_on, at_most, cache, resources : object
             As in `FunctionOptions`, for each function.
 
         Raises
@@ -127,7 +129,7 @@ class Functions(Doctests):
         DoctestError
             If a doctest fails.
         """
-        options = _options(timeout_ms, queue_timeout_ms, retries, retry_on, at_most, cache)
+        options = _options(timeout_ms, queue_timeout_ms, retries, retry_on, at_most, cache, resources)
         check_flag("test", test)
         if look is not None:
             check_callable("look", look)
@@ -216,6 +218,7 @@ class Functions(Doctests):
         retry_on: ErrorKinds | None = None,
         at_most: int | None = None,
         cache: bool = False,
+        resources: Mapping[str, float] | str | None = None,
     ) -> list[FunctionInfo]:
         """Define several functions at once, so that they may need each other.
 
@@ -223,7 +226,7 @@ class Functions(Doctests):
         ----------
         *worker_funcs : callable
             The functions.
-        timeout_ms, queue_timeout_ms, retries, retry_on, at_most, cache : object
+        timeout_ms, queue_timeout_ms, retries, retry_on, at_most, cache, resources : object
             As in `FunctionOptions`, for each function.
 
         Returns
@@ -247,7 +250,7 @@ class Functions(Doctests):
         >>> [info.name for info in pool.functions(is_even, is_odd)]
         ['is_even', 'is_odd']
         """
-        options = _options(timeout_ms, queue_timeout_ms, retries, retry_on, at_most, cache)
+        options = _options(timeout_ms, queue_timeout_ms, retries, retry_on, at_most, cache, resources)
         names = [
             getattr(check_callable("functions", each), "__name__", type(each).__name__)
             for each in worker_funcs
@@ -326,6 +329,7 @@ class Functions(Doctests):
                 retry_on=options.retry_on,
                 at_most=options.at_most,
                 cache=bool(options.cache),
+                resources=options.resources,
                 captured=tuple(need for need in draft.needs if need in captured),
                 doctests=doctests,
             )
@@ -424,6 +428,7 @@ def _options(
     retry_on: ErrorKinds | None,
     at_most: int | None,
     cache: bool,
+    resources: Mapping[str, float] | str | None,
 ) -> FunctionOptions:
     return FunctionOptions(
         timeout_ms=timeout_ms,
@@ -432,6 +437,7 @@ def _options(
         retry_on=retry_on,
         at_most=at_most,
         cache=cache,
+        resources=resources or None,
     )
 
 

@@ -18,6 +18,7 @@ class _Keywords(TypedDict, total=False):
     retry_on: type[BaseException] | str | Sequence[type[BaseException] | str] | None
     priority: int | None
     cache: bool | None
+    resources: Mapping[str, float] | str | None
 
 
 class CallKeywords(_Keywords, total=False):

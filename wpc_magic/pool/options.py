@@ -8,7 +8,7 @@ import keyword
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from .checks import MAX_WHOLE, check_count, check_flag, check_text, error_names, shown
+from .checks import MAX_WHOLE, check_count, check_flag, check_text, error_names, read_amounts, shown
 from .checks import check_whole as _whole
 from .errors import OptionError
 
@@ -222,6 +222,9 @@ class PoolOptions(_Options):
     threads_per_worker : int or None
         What BLAS and OpenMP libraries in a worker may use. None: the usable cores (by affinity, and the
         quota of the control groups) divided by the workers.
+    host_resources : mapping or None
+        What each machine offers to calls that ask for `resources`: ``{"GPU": 2}``, or as text ``"GPU=2"``.
+        None: on a Dask cluster what each Dask worker offers, and here nothing.
     block_memory_mb : int or None
         How much shared memory this process, and each worker, may keep for large arguments and results, in
         MiB; the rest is sent through a socket. None: a quarter of the memory that this process may use: the
@@ -275,6 +278,7 @@ class PoolOptions(_Options):
     heartbeat_interval_ms: int = 1_000
     unresponsive_after_ms: int = 5_000
     threads_per_worker: int | None = None
+    host_resources: Any = None
     block_memory_mb: int | None = None
     blocks_in: Literal["memory", "file"] = "memory"
     keep_failed_arguments_mb: int = 1
@@ -319,6 +323,8 @@ class PoolOptions(_Options):
         ):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)
+        if self.host_resources is not None:
+            object.__setattr__(self, "host_resources", read_amounts("host_resources", self.host_resources))
         if self.cache_folder is not None:
             check_text("cache_folder", self.cache_folder)
         check_flag("restart_on_failure", self.restart_on_failure)
@@ -364,6 +370,10 @@ class CallOptions(_Options):
         Whether the value is stored on disk, and a later call of the same function with the same arguments has
         it from there, also after a restart of this process. None: the function's option, by default not. It
         needs joblib (``wpc_magic[cache]``).
+    resources : mapping or None
+        What it needs of its machine, ``{"GPU": 1}``, or as text ``"GPU=1"``: it runs only where that is
+        offered, and the calls of this pool use no more of it at once there. See `host_resources` of
+        `PoolOptions`. None: the function's option, by default nothing.
     """
 
     timeout_ms: int | None = None
@@ -376,6 +386,7 @@ class CallOptions(_Options):
     priority: int | None = None
     keep: bool = False
     cache: bool | None = None
+    resources: Any = None
 
     @property
     def is_for_stream(self) -> bool:
@@ -395,6 +406,8 @@ class CallOptions(_Options):
         check_flag("keep", self.keep)
         if self.cache is not None:
             check_flag("cache", self.cache)
+        if self.resources is not None:
+            object.__setattr__(self, "resources", read_amounts("resources", self.resources))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -403,7 +416,7 @@ class FunctionOptions(CallOptions):
 
     Parameters
     ----------
-    timeout_ms, queue_timeout_ms, worker_id, retries, retry_on, priority, cache : object
+    timeout_ms, queue_timeout_ms, worker_id, retries, retry_on, priority, cache, resources : object
         As in `CallOptions`.
     at_most : int or None
         How many of its calls workers hold at once at most, in the whole pool; also of coroutines. The others

@@ -220,6 +220,7 @@ class World:
         self.arguments: dict[str, str] = {}  # of calls, as text, by function; set by tests
         self.raises = ("FileNotFoundError", "OSError", "Exception")  # what functions raise; set by tests
         self.processes: dict[int, FakeWorker] = {}
+        self.offers: dict[int, tuple[str, dict[str, float]]] = {}  # the place, by slot number; set by tests
         self.left: list[int] = []  # the pids of processes that were left behind
         self.memory: dict[int, int] = {}  # in MiB, by incarnation; set by tests
         self.spawns: list[effects.Spawn] = []
@@ -277,6 +278,14 @@ class World:
                     each.name == call.name for slot in state.processes() for each in slot.sent.values()
                 )
                 assert most is None or held <= most, f"{held} calls of {call.name}, which may have {most}"
+                used = sum(
+                    (each.options.resources or {}).get("GPU", 0)
+                    for other in state.processes()
+                    if other.place == slot.place
+                    for each in other.sent.values()
+                )
+                most = (state.options.host_resources or slot.offers).get("GPU", 0)
+                assert not call.options.resources or used <= most, f"{used} of {most} are used"
             doing, state.effects = state.effects, []
             for effect in doing:
                 self._execute(effect)
@@ -384,7 +393,10 @@ class World:
             slot = self.core.state.find_process(effect.slot, effect.incarnation)
             if slot is not None:
                 worker = self.processes[slot.incarnation] = FakeWorker(self, slot, next(self._pids))
-                self.core.supervisor.spawned(slot.id, slot.incarnation, worker.pid, self.now)
+                place, offers = self.offers.get(slot.id, ("", {}))
+                host = {"host": place, "resources": offers} if place else {}
+                supervisor = self.core.supervisor
+                supervisor.spawned(slot.id, slot.incarnation, worker.pid, self.now, host, place)
         self.apply()
         return worker
 
@@ -445,7 +457,11 @@ class World:
 
     def submit(self, name: str = "f", *, items: int = 0, after: Sequence[Call] = (), **options: Any) -> Call:
         """Submit a call; one that waits for the values of others, if there are some in `after`."""
-        options = {key: value for key, value in options.items() if value or (key == "retries" and value == 0)}
+        options = {
+            key: value
+            for key, value in options.items()
+            if value or (key in ("retries", "resources") and value is not None)
+        }
         made_with = CallOptions(**options) if options else NO_OPTIONS  # as the pool does, for speed
         call = Call(next(self._ids), name, b"", items=items, options=made_with)
         if after:

@@ -157,3 +157,15 @@ def test_a_limited_call_wakes_a_resting_worker_when_it_may_run():
     world.answer_all()
     world.advance(FOREVER_S)
     assert {world.ended[call.id] for call in calls} == {True}
+
+
+def test_a_limit_that_is_lifted_sends_nothing_to_a_worker_that_has_not_installed_that():
+    world = limited(1, at_most=1)
+    world.learn("db", 1e-5)
+    running, waits = world.submit("db"), world.submit("db")
+    world.run()
+    world.propose(world.record("db"))
+    assert world.where(waits) is None
+    world.answer(running)
+    world.answer_all()
+    assert world.ended[waits.id] is True

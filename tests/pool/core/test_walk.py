@@ -34,6 +34,11 @@ from wpc_magic.pool.errors import (
 NAMES = ("quick", "slow", "wait", "wait_too")  # the last two are coroutines
 RAN_S = {"quick": 1e-5, "slow": 1.0, "wait": 0.5, "wait_too": 1e-4}
 THINGS = ("np", "SEED")
+OFFERS = [  # the places of slots by their numbers, and what is there
+    {},
+    {1: ("a", {"GPU": 1}), 2: ("b", {"GPU": 2})},
+    {1: ("a", {"GPU": 2}), 2: ("a", {"GPU": 2}), 3: ("b", {})},
+]
 LIMITS = {"max_calls_per_worker": 6, "max_memory_per_worker_mb": 100, "hard_memory_per_worker_mb": 200}
 
 positions = st.integers(0, 30)  # an index into the existing items, modulo their number
@@ -55,6 +60,7 @@ class Walk(RuleBasedStateMachine):
         recycles=st.sampled_from([False, True]),
         idle_ms=st.sampled_from([None, 1500]),
         min_workers=st.sampled_from([0, 1, 2]),
+        offers=st.sampled_from(OFFERS),
     )
     def begin(
         self,
@@ -68,6 +74,7 @@ class Walk(RuleBasedStateMachine):
         recycles,
         idle_ms,
         min_workers,
+        offers,
     ):
         self.world = World(
             **(LIMITS if recycles else {}),
@@ -79,6 +86,7 @@ class Walk(RuleBasedStateMachine):
             queue_timeout_ms=queue_timeout_ms,
             max_pending_calls_per_worker=most,
         )
+        self.world.offers = offers
         self.retries = {}  # by function: the most retries that any of its revisions allowed
         for name in NAMES:
             self.world.propose(self._function(name, ()))
@@ -114,6 +122,7 @@ class Walk(RuleBasedStateMachine):
         queue_timeout_ms=st.sampled_from([None, None, None, 100]),
         priority=st.sampled_from([None, None, None, None, None, 1, -1]),
         retry_on=st.sampled_from([None, None, "OSError"]),
+        resources=st.sampled_from([None, None, None, None, None, {"GPU": 1}, {"GPU": 2}]),
     )
     def call(self, name, times, **options):
         for _ in range(times):
@@ -473,6 +482,7 @@ STEPS = {  # the weight and the arguments of each step
             "queue_timeout_ms": any_of(None, None, None, None, 100),
             "priority": any_of(None, None, None, None, None, 1, -1),
             "retry_on": any_of(None, None, "OSError"),
+            "resources": any_of(None, None, None, None, None, {"GPU": 1}, {"GPU": 2}),
         },
     ),
     "call_with_values": (
@@ -537,6 +547,7 @@ def random_walk(seed, steps):
         recycles=rng.random() < 0.5,
         idle_ms=rng.choice([None, 1500]),
         min_workers=rng.choice([0, 1, 2]),
+        offers=rng.choice(OFFERS),
     )
     names, weights = list(STEPS), [weight for weight, _ in STEPS.values()]
     for name in rng.choices(names, weights, k=steps):

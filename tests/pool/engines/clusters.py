@@ -79,10 +79,10 @@ class Scheduler:
 
 
 @contextlib.contextmanager
-def dask_worker(folder: Path, file: Path, threads: int = 1) -> Iterator[subprocess.Popen[bytes]]:
-    """Start ``dask worker``; end it at the end of the block."""
+def dask_worker(folder: Path, file: Path, threads: int = 1, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start ``dask worker``, with `more` options; end it at the end of the block."""
     arguments = ["--nthreads", str(threads), "--no-nanny", "--scheduler-file", str(file), "--no-dashboard"]
-    process = _dask(folder, "worker", *arguments, "--local-directory", str(folder))
+    process = _dask(folder, "worker", *arguments, "--local-directory", str(folder), *more)
     try:
         yield process
     finally:

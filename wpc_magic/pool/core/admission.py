@@ -17,6 +17,7 @@ from ..errors import (
 )
 from ..options import did_you_mean
 from .calls import Call
+from .demands import Demands
 from .lifecycle import LOST
 from .registry import Kind, Record
 from .slots import Slot
@@ -34,10 +35,13 @@ class Admission:
         The shared state of the core.
     pending : callable
         Returns how many calls have been accepted and have not ended.
+    demands : Demands
+        What machines offer.
     """
 
-    def __init__(self, state: State, pending: Callable[[], int]) -> None:
+    def __init__(self, state: State, pending: Callable[[], int], demands: Demands) -> None:
         self._state = state
+        self._demands = demands
         self._pending = pending
 
     def accept(self, call: Call) -> tuple[Record, Slot | None]:
@@ -61,6 +65,11 @@ class Admission:
                 "no worker can run the call: every one is stopped or failed; "
                 "restart_workers() starts them again, as %wpc_restart does"
             )
+        if call.options.resources is None and record.options.resources:
+            call.options = call.options.replace({"resources": record.options.resources})
+        unable = self._demands.refusal(call)
+        if unable is not None:
+            raise unable
         if not call.attempts and not self.has_room():
             raise SaturatedError(
                 f"{self._pending()} calls are pending, which is the limit of "
@@ -152,6 +161,7 @@ class Admission:
                 own.queue_timeout_ms,
                 own.worker_id,
                 record.at_most,
+                own.resources,
             )
         ):
             self._state.registry.fast_path[record.name] = record

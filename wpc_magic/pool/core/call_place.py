@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..checks import shown_amounts
 from .calls import Call
 from .dependent_calls import DependentCall
 from .dispatcher import Dispatcher
@@ -26,7 +27,7 @@ class CallPlace(NamedTuple):
     ahead : int
         How many calls are ahead of it, if it has not begun.
     waits_for : str
-        The calls whose values it waits for, as text; empty: none.
+        The calls whose values it waits for, or a machine, as text; empty: none.
     """
 
     worker_id: int | None
@@ -61,6 +62,8 @@ def place_of(call: Call, state: State, dispatcher: Dispatcher, now: float) -> Ca
     if slot is None:
         if isinstance(call, DependentCall) and call.id in dispatcher.queued.dependents.calls:
             return CallPlace(None, None, 0, call.waits_for)
+        if call.options.resources and call in dispatcher.queued.demands.queue_of(call):
+            return CallPlace(None, None, 0, f"a machine with {shown_amounts(call.options.resources)} free")
         pinned = state.slots.get(call.options.worker_id or 0)
         queue = list(dispatcher.queued) if pinned is None else list(pinned.pinned)
         ahead = queue.index(call) if call in queue else 0

@@ -62,16 +62,17 @@ class Dispatcher:
         self._state = state
         self._on_call_limit = call_limit_reached
         self._wake = wake
-        self._placement = placement = Placement(state)
+        self.queued = queued = QueuedCalls(state, self._queue_released, self._queue_dependent)
+        self._demands = demands = queued.demands
+        self._placement = placement = Placement(state, demands)
         self._loads = placement.loads  # saves a lookup for every call
         self.update_load = placement.update_load
         self.offered = placement.offered
-        self.queued = queued = QueuedCalls(state, self._queue_released, self._queue_dependent)
         self.is_awaited = queued.is_awaited
         self._queue = queued.shared  # saves a lookup for every call, as the next ones do
         self._limits = queued.limits
         self._held = queued.limits.held
-        self._admission = admission = Admission(state, lambda: queued.count + self.in_flight)
+        self._admission = admission = Admission(state, lambda: queued.count + self.in_flight, demands)
         self.check, self.has_room, self.room = admission.check, admission.has_room, admission.room
         self._cancellation = Cancellation(state, self.update_load, replace)
         self.tainted = self._cancellation.tainted
@@ -134,7 +135,7 @@ class Dispatcher:
         elif self._limits.holds(record, call):
             self.queued.count += 1
         else:
-            queue = self._queue if pinned is None else pinned.pinned
+            queue, _ = self.queued.queue_of(call)
             slot = None if queue else self._placement.choose(record, call, pinned, self.in_flight)
             if slot is not None:
                 self._send(slot, call, record, self._placement.prefetch_depth(record, call))
@@ -249,6 +250,8 @@ class Dispatcher:
             self._placement.update_load(slot)
         if self._held and call.name in self._held:
             self._queue_freed(now)
+        if self._demands.queues:
+            self._dispatch_demands(now)
         if (slot.pinned or self._queue or self._prefetching) and not self._has_prefetched_enough(slot):
             self._refill(slot, now)
         return call if pending else None
@@ -299,6 +302,8 @@ class Dispatcher:
             self._queue_freed(now)
         if slot.pinned:
             self._dispatch(slot.pinned, slot, now)
+        if self._demands.queues:
+            self._dispatch_demands(now)
         if self._queue:
             self._dispatch(self._queue, None, now)
         if self._prefetching and not slot.sync_count:
@@ -306,13 +311,24 @@ class Dispatcher:
 
     def dispatch(self, now: float) -> None:
         """Update the load of every slot, and send what can be sent."""
+        for slot in self._state.slots.values():  # first: all that follows looks at them
+            self._placement.update_load(slot)
         if self._held:
             self._queue_freed(now)
         for slot in self._state.slots.values():
-            self._placement.update_load(slot)
             if slot.pinned:
                 self._dispatch(slot.pinned, slot, now)
+        if self._demands.queues:
+            self._dispatch_demands(now)
         self._dispatch(self._queue, None, now)
+
+    def _dispatch_demands(self, now: float) -> None:
+        """Send the calls that ask for resources and can have them; end those that never can."""
+        self.queued.fail_impossible()
+        for queue in list(self._demands.queues.values()):
+            if queue:
+                self._dispatch(queue, self.queued.queue_of(queue.head)[1], now)
+        self._demands.drop_empty()
 
     def _dispatch(self, queue: CallQueue, pinned: Slot | None, now: float) -> None:
         """Send the calls of one queue, in order, until the first that does not fit.
@@ -465,10 +481,14 @@ class Dispatcher:
     def dispatchable(self) -> Call | None:
         """Return a call at the head of a queue that could be sent now: an invariant is that there is none."""
         records = self._state.registry.records
-        needlessly_held = self._limits.needlessly_held(self._queue)
+        needlessly_held = self._limits.needlessly_held([*self._queue, *self._demands])
         if needlessly_held is not None:
             return needlessly_held
-        for queue, slot in [(self._queue, None), *((s.pinned, s) for s in self._state.slots.values())]:
+        asking = [
+            (queue, self.queued.queue_of(queue.head)[1]) for queue in self._demands.queues.values() if queue
+        ]
+        pinned = [(s.pinned, s) for s in self._state.slots.values()]
+        for queue, slot in [(self._queue, None), *pinned, *asking]:
             if queue:
                 call = queue.head
                 record = records.get(call.name)

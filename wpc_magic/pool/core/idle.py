@@ -68,7 +68,8 @@ class IdleScaling:
 
     def _is_free(self, slot: Slot) -> bool:
         """Whether nothing is in progress there: no installation, no replacement, no pinned call."""
-        return not slot.installing and slot.id not in self._state.incoming and not slot.pinned
+        is_awaited = slot.pinned or self._dispatcher.queued.demands.wait_for(slot)
+        return not slot.installing and slot.id not in self._state.incoming and not is_awaited
 
     def _put_to_rest(self, slot: Slot, now: float) -> None:
         state = self._state
@@ -87,7 +88,7 @@ class IdleScaling:
         )
         missing = self._dispatcher.queued.unpinned() - starting
         for slot in resting:
-            if slot.pinned:
+            if slot.pinned or self._dispatcher.queued.demands.pinned_to(slot.id):
                 self._wake(slot)
         for slot in resting[: max(0, missing)]:
             self._wake(slot)

@@ -159,7 +159,7 @@ class InstallWatch:
             return True
         if not state.is_serving(slot):
             return False
-        if slot.pinned:
+        if slot.pinned or self._dispatcher.queued.demands.pinned_to(slot.id):
             return True
         return self._dispatcher.queued.unpinned() > 0 and not any(
             other.state is SlotState.READY and other.installed_epoch == state.registry.epoch

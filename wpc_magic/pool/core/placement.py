@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .calls import Call
+from .demands import Demands
 from .lifecycle import SlotState
 from .loads import Loads
 from .prefetch import prefetch_depth
@@ -20,6 +21,8 @@ class Placement:
     ----------
     state : State
         The shared state of the core.
+    demands : Demands
+        What machines offer.
 
     Attributes
     ----------
@@ -29,8 +32,9 @@ class Placement:
         The slot that the latest call was sent to.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, demands: Demands) -> None:
         self._state = state
+        self._demands = demands
         self.loads: Loads[Slot] = Loads()
         self.latest: Slot | None = None
 
@@ -48,6 +52,10 @@ class Placement:
         in_flight : int
             How many calls all slots hold.
         """
+        if call.options.resources:
+            slots = self._state.slots.values() if pinned is None else (pinned,)
+            able = [s for s in slots if self.fits(s, record, call) and self._demands.has_room(s, call)]
+            return min(able, key=lambda slot: len(slot.sent), default=None)
         if pinned is not None:
             return pinned if self.fits(pinned, record, call) else None
         if record.is_async:
@@ -71,6 +79,8 @@ class Placement:
         """Whether a slot has room for a call."""
         if not self._is_open(slot) or slot.full:
             return False
+        if call.options.resources:
+            return True  # also behind quick calls: where these never end, it would wait for ever
         return (len(slot.sent) if record.is_async else slot.sync_count) < self.prefetch_depth(record, call)
 
     def is_idle(self, slot: Slot) -> bool:
@@ -91,8 +101,8 @@ class Placement:
 
     def prefetch_depth(self, record: Record, call: Call) -> int:
         """Return how many calls like this one a slot may hold at once."""
-        if call.is_stream and not record.is_async:
-            return 1  # its caller may leave it paused, and what is behind it
+        if not record.is_async and (call.is_stream or call.options.resources):
+            return 1  # its caller may leave it paused, and what is behind it; what it uses is not shared
         stats = self._state.stats.get(record.key)
         mean = None if stats is None else stats.mean_s
         if mean is not None and call.items:

@@ -9,6 +9,7 @@ from ..errors import NoWorkerError
 from .call_limits import CallLimits
 from .call_queue import CallQueue
 from .calls import Call
+from .demands import Demands
 from .dependent_calls import DependentCall
 from .dependents import Dependents
 from .history import shortened
@@ -23,9 +24,9 @@ __all__ = ["QueuedCalls"]
 class QueuedCalls:
     """Keeps each call that no worker holds in exactly one place, and ends it there.
 
-    The places are the shared queue, the queue of the only slot that may run a call, and those that hold calls
-    back: for a limit of their function, for a retry, or for the values of others. What leaves for a worker is
-    up to the dispatcher.
+    The places are the shared queue, the queue of the only slot that may run a call, those of calls that ask
+    for resources of a machine, and those that hold calls back: for a limit of their function, for a retry, or
+    for the values of others. What leaves for a worker is up to the dispatcher.
 
     Parameters
     ----------
@@ -42,6 +43,8 @@ class QueuedCalls:
         How many there are. Whoever takes one from `shared`, or from the queue of a slot, counts it out.
     shared : CallQueue
         Those that any slot may run now; those for one slot are in `Slot.pinned`.
+    demands : Demands
+        Those that ask for resources of a machine.
     limits : CallLimits
         Those whose function has as many calls at workers as it may have.
     retries : Retries
@@ -59,6 +62,7 @@ class QueuedCalls:
         self._state = state
         self.count = 0
         self.shared = CallQueue()
+        self.demands = Demands(state)
         self.limits = CallLimits(state)
         self.retries = Retries(state, retry_due)
         self.dependents = Dependents(state, complete)
@@ -70,23 +74,26 @@ class QueuedCalls:
         yield from self.shared
         for slot in self._state.slots.values():
             yield from slot.pinned
+        yield from self.demands
         yield from self.limits
         yield from self.retries.calls.values()
         yield from self.dependents.calls.values()
 
     def is_awaited(self, slot: Slot) -> bool:
         """Whether calls are queued that this slot may run."""
-        return bool(self.shared or slot.pinned)
+        return bool(self.shared or slot.pinned or self.demands.queues)
 
     def unpinned(self) -> int:
         """Return how many calls are queued that any slot may run now."""
-        pinned = sum(len(slot.pinned) for slot in self._state.slots.values())
+        pinned = sum(len(slot.pinned) for slot in self._state.slots.values()) + self.demands.count_pinned()
         held = len(self.limits) + len(self.retries.calls) + len(self.dependents.calls)
         return self.count - pinned - held
 
     def queue_of(self, call: Call) -> tuple[CallQueue, Slot | None]:
         """Return the queue of a call, and the slot that this belongs to; None: any slot may run its calls."""
         pinned = self._state.slots.get(call.options.worker_id or 0)
+        if call.options.resources:
+            return self.demands.queue_of(call), pinned
         return (self.shared if pinned is None else pinned.pinned), pinned
 
     # -- a call comes back ------------------------------------------------------------------------------
@@ -153,6 +160,7 @@ class QueuedCalls:
         """End every queued call with an error."""
         calls = list(self)
         self.shared.clear()
+        self.demands.queues.clear()
         for slot in self._state.slots.values():
             slot.pinned.clear()
         for call in calls:
@@ -168,13 +176,21 @@ class QueuedCalls:
         """End the calls that only this slot may run, because it does not come back."""
         held = (*self.retries.calls.values(), *self.limits, *self.dependents.calls.values())
         later = [call for call in held if call.options.worker_id == slot.id]
-        for call in (*slot.pinned, *later):
+        for call in (*slot.pinned, *self.demands.pinned_to(slot.id), *later):
             self._end_held(call, _worker_lost(call, slot), cancels=False)
         slot.pinned.clear()
+
+    def fail_impossible(self) -> None:
+        """End the calls that ask for what no worker has: it may have been there when they were made."""
+        for queue in list(self.demands.queues.values()):
+            if queue and self.demands.refusal(queue.head) is not None:
+                for call in list(queue):
+                    self._end_held(call, self.demands.refusal(call), cancels=False)
 
     def _end_held(self, call: Call, error: Exception | None, cancels: bool) -> None:
         """End a call wherever it may be held back; see `LetGo` for `cancels`."""
         self.limits.discard(call)
+        self.demands.discard(call)
         self.retries.calls.pop(call.id, None)
         self.count -= 1
         self.dependents.drop(call, cancels)
@@ -183,6 +199,7 @@ class QueuedCalls:
     def clear(self) -> None:
         """Start over after the pool has stopped."""
         self.shared.clear()
+        self.demands.queues.clear()
         self.limits.clear()
 
 

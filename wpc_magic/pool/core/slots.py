@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from .call_queue import CallQueue
@@ -31,6 +32,10 @@ class Slot:
         Why its process cannot be started yet: there is no place for it. Empty: nothing is known.
     host : str
         The machine of its process; empty: this one.
+    place : str
+        What `offers` is shared by: the processes of one place. A machine may have several places.
+    offers : mapping
+        What its place offers to calls that ask for resources.
     installed_epoch : int
         The newest epoch that the process has installed; 0: none yet.
     installing : list of int
@@ -122,9 +127,11 @@ class Slot:
         "killed_since",
         "next_seq",
         "no_recycle_until",
+        "offers",
         "pid",
         "pinged_at",
         "pinned",
+        "place",
         "ready_since",
         "reason",
         "replace_reason",
@@ -163,7 +170,8 @@ class Slot:
         """Clear what belonged to a process."""
         self.pid = None
         self.starting = False
-        self.waits_for = self.host = ""
+        self.waits_for = self.host = self.place = ""
+        self.offers: Mapping[str, float] = {}
         self.installed_epoch = 0
         self.installing: list[int] = []
         self.aborted: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from ..frames import frame_of
@@ -44,7 +45,7 @@ class FunctionInfo:
         Whether it is an ``async def``.
     doc : str
         The first line of its docstring.
-    timeout_ms, retries, retry_on, at_most : object
+    timeout_ms, retries, retry_on, at_most, resources : object
         The options in its definition; None: not given.
     cache : bool
         Whether its values are stored on disk.
@@ -70,6 +71,7 @@ class FunctionInfo:
     retries: int | None = None
     retry_on: tuple[str, ...] | None = None
     at_most: int | None = None
+    resources: Mapping[str, float] | None = None
     cache: bool = False
     broken: str | None = None
     captured: tuple[str, ...] = ()

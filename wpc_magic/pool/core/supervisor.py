@@ -305,14 +305,23 @@ class Supervisor:
             self._check_running()
 
     def spawned(
-        self, number: int, incarnation: int, pid: int, now: float, host: Mapping[str, Any] = _HERE
+        self,
+        number: int,
+        incarnation: int,
+        pid: int,
+        now: float,
+        host: Mapping[str, Any] = _HERE,
+        place: str = "",
     ) -> bool:
         """Record that a process has been started; return False if it is no longer needed.
 
         Parameters
         ----------
         host : mapping
-            For the event, if it is on another machine: ``host``, its name, and more.
+            For the event, if it is on another machine: ``host``, its name, and more: ``resources``, what it
+            offers to calls.
+        place : str
+            What it is offered by; see `Slot.place`.
         """
         state = self._state
         slot = state.find_process(number, incarnation)
@@ -320,7 +329,8 @@ class Supervisor:
             return False
         slot.starting = False
         slot.waits_for = ""
-        slot.pid, slot.host = pid, host.get("host", "")
+        slot.pid, slot.host, slot.place = pid, host.get("host", ""), place
+        slot.offers = host.get("resources", {})
         state.history.process_started(incarnation, number, pid, now)
         state.emit(number, "worker_spawned", details={"pid": pid, **host})
         if state.phase == "stopping" or slot.retired or slot.replace_reason:

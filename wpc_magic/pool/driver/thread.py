@@ -264,7 +264,12 @@ class DriverThread:
         self.send_block_options(link)
         parts.log_levels.send_to(link)
         self._core.supervisor.spawned(
-            slot.id, slot.incarnation, process.pid, time.monotonic(), _about_host(process)
+            slot.id,
+            slot.incarnation,
+            process.pid,
+            time.monotonic(),
+            _about_host(process),
+            process.place_name,
         )
 
     def _connect(self, process: Process, slot: Slot) -> Link:
@@ -347,7 +352,12 @@ def _about_host(process: Process) -> dict[str, Any]:
     """Return what an event says of the machine of a process; nothing if it is this one."""
     if not process.host:
         return {}
-    return {"host": process.host, "relayed": True} if process.is_relayed else {"host": process.host}
+    about: dict[str, Any] = {"host": process.host}
+    if process.is_relayed:
+        about["relayed"] = True
+    if process.offers:
+        about["resources"] = dict(process.offers)
+    return about
 
 
 def _log_failure(error: BaseException) -> None:

@@ -98,6 +98,10 @@ class Process(Protocol):
         Its peak memory, in bytes, known once it has exited; 0: unknown.
     is_exit_known : bool
         Whether the exit code is its own.
+    place_name : str
+        What it shares with the processes that share `offers`.
+    offers : mapping
+        What is there for calls that ask for resources, as amounts by name.
     is_relayed : bool
         Whether its channels go through other processes, and so take longer.
     lost : str
@@ -112,6 +116,8 @@ class Process(Protocol):
 
     pid: int
     host: str
+    place_name: str
+    offers: Mapping[str, float]
     is_relayed: bool
     blocks: socket.socket | None
     lend: Callable[[Block, int], object] | None

@@ -56,7 +56,8 @@ class WorkerProcess(Child):
         `wait_in_thread`.
     """
 
-    host = ""
+    host = place_name = ""
+    offers: Mapping[str, float] = {}
     is_relayed = False
     lost = ""
     oom_killed: bool | None = None

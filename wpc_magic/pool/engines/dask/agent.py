@@ -149,7 +149,7 @@ class Agent:
             return Status.dont_reply
         end = self._ends[process.pid] = asyncio.Event()
         try:
-            await comm.write(answer)
+            await comm.write({**answer, "resources": dict(self._worker.state.total_resources)})
             await self._serve(comm, tokens, end)
         finally:
             assert process.stdin is not None

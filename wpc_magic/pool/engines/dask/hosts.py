@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from ...errors import StartError
@@ -57,6 +57,8 @@ class Host:
         Whether everything goes through the Dask worker.
     versions : Versions or None
         What the machine runs.
+    offers : mapping
+        The resources of the Dask worker, as amounts by name.
     """
 
     def __init__(self, client: Any, pool: str, address: str, on_lost: Callable[[Host], object]) -> None:
@@ -66,6 +68,7 @@ class Host:
         self.copies = HostCopies(self._soon)
         self.is_relayed = False
         self.versions: Versions | None = None
+        self.offers: Mapping[str, float] = {}
         self._client, self._pool, self._on_lost = client, pool, on_lost
         self._loop = asyncio.get_running_loop()
         self._comm: Any = None
@@ -110,6 +113,7 @@ class Host:
         if "error" in told:
             raise StartError(f"no worker can be started at {self.address}: {told['error']}")
         self._told = told
+        self.offers = told["resources"]
         self._begin(self._watch())
         try:
             await self._connect()

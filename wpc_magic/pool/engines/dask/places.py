@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import time
+import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -66,6 +68,7 @@ class Places:
         self._numbers = itertools.count(1)
         self._reported: dict[str, asyncio.Future[str]] = {}
         self._left_out: dict[str, float] = {}
+        self._used: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # by task
         self._giving: set[asyncio.Future[None]] = set()
         self._registered: Any = None
         self._registering = asyncio.Lock()
@@ -149,9 +152,11 @@ class Places:
             await asyncio.sleep(_PAUSE_S)
 
     async def _allowed(self) -> list[str] | None:
-        """Return the Dask workers that may take a slot; None: any."""
+        """Return the Dask workers that may take a slot, those with room if there are any; None: all."""
         now = time.monotonic()
         self._left_out = {each: until for each, until in self._left_out.items() if until > now}
+        if free := await self._free():
+            return free
         if not self._left_out:
             return None
         try:
@@ -159,6 +164,30 @@ class Places:
         except OSError:
             return []
         return [each for each in known if each not in self._left_out]
+
+    async def _free(self) -> list[str]:
+        """Return the Dask workers that have room for a slot, as far as the scheduler has heard."""
+        try:
+            known = (await self._client.scheduler.identity(n_workers=-1))["workers"]
+        except OSError:
+            return []
+        used = Counter(self._used.values())
+        return [
+            address
+            for address, worker in known.items()
+            if address not in self._left_out and self._has_room(worker, used[address])
+        ]
+
+    def _has_room(self, worker: dict[str, Any], used: int) -> bool:
+        """Whether a Dask worker has room for one slot more than those that this pool has there."""
+        counts = worker["metrics"].get("task_counts", {})
+        busy = sum(counts.get(each, 0) for each in ("executing", "ready", "constrained"))
+        offered = worker["resources"]
+        return (
+            worker["status"] == "running"
+            and worker["nthreads"] > max(busy, used)
+            and all(offered.get(name, 0) >= (used + 1) * need for name, need in self._resources.items())
+        )
 
     async def _try(self, allowed: list[str] | None) -> Place | None:
         token = f"{self._pool}-{next(self._numbers)}"
@@ -172,11 +201,18 @@ class Places:
             pure=False,
         )
         ended = asyncio.ensure_future(task.result())
+        until = time.monotonic() + _LEFT_OUT_S
         try:
-            # Later, those are allowed again that are left out now.
-            limit_s = None if allowed is None else _LEFT_OUT_S
-            await asyncio.wait({reported, ended}, return_when=asyncio.FIRST_COMPLETED, timeout=limit_s)
+            while not (reported.done() or ended.done()):
+                await asyncio.wait({reported, ended}, return_when=asyncio.FIRST_COMPLETED, timeout=_SOON_S)
+                if reported.done() or ended.done():
+                    break
+                # Later, those are allowed again that are left out now. And Dask has given it to a worker at
+                # once, whether that had a thread free or not: there it would wait, also when others have one.
+                if (allowed is not None and time.monotonic() > until) or await self._free():
+                    break
             if reported.done():
+                self._used[task] = reported.result()
                 return Place(token, reported.result(), task)
             if not ended.done():
                 return None

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -29,9 +29,11 @@ _BITS = 1 << 64
 class Owner(Protocol):
     """The host that a process is on; see `hosts.Host`."""
 
+    address: str
     clock: Clock
     copies: HostCopies
     is_relayed: bool
+    offers: Mapping[str, float]
 
     def post(self, *message: Any) -> None:
         """Send a message to the host process; any thread may call this."""
@@ -152,6 +154,7 @@ class RemoteProcess:
     ) -> None:
         self.key, self.pid, self.host = key, pid, host
         self.is_relayed = owner.is_relayed
+        self.place_name, self.offers = owner.address, owner.offers
         self.call, self.control = channels
         self.lend: Callable[[Block, int], object] | None = partial(owner.copies.lend, key)
         self.path: list[str] | None = path

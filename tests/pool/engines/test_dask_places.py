@@ -1,0 +1,91 @@
+"""Where the workers of a pool are on a Dask cluster, and what becomes of them when its workers leave."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pool.conftest import HELD, Door, EventListener
+from tests.pool.engines.clusters import Scheduler, dask_worker
+from wpc_magic.pool import WorkerProcedureCall
+from wpc_magic.pool.core.events import WorkerEvent
+from wpc_magic.pool.errors import NoWorkerError
+
+pytestmark = pytest.mark.leaves(reason="a client of Dask keeps connections for later")
+
+
+class Cluster:
+    """A scheduler, and Dask workers that the tests start, with a client of it."""
+
+    def __init__(self, folder: Path) -> None:
+        from distributed import Client
+
+        self._folder = folder
+        self._ends = contextlib.ExitStack()
+        self._scheduler = Scheduler(folder)
+        self._ends.callback(self._scheduler.end)
+        self.client = self._ends.enter_context(
+            Client(scheduler_file=str(self._scheduler.file), set_as_default=False)
+        )
+
+    def add_worker(self, *more: str, threads: int = 1) -> subprocess.Popen[bytes]:
+        return self._ends.enter_context(dask_worker(self._folder, self._scheduler.file, threads, *more))
+
+    def close(self) -> None:
+        self._ends.close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pool(cluster: Cluster) -> Iterator[WorkerProcedureCall]:
+    pool = WorkerProcedureCall(
+        engine="dask", client=cluster.client, restart_base_delay_ms=1, restart_jitter_ms=0
+    )
+    pool.define_worker_functions(HELD)
+    yield pool
+    pool.stop_workers()
+
+
+def test_a_call_that_asks_for_resources_runs_on_a_dask_worker_that_has_them(
+    cluster: Cluster,
+    pool: WorkerProcedureCall,
+    door: Door,
+    listen: Callable[[WorkerProcedureCall], EventListener],
+) -> None:
+    events = listen(pool)
+    cluster.add_worker("--resources", "GPU=1", threads=2)
+    cluster.add_worker()
+    pool.start_workers(3)
+    spawned: list[WorkerEvent] = []
+    while len(spawned) < 3:
+        spawned += [each for each in events.until("worker_spawned") if each.event_name == "worker_spawned"]
+    with_gpu = {each.worker_id for each in spawned if each.details.get("resources") == {"GPU": 1}}
+    assert len(with_gpu) == 2
+
+    while {worker.health_state for worker in pool.snapshot().workers} != {"ready"}:
+        events.until("worker_ready")
+    first = pool.call.held.options(resources={"GPU": 1})(door.path, "first")
+    visit = door.wait()
+    second = pool.call.held.options(resources="GPU=1")(door.path, "second")
+    others = [pool.call.held(door.path), pool.call.held(door.path)]
+    for _ in others:
+        door.wait().let_go()
+    assert [other.result() for other in others] == [None, None]
+    assert not second.running()
+    used = {worker.worker_id for worker in pool.snapshot().workers if worker.current_call}
+    assert used <= with_gpu
+    visit.let_go()
+    door.wait().let_go()
+    assert (first.result(), second.result()) == ("first", "second")
+    with pytest.raises(NoWorkerError, match="machines here offer GPU=1"):
+        pool.call.held.options(resources={"GPU": 2})(door.path)
