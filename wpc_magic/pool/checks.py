@@ -225,7 +225,7 @@ def read_amounts(word: str, value: Any) -> dict[str, float]:
             raise OptionError(f"{word} takes names of resources as text, not {shown(name)}")
         is_number = isinstance(amount, int | float) and not isinstance(amount, bool)
         if not is_number or not 0 < amount < math.inf:
-            raise OptionError(f"{word} takes a positive number for {name}, not {shown(amount)}")
+            raise OptionError(f"{word} takes a positive number for {shown(name)}, not {shown(amount)}")
     return dict(value)
 
 

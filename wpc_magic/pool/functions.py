@@ -329,7 +329,7 @@ class Functions(Doctests):
                 retry_on=options.retry_on,
                 at_most=options.at_most,
                 cache=bool(options.cache),
-                resources=options.resources,
+                resources=options.resources or None,
                 captured=tuple(need for need in draft.needs if need in captured),
                 doctests=doctests,
             )
@@ -437,7 +437,7 @@ def _options(
         retry_on=retry_on,
         at_most=at_most,
         cache=cache,
-        resources=resources or None,
+        resources=resources,
     )
 
 
