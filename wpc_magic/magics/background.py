@@ -54,6 +54,7 @@ class BackgroundCell:
         self.finished = threading.Event()
         self.has_ended = False  # whether its variables are bound; its value may not be shown yet
         self.is_told = False  # whether the user knows of its error
+        self.is_settled = False  # whether it has ended, and left nothing to tell
         self._outcome: tuple[Any, BaseException | None] = None, None
 
     def __repr__(self) -> str:
@@ -204,7 +205,8 @@ class BackgroundCells:
         cell = BackgroundCell(number, store, self._front.origin(), future)
         # One that has failed, and binds the same, is done again.
         again = [each for each in self._cells if each.done() and {*each.names} & {*store}]
-        self._cells = [*(each for each in self._cells if each not in again), cell]
+        self._drop_settled(again)
+        self._cells.append(cell)
         if self._thread is None:
             self._thread = threading.Thread(target=self._finish_cells, name="wpc-cells", daemon=True)
             self._thread.start()
@@ -221,6 +223,7 @@ class BackgroundCells:
             If no cell binds such a name.
         """
         __tracebackhide__ = True
+        self._drop_settled()
         chosen = [cell for cell in self._cells if not names or set(names) & {*cell.names}]
         missing = set(names) - {name for cell in chosen for name in cell.names} - self._bound
         if missing:
@@ -236,7 +239,7 @@ class BackgroundCells:
         finally:
             self._front.repeat()
         if not names:
-            self._cells = [cell for cell in self._cells if cell not in chosen]
+            self._drop_settled(chosen)
         for cell in chosen:
             if names or not cell.future.cancelled():
                 cell.result()
@@ -244,10 +247,15 @@ class BackgroundCells:
     def begin_cell(self) -> None:
         """Tell the cell that begins of the errors of background cells, each once."""
         self._front.repeat()
+        self._drop_settled()
         for cell in self._cells:
             if cell.done() and not cell.is_told:
                 cell.is_told = True
                 self._front.tell(f"{cell.label} has {cell.state}")
+
+    def _drop_settled(self, others: Sequence[BackgroundCell] = ()) -> None:
+        """Drop cells that are settled, and others. Only the notebook's own thread changes the list."""
+        self._cells = [each for each in self._cells if not (each.is_settled or each in others)]
 
     def close(self) -> None:
         """Stop the thread."""
@@ -268,8 +276,7 @@ class BackgroundCells:
             self._bound |= {*found}
         cell.has_ended = True
         cell.is_told = error is None or isinstance(error, CancelledError)
-        if cell.is_told:
-            self._cells = [each for each in self._cells if each is not cell]
+        cell.is_settled = cell.is_told
         try:
             self._front.ended(cell, value, error)
         finally:
