@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 TIMEOUT_S = 60.0
 CHROMIUM = "/usr/bin/chromium"
@@ -237,8 +238,14 @@ class Notebook:
         """The row of a worker."""
         return self.dashboard.locator(f'tr[data-worker="{number}"]')
 
-    def pid(self, number: int) -> str:
-        return self.worker(number).locator("td").nth(1).inner_text()
+    def pid(self, number: int, other_than: str = "") -> str:
+        """Wait until the row of a worker shows a process, other than one that is gone; return its number.
+
+        A frame may have an event, and still the row of the process before it.
+        """
+        cell = self.worker(number).locator("td").nth(1)
+        expect(cell).to_have_text(re.compile(rf"^(?!{other_than or '-'}$)\d+$"))
+        return cell.inner_text()
 
     def event(self, name: str) -> Locator:
         """The log lines of an event."""

@@ -81,6 +81,7 @@ def test_a_notebook_that_is_saved_while_it_runs_has_no_dead_button(open_notebook
     notebook.run_all()
     stop, card = button(cell(notebook, 2)), cell(notebook, 2).locator(".wpc-card")
     expect(stop).to_be_visible()
+    expect(card).to_contain_text("running on worker")
     expect(card.locator("style")).to_have_count(1)  # hides what stands in its place without the kernel
     notebook.save()
     notebook.shutdown()

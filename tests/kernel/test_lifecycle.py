@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -139,7 +140,8 @@ def test_no_worker_of_a_busy_pool_is_left_after_a(own_kernel: Kernel, end: Calla
         workers.wait_until_ended()
         # No process is left to end those that a function has started, so the test kills them.
         for pid in started.alive:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, signal.SIGKILL)
         started.wait_until_ended()
         assert_nothing_is_left(own_kernel, sessions)
 

@@ -74,6 +74,7 @@ def test_a_map_shows_how_far_it_is_and_how_busy_the_workers_were(
     showing.good(f"gates = ['/dev/null', '/dev/null', {str(gate.path)!r}]")
     cell = showing.begin(code)
     showing.until(lambda: any("item 2/3 · " in each["text/plain"] for each in bundles(cell)))
+    showing.until(lambda: cell.text.count("at the gate") == 3)  # what runs for too short is not measured
     gate.open()
     showing.wait(cell)
     (shown,) = cell.displayed

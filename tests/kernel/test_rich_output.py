@@ -79,11 +79,15 @@ def showing(started: Kernel) -> Kernel:
 
 
 def shown(cell: Cell) -> list[Any]:
-    """Return the texts and the mime bundles of a cell, in order."""
+    """Return the lines of text and the mime bundles of a cell, in order."""
     found: list[Any] = []
-    for kind, content in cell.messages:
+    stream = text = ""  # a line may come in several messages
+    for kind, content in [*cell.messages, ("end", {})]:
+        if kind != "stream" or content["name"] != stream:
+            found += text.splitlines()
+            stream = text = ""
         if kind == "stream":
-            found += content["text"].splitlines()
+            stream, text = content["name"], text + content["text"]
         elif kind in ("display_data", "update_display_data"):
             found.append(content["data"])
         elif kind == "clear_output":
@@ -294,8 +298,9 @@ def test_each_block_names_its_worker_once_where_several_print(started: Kernel, g
     paths = [str(each.path) for each in gates]
     cell = started.begin(
         f"calls = [wpc.call.says.options(worker_id=n)(path, n) for n, path in zip((1, 2), {paths})]\n"
-        "for call in calls: call.result()\nwpc.call.says.options(worker_id=2)"
+        "print('made', flush=True)\nfor call in calls: call.result()"
     )
+    started.until(lambda: "made\n" in cell.text)  # else the first may print before there is another one
     gates[0].open()
     started.until(lambda: cell.text.count("from 1") == 2)
     gates[1].open()
@@ -303,7 +308,7 @@ def test_each_block_names_its_worker_once_where_several_print(started: Kernel, g
     gates[0].open()
     gates[1].open()
     started.wait(cell)
-    assert cell.text == "[worker 1]\nfrom 1\nfrom 1\n[worker 2]\nfrom 2\nfrom 2\n"
+    assert cell.text == "made\n[worker 1]\nfrom 1\nfrom 1\n[worker 2]\nfrom 2\nfrom 2\n"
 
 
 def test_calls_one_after_another_are_not_named(started: Kernel) -> None:

@@ -29,7 +29,7 @@ DOUBLE = "def double(x): return 2 * x"
 
 def test_01_a_timed_out_call_ends_its_work_and_its_slot_serves_again(make_pool: Any, door: Any) -> None:
     pool = make_pool(2, DOUBLE)
-    future = pool.call.held.options(timeout_ms=400, worker_id=1)(door.path)
+    future = pool.call.held.options(timeout_ms=1000, worker_id=1)(door.path)
     others = [pool.call.double(n) for n in range(20)]
     visit = door.wait()
     with pytest.raises(CallTimeoutError):
@@ -73,7 +73,7 @@ def test_02_a_definition_made_while_workers_start_or_restart_reaches_each(make_p
 
 
 def test_02_a_definition_made_while_a_worker_is_degraded_reaches_it(make_pool: Any, listen: Any) -> None:
-    pool = make_pool(2, heartbeat_interval_ms=20, unresponsive_after_ms=300)
+    pool = make_pool(2, heartbeat_interval_ms=20, unresponsive_after_ms=1500)
     listener = listen(pool)
     pid = pool.snapshot().workers[0].pid
     os.kill(pid, signal.SIGSTOP)

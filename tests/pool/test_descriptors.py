@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,7 +86,10 @@ def test_a_worker_that_does_not_answer_is_said_to_where_its_process_cannot_be_lo
 
 def taken() -> tuple[Counter[str], int, list[psutil.Process]]:
     """Return this process's descriptors, the number of its threads, and its children."""
-    links = [os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    links = []
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # of the listing itself
+            links.append(os.readlink(each))
     return Counter(links), threading.active_count(), children()
 
 
@@ -100,7 +104,9 @@ def test_a_start_that_fails_for_want_of_descriptors_gives_back_what_it_took(make
     with no_descriptor_left(but), pytest.raises(StartError, match="Too many open files"):
         pool.start_workers(2)
     assert pool.snapshot().state == "stopped"
-    assert taken() == before
+    deadline = time.monotonic() + PATIENCE_S
+    while taken() != before:  # a thread may be about to end
+        assert time.monotonic() < deadline, (taken(), before)
     pool.start_workers(1)
     assert pool.call.size(b"...").result() == 3
 

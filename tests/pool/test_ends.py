@@ -51,7 +51,7 @@ def blocks_signals(door):
 
 
 def test_stopping_an_idle_pool_ends_every_process(make_pool: Any, listen: Any) -> None:
-    pool = make_pool(2, FUNCTIONS)
+    pool = make_pool(2, FUNCTIONS, stop_timeout_ms=60_000)
     listener = listen(pool)
     before = pids(pool)
     pool.stop_workers()
@@ -80,6 +80,7 @@ def cleans_up(door, path):
     finally:
         open(path, "w").close()
 """,
+        stop_timeout_ms=60_000,
     )
     running = [pool.call.cleans_up(door.path, str(folder / f"clean-{n}")) for n in range(2)]
     visits = [door.wait(), door.wait()]

@@ -44,7 +44,7 @@ def run(program: str, *arguments: str) -> list[str]:
         [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-c", HEAD + program, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         cwd=ROOT,
         check=False,
     )
@@ -315,7 +315,7 @@ if child == 0:
     driver.output.finish()
     say("and nothing to show")
     os._exit(0)
-alarm = threading.Timer(20, os.kill, (child, 9))
+alarm = threading.Timer(60, os.kill, (child, 9))
 alarm.start()
 say(os.waitpid(child, 0)[1])
 alarm.cancel()

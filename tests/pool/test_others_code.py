@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import os
 import queue
@@ -180,7 +181,7 @@ def test_a_result_with_a_timeout_does_not_wait_for_what_blocks(
     pool = make_pool(1, SAYS, stop_timeout_ms=300)
     block(pool, gate, door)
     values: list[Any] = []
-    assert ends(lambda: values.append(pool.call.says("a").result(timeout=1)))
+    assert ends(lambda: values.append(pool.call.says("a").result(timeout=3)))
     assert values == ["a"]
     with pytest.raises(TimeoutError):
         pool.call.held(door.path).result(timeout=0.01)
@@ -247,13 +248,17 @@ print("the end")
 
 
 FULL_PIPE = f"""
-import sys
+import concurrent.futures, sys
 from wpc_magic.pool import WorkerProcedureCall
 pool = WorkerProcedureCall(stop_timeout_ms=300)
 pool.define_worker_functions({SAYS!r})
 pool.start_workers(1)
 try:
-    pool.call.says("x" * 1_000_000).result(TIMEOUT)
+    future = pool.call.says("x" * 1_000_000)
+    timeout = TIMEOUT
+    if timeout is not None:
+        concurrent.futures.wait([future])
+    future.result(timeout)
     print("the value", file=sys.stderr)
     pool.call.says("y").result()
 except KeyboardInterrupt:
@@ -328,7 +333,9 @@ def test_text_that_waits_for_a_sink_is_bounded_and_what_is_left_out_is_said(
     pool.call.says("first")
     assert blocked.wait(PATIENCE_S)
     for text in ("kept" * 300, "lost" * 100, "lost" * 200):
-        assert pool.call.says(text).result(timeout=0.01) == text
+        future = pool.call.says(text)
+        concurrent.futures.wait([future])
+        assert future.result(timeout=0.01) == text  # it waits no longer for its text to be shown
     gate.set()
     assert pool.call.says("last").result() == "last"
     note = "\n[1,202 characters were left out here: the output sink took nothing for too long]\n"

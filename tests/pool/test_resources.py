@@ -280,9 +280,9 @@ def test_what_one_worker_has_made_is_closed_if_another_one_refuses(bench: Any) -
 
 
 def test_an_eager_one_may_take_longer_than_workers_may_to_start_and_to_install(bench: Any) -> None:
-    bench = bench(define=False, control_timeout_ms=50, start_timeout_ms=1_000)
+    bench = bench(define=False, control_timeout_ms=500, start_timeout_ms=1_000)
     slow = "import time\ndef make():\n    time.sleep(%s)\n    return 1\n"
-    assert bench.pool.define_worker_resource("thing", slow % 0.5, eager=True).installed_worker_count == 1
+    assert bench.pool.define_worker_resource("thing", slow % 1, eager=True).installed_worker_count == 1
     bench.pool.stop_workers()
     bench.pool.define_worker_resource("thing", slow % 2, eager=True)
     bench.pool.start_workers(1)
@@ -295,11 +295,9 @@ def test_an_eager_one_may_take_longer_than_workers_may_to_start_and_to_install(b
 
 
 def test_making_it_is_no_part_of_the_time_of_the_call(bench: Any) -> None:
-    bench = bench(define=False, control_timeout_ms=50)
-    bench.pool.define_worker_resource(
-        "thing", "import time\ndef make():\n    time.sleep(0.5)\n    return 1\n"
-    )
-    bench.pool.define_worker_function(worker_func="def use(): return thing", timeout_ms=100)
+    bench = bench(define=False, control_timeout_ms=500)
+    bench.pool.define_worker_resource("thing", "import time\ndef make():\n    time.sleep(1)\n    return 1\n")
+    bench.pool.define_worker_function(worker_func="def use(): return thing", timeout_ms=500)
     assert bench.call("use") == 1
 
 

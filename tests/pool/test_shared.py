@@ -538,11 +538,34 @@ def test_the_stop_button_ends_a_wait_in_the_program_and_leaves_no_lock_behind(tw
     lock = two.shared("grid").lock
     call = two.call.held_by(door.path)
     visit = door.wait()
-    timer = threading.Timer(0.05, signal.raise_signal, [signal.SIGINT])
-    timer.start()
+    main, interrupted = threading.main_thread().ident, threading.Event()
+
+    def waits() -> bool:
+        """Return whether the main thread is in a function of the pool."""
+        frame = sys._current_frames().get(main or 0)
+        while frame is not None and "wpc_magic/pool/" not in frame.f_code.co_filename:
+            frame = frame.f_back
+        return frame is not None
+
+    def interrupt() -> None:
+        while not waits():
+            pass
+        signal.pthread_kill(main or 0, signal.SIGINT)
+        while not interrupted.wait(1):  # Python misses one that arrives just before it begins to wait
+            signal.pthread_kill(main or 0, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+
+    def acquire() -> None:
+        thread.start()
+        try:
+            lock.acquire(timeout=PATIENCE_S)
+        finally:
+            interrupted.set()
+
     with pytest.raises(KeyboardInterrupt):
-        lock.acquire(timeout=PATIENCE_S)
-    timer.join()
+        acquire()
+    thread.join()
     visit.let_go()
     call.result(PATIENCE_S)
     assert two.call.waits().result(PATIENCE_S) == ""

@@ -233,12 +233,12 @@ def patient(make_pool: Any, monkeypatch: pytest.MonkeyPatch) -> WorkerProcedureC
 def test_a_call_that_runs_for_too_long_tells_where_it_was(
     patient: WorkerProcedureCall, begun: Begun, name: str
 ) -> None:
-    future = patient.call[name].options(timeout_ms=500)(begun.path)
+    future = patient.call[name].options(timeout_ms=1000)(begun.path)
     with pytest.raises(CallTimeoutError) as caught:
         future.result()
     error = caught.value
     head, _, below = str(error).partition("\n\n")
-    assert head == f"{name} #{future.call_id} ran for more than 500 ms on worker 1, and was stopped"
+    assert head == f"{name} #{future.call_id} ran for more than 1000 ms on worker 1, and was stopped"
     assert below == error.stack
     assert f"{name} #{future.call_id}" in error.stack
     assert f", in {name}\n" in error.stack
@@ -249,7 +249,7 @@ def test_a_call_that_runs_for_too_long_tells_where_it_was(
 
 def test_a_time_out_of_an_awaited_call_has_it_too(patient: WorkerProcedureCall, begun: Begun) -> None:
     async def main() -> str:
-        call = patient.call.sleeps.options(timeout_ms=500)(begun.path)
+        call = patient.call.sleeps.options(timeout_ms=1000)(begun.path)
         with pytest.raises(CallTimeoutError) as caught:
             await call
         return caught.value.stack
@@ -260,7 +260,7 @@ def test_a_time_out_of_an_awaited_call_has_it_too(patient: WorkerProcedureCall, 
 def test_a_time_out_of_a_stopped_process_comes_without(make_pool: Any) -> None:
     pool = make_pool(1, STOPS_ITSELF, interrupt_grace_ms=60_000)
     pid = pids(pool)[1]
-    future = pool.call.stops_itself.options(timeout_ms=200)()
+    future = pool.call.stops_itself.options(timeout_ms=500)()
     try:
         with pytest.raises(CallTimeoutError, match="does not answer; its process is stopped"):
             future.result()
@@ -274,7 +274,7 @@ def test_a_call_that_waits_for_its_stack_ends_with_its_worker_and_with_the_pool(
 ) -> None:
     patient.configure(stop_timeout_ms=200)
     listener = listen(patient)
-    future = patient.call.stops_itself.options(timeout_ms=100)()
+    future = patient.call.stops_itself.options(timeout_ms=500)()
     listener.until("call_timed_out")
     assert not future.done(), "there is no stack yet"
     if how == "dies":

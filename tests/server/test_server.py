@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from jupyter_client import BlockingKernelClient
 from jupyter_core.utils import ensure_event_loop
+from playwright.sync_api import expect
 
 from tests.browser.lab import chromium, free_port, until, url_of_server
 
@@ -175,7 +176,7 @@ def test_the_pools_of_all_kernels_are_listed_while_these_run(server: Server, ker
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
     server.ask(f"/api/kernels/{first}", method="DELETE")
-    assert set(server.pools()) == {second}
+    until(lambda: set(server.pools()) == {second}, "a kernel that has ended is not listed")
     until(lambda: len(list(server.runtime.glob("wpc-*"))) == 1, "a kernel that ends removes its file")
 
 
@@ -207,10 +208,11 @@ def test_the_page_shows_the_pools_and_follows_them(
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{server.url}/wpc-magic/?token={TOKEN}")
+        page.set_default_timeout(PATIENCE_S * 1000)
         page.get_by_text("running, 2 workers").wait_for()
         page.get_by_text("1 done").wait_for()
-        assert page.locator("section").count() == 2
-        assert page.locator("td.ready").count() == 2
+        expect(page.locator("section")).to_have_count(2, timeout=PATIENCE_S * 1000)
+        expect(page.locator("td.ready")).to_have_count(2, timeout=PATIENCE_S * 1000)
         page.screenshot(path=str(Path(os.environ.get("WPC_SHOTS") or tmp_path) / "pools.png"))
         server.ask(f"/api/kernels/{kernels[1]}", method="DELETE")
         page.wait_for_function("() => document.querySelectorAll('section').length === 1")

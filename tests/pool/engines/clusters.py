@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import pytest
 
 from tests.proxy import Proxy
 
-__all__ = ["Scheduler", "dask_worker", "local_cluster", "proxied_hosts"]
+__all__ = ["Scheduler", "dask_worker", "free_port", "local_cluster", "proxied_hosts"]
 
 _QUIET = {"DASK_DISTRIBUTED__ADMIN__LOG_FORMAT": "%(message)s", "DASK_LOGGING__DISTRIBUTED": "error"}
 
@@ -55,6 +57,19 @@ def proxied_hosts() -> Iterator[list[Proxy]]:
 
         patch.setattr(Host, "_connect", connect_through_a_proxy)
         yield proxies
+
+
+def free_port() -> int:
+    """Return a port that is free now, and that the system gives to nobody who asks for any.
+
+    A scheduler that is started again needs the same one. Meanwhile clients try to reach it: from a port that
+    the system chooses, which must not be that very one.
+    """
+    for port in random.sample(range(20_000, 30_000), 1_000):
+        with contextlib.suppress(OSError), socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 class Scheduler:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -85,13 +86,21 @@ def pool(running: WorkerProcedureCall) -> WorkerProcedureCall:
     return running
 
 
-def host_processes(client: Any) -> list[psutil.Process]:
-    """Return the processes that the Dask workers have started, and those that these have."""
+def host_processes(client: Any) -> set[int]:
+    """Return the ids of the processes that the Dask workers have started, and those that these have."""
 
     def of_worker() -> list[int]:
         return [child.pid for child in psutil.Process().children(recursive=True)]
 
-    return [psutil.Process(pid) for pids in client.run(of_worker).values() for pid in pids]
+    return {pid for pids in client.run(of_worker).values() for pid in pids}
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what happens on the cluster, of which nothing tells."""
+    deadline, pause = time.monotonic() + PATIENCE_S, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(0.05)
 
 
 # -- what holds on any engine, once more --------------------------------------------------------------------
@@ -110,7 +119,7 @@ def test_calls_maps_and_streams_run_on_the_cluster(pool: WorkerProcedureCall, cl
         pool.call.where.options(worker_id=worker.worker_id)().result() for worker in pool.snapshot().workers
     }
     assert len(pids) == 3
-    assert pids <= {process.pid for process in host_processes(client)}
+    assert pids <= host_processes(client)
 
 
 def test_a_call_after_a_definition_never_runs_the_old_one(pool: WorkerProcedureCall) -> None:
@@ -211,7 +220,7 @@ def test_a_stack_is_seen_from_here(pool: WorkerProcedureCall, door: Door) -> Non
 
 
 def test_a_stop_leaves_nothing_on_the_cluster(client: Any) -> None:
-    before = {process.pid for process in host_processes(client)}
+    before = host_processes(client)
     doors = set(next(iter(client.run(lambda dask_worker: list(dask_worker.handlers)).values())))
     pool = WorkerProcedureCall(engine="dask", client=client)
     pool.define_worker_functions(SOURCE)
@@ -219,8 +228,10 @@ def test_a_stop_leaves_nothing_on_the_cluster(client: Any) -> None:
     future = pool.call.spin()
     pool.stop_workers()
     assert future.exception() is not None
-    assert {process.pid for process in host_processes(client)} <= before
-    assert set(next(iter(client.run(lambda dask_worker: list(dask_worker.handlers)).values()))) == doors
+    until(lambda: host_processes(client) <= before)
+    until(
+        lambda: set(next(iter(client.run(lambda dask_worker: list(dask_worker.handlers)).values()))) == doors
+    )
     assert client.submit(int).result() == 0
 
 
@@ -281,9 +292,7 @@ def test_nothing_is_left_of_a_client_that_was_killed(client: Any) -> None:
     program.stdout.close()
     wait_until_dead(pid)
     wait_until_dead(host.pid)
-    idle = threading.Event()
-    while not tasks() <= before:
-        idle.wait(0.05)  # the task that held the place
+    until(lambda: tasks() <= before)  # the task that held the place
 
 
 # -- what cannot be -----------------------------------------------------------------------------------------

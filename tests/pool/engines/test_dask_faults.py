@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.pool.conftest import HELD, PATIENCE_S, Door, EventListener, wait_until_dead
-from tests.pool.engines.clusters import Scheduler, dask_worker
+from tests.pool.engines.clusters import Scheduler, dask_worker, free_port
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.errors import WorkerCrashedError
 
@@ -33,9 +33,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port = sock.getsockname()[1]
+        self.port = free_port()
         self.scheduler = Scheduler(folder, self.port)
         self.workers = contextlib.ExitStack()
 
