@@ -34,6 +34,7 @@ _MAX_CHARACTERS = 4000  # of a worker's recent output
 _MAX_LINES = 20
 _MAX_WAITING = 1 << 25  # characters that wait for a sink which takes nothing
 _PIECE = 1024  # characters: no more bytes than a pipe takes at once, however they are encoded
+_WAIT_MS = 500  # of one wait for room: Python misses a signal that arrives just before a wait begins
 
 
 class OutputText(NamedTuple):
@@ -133,7 +134,8 @@ def write_out(output: Output) -> None:
     # A thread that blocks in the write to a full pipe holds the stream's lock, without which the program can
     # neither print nor end. So this one blocks where it holds nothing, and writes what there is room for.
     for start in range(0, len(output.text), _PIECE):
-        room.poll()
+        while not room.poll(_WAIT_MS):
+            pass
         write_text(stream, output.text[start : start + _PIECE])
         stream.flush()
 
