@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import select
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 
 from tests.pool.conftest import ROOT, run
 from wpc_magic.pool import WorkerProcedureCall
+from wpc_magic.pool.interrupts import hold
 
 INTERRUPTS = {"SIGINT": 10_000, "SIGTERM": 3_000, "SIGALRM": 3_000, "SIGUSR1": 3_000}
 SECONDS = 120  # it takes about ten; if it takes too long, the number of interrupts shows it
@@ -362,3 +364,39 @@ def test_a_handler_of_the_users_own_is_called_and_stays(pool: WorkerProcedureCal
         assert called.is_set()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class Misses:
+    """A lock and a poll set for which Python misses the signal: their first wait is not ended by it."""
+
+    def __init__(self) -> None:
+        self.waits: list[float | None] = []
+
+    def acquire(self, blocking: bool, seconds: float) -> bool:
+        self.waits.append(seconds)
+        return len(self.waits) > 2
+
+    def poll(self, milliseconds: float | None) -> list[tuple[int, int]]:
+        return [(3, 1)] if self.acquire(True, -1 if milliseconds is None else milliseconds / 1000) else []
+
+
+@pytest.mark.parametrize("wait", [lambda each: hold.acquire(each), lambda each: hold.poll(each)])
+def test_the_main_thread_waits_in_slices_so_that_no_signal_waits_for_the_end(wait: Any) -> None:
+    misses = Misses()
+    assert wait(misses)
+    assert misses.waits == [hold.LOOK_S] * 3
+    misses = Misses()
+    thread = threading.Thread(target=wait, args=(misses,))
+    thread.start()
+    thread.join()
+    assert [each for each in misses.waits if each != -1] == [], "handlers do not run there"
+
+
+def test_a_wait_in_slices_ends_with_its_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hold, "LOOK_S", 0.001)
+    lock = threading.Lock()
+    with lock:
+        assert not hold.acquire(lock, 0.01)
+        assert not hold.acquire(lock, 0)
+    assert hold.acquire(lock, 0)
+    assert hold.poll(select.poll(), 0.01) == []

@@ -7,7 +7,7 @@ from _thread import allocate_lock
 from collections.abc import Callable
 from typing import Any
 
-from ..interrupts.hold import HeldInterrupts
+from ..interrupts.hold import HeldInterrupts, acquire
 from ..interrupts.stack import ensure_stack_room
 from .state_lock import StateLock, StepInProgressError
 
@@ -89,7 +89,7 @@ class PoolCondition:
                     waiter = allocate_lock()
                     waiter.acquire()
                     self.waiters.append(waiter)
-                if not interrupts.wait(waiter.acquire, True, time_left(deadline)):
+                if not interrupts.wait(acquire, waiter, time_left(deadline)):
                     return False
 
     async def wait_for_async(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from operator import length_hint
 from typing import Any, NamedTuple
 
-from ..interrupts.hold import HeldInterrupts, is_of_handler
+from ..interrupts.hold import HeldInterrupts, acquire, is_of_handler, poll
 from .condition import time_left
 
 __all__ = [
@@ -34,7 +34,6 @@ _MAX_CHARACTERS = 4000  # of a worker's recent output
 _MAX_LINES = 20
 _MAX_WAITING = 1 << 25  # characters that wait for a sink which takes nothing
 _PIECE = 1024  # characters: no more bytes than a pipe takes at once, however they are encoded
-_WAIT_MS = 500  # of one wait for room: Python misses a signal that arrives just before a wait begins
 
 
 class OutputText(NamedTuple):
@@ -134,8 +133,7 @@ def write_out(output: Output) -> None:
     # A thread that blocks in the write to a full pipe holds the stream's lock, without which the program can
     # neither print nor end. So this one blocks where it holds nothing, and writes what there is room for.
     for start in range(0, len(output.text), _PIECE):
-        while not room.poll(_WAIT_MS):
-            pass
+        poll(room)
         write_text(stream, output.text[start : start + _PIECE])
         stream.flush()
 
@@ -336,7 +334,7 @@ class OutputQueue:
                     waiter = allocate_lock()
                     waiter.acquire()
                     self._waiters.append(waiter)
-                if not interrupts.wait(waiter.acquire, True, time_left(deadline)):
+                if not interrupts.wait(acquire, waiter, time_left(deadline)):
                     return
 
     def when_finished(self, callback: Callable[[], object]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from ..core.calls import Call
 from ..core.dispatcher import Dispatcher
 from ..futures import CallFuture
-from ..interrupts.hold import HeldInterrupts
+from ..interrupts.hold import HeldInterrupts, acquire
 from .condition import PoolCondition
 from .state_lock import StepInProgressError
 
@@ -71,7 +71,7 @@ class RoomQueue:
                     (self._waiting.appendleft if was_woken else self._waiting.append)(waiter)
                     self._register()
                 try:
-                    interrupts.wait(waiter.acquire)
+                    interrupts.wait(acquire, waiter)
                 except BaseException:
                     with self._condition.lock:
                         if waiter in self._waiting:

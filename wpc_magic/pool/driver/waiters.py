@@ -8,7 +8,7 @@ from typing import Any
 
 from ..future_driver import WaitObserver
 from ..futures import CallFuture
-from ..interrupts.hold import HeldInterrupts, hold, restore
+from ..interrupts.hold import LOOK_S, HeldInterrupts, acquire, hold, poll, restore
 from ..interrupts.stack import ensure_stack_room
 from ..loop_waiters import end_shown
 from .condition import deadline_of, time_left
@@ -19,6 +19,8 @@ from .poller import Poller
 from .state_lock import StateLock, StepInProgressError
 
 __all__ = ["Waiters"]
+
+_LOOK_MS = LOOK_S * 1000
 
 
 class Waiters:
@@ -116,7 +118,7 @@ class Waiters:
                         future.add_waker(waiter.release)
                 if link is None:
                     try:
-                        if not interrupts.wait(waiter.acquire, True, time_left(until)):
+                        if not interrupts.wait(acquire, waiter, time_left(until)):
                             break
                     finally:
                         with self.lock:
@@ -172,7 +174,7 @@ class Waiters:
         nothing: no channel is claimed, and no signal handler is swapped, since an interrupt cannot leave
         anything inconsistent yet.
         """
-        left = None if until is None else time_left(until) * 1000
+        left = _LOOK_MS if until is None else min(_LOOK_MS, time_left(until) * 1000)
         lock = self.lock
         future.reserved_at = None
         try:
@@ -193,7 +195,7 @@ class Waiters:
                 if ready:
                     self._read_once(future, link, ready)
                 # Not later: another thread, which reads next, may end it while its first output is shown.
-                is_over = not ready or future.ended
+                is_over = future.ended or (not ready and time_left(until) == 0)
                 self._release(link, future)
             except BaseException as error:
                 lock.tear(error)
@@ -253,8 +255,7 @@ class Waiters:
         """Read until there is something else to do; return False if the timeout expires."""
         lock = self.lock
         while True:
-            left = time_left(deadline)
-            ready = interrupts.wait(link.poll_set.poll, None if left < 0 else left * 1000)
+            ready = interrupts.wait(poll, link.poll_set, time_left(deadline))
             if not ready:
                 return future.ended
             with lock:

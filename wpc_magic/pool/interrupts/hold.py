@@ -21,13 +21,31 @@ import os
 import signal
 import sys
 import threading
+import time
 from _signal import getsignal
 from _thread import get_ident
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-__all__ = ["HeldInterrupts", "find_handlers", "hold", "in_main_thread", "is_of_handler", "restore"]
+__all__ = [
+    "LOOK_S",
+    "HeldInterrupts",
+    "acquire",
+    "find_handlers",
+    "hold",
+    "in_main_thread",
+    "is_of_handler",
+    "poll",
+    "restore",
+]
+
+LOOK_S = 1.0
+"""How long the main thread waits at a time, in seconds.
+
+Python misses a signal that arrives just before a wait begins, as while this thread gives way to another:
+it calls the handler only after that wait. So no wait is longer.
+"""
 
 _set = _signal.signal
 _main = threading.main_thread().ident
@@ -69,6 +87,43 @@ def is_of_handler(error: BaseException) -> bool:
             return True
         tb = tb.tb_next
     return False
+
+
+def acquire(lock: Any, timeout_s: float = -1.0) -> bool:
+    """Acquire a lock, and return whether it was acquired; no signal that comes meanwhile waits for that.
+
+    Parameters
+    ----------
+    lock : lock
+        A lock of `_thread`.
+    timeout_s : float
+        For how long to wait, in seconds; -1: without a limit.
+    """
+    acquired: bool
+    if get_ident() != _main:
+        acquired = lock.acquire(True, timeout_s)
+        return acquired
+    until = time.monotonic() + timeout_s if timeout_s >= 0 else None
+    while True:
+        left = LOOK_S if until is None else min(LOOK_S, max(0.0, until - time.monotonic()))
+        if lock.acquire(True, left):
+            return True
+        if until is not None and time.monotonic() >= until:
+            return False
+
+
+def poll(poll_set: Any, timeout_s: float = -1.0) -> list[tuple[int, int]]:
+    """Return what is ready, or nothing after so many seconds; as `acquire`."""
+    ready: list[tuple[int, int]]
+    if get_ident() != _main:
+        ready = poll_set.poll(None if timeout_s < 0 else timeout_s * 1000)
+        return ready
+    until = time.monotonic() + timeout_s if timeout_s >= 0 else None
+    while True:
+        left = LOOK_S if until is None else min(LOOK_S, max(0.0, until - time.monotonic()))
+        ready = poll_set.poll(left * 1000)
+        if ready or (until is not None and time.monotonic() >= until):
+            return ready
 
 
 def find_handlers() -> None:

@@ -12,7 +12,7 @@ import threading
 from _thread import allocate_lock, get_ident
 from typing import Any
 
-from .hold import hold, in_main_thread, restore
+from .hold import acquire, hold, in_main_thread, restore
 
 __all__ = ["SignalSafeEvent", "SignalSafeLock", "owns_signal_safe_lock"]
 
@@ -119,7 +119,7 @@ class SignalSafeEvent:
         waiter = allocate_lock()
         waiter.acquire()
         self._waiters.append(waiter)
-        if self._flag or waiter.acquire(True, -1 if timeout is None else max(0.0, timeout)):
+        if self._flag or acquire(waiter, -1 if timeout is None else max(0.0, timeout)):
             return True
         try:
             self._waiters.remove(waiter)
