@@ -28,7 +28,8 @@ def test_without_a_kernel_the_dashboard_is_a_table_of_text():
     assert lines[4].split() == (
         ["2", "ready", "4702", "simulate", "#12", "3.2", "s", "0", "0", "0", "0", "48", "MB", "100", "%"]
     )
-    assert "worker_ready" in lines[-1]
+    assert "worker_ready" in lines[-3]
+    assert lines[-1] == "This stands still. Live in IPython, also in a terminal: %wpc_status --watch"
     assert pool.listeners == 0
 
 
@@ -48,15 +49,15 @@ def test_a_static_view_counts_down_to_the_next_start():
 def test_a_process_that_leaves_has_a_line_of_its_own():
     pool = FakePool(1)
     pool.change_worker(1, leaving=(LeavingProcess(1, 4600, "fit #3", 2.0, ("call-3",)),))
-    assert repr(take_static_view(pool)).splitlines()[-1].split() == [
+    assert repr(take_static_view(pool)).splitlines()[-3].split() == [
         *("1", "leaving", "4600", "fit", "#3", "2.0", "s")
     ]
 
 
 def test_a_pool_without_workers_says_so():
     text = repr(take_static_view(FakePool(0)))
-    assert text.endswith("No worker runs.")
-    assert len(text.splitlines()) == 1
+    assert "No worker runs.\n\nThis stands still." in text
+    assert len(text.splitlines()) == 3
 
 
 def test_nothing_of_a_static_view_is_html():

@@ -300,3 +300,14 @@ def test_a_call_of_an_unknown_function_says_only_that(kernel: Kernel) -> None:
     cell = kernel.run("wpc.call.simulat(3)")
     assert cell.error_name == "FunctionNotDefinedError"
     assert "During handling" not in cell.error
+
+
+def test_the_workers_are_watched_live_in_one_display_until_the_stop_button(started: Kernel) -> None:
+    cell = started.begin("%wpc_status --watch")
+    started.until(lambda: [kind for kind, _ in cell.messages].count("update_display_data") > 1)
+    assert "Live; the stop button ends this" in cell.displayed[0]
+    started.interrupt()
+    started.wait(cell)
+    assert not cell.error
+    assert len(cell.displayed) == 1
+    assert "no longer live." in cell.displayed[0]

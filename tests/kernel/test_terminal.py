@@ -216,3 +216,27 @@ def test_what_goes_on_says_what_to_type_to_stop_it(terminal: Terminal, gate: Gat
     assert re.search(r"Cell In\[\d+\] [^\n]* · Out\[\d+\]\.cancel\(\) stops it\n", shown)
     assert "it was True" in terminal.cell("print('it was %s' % _.cancel())")
     terminal.exit()
+
+
+def test_the_workers_are_watched_live_until_ctrl_c_which_ends_no_call(terminal: Terminal, gate: Gate) -> None:
+    terminal.cell("%load_ext wpc_magic")
+    terminal.cell("%wpc_start -n 1")
+    terminal.cell(WAITS)
+    terminal.cell(f"f = wpc.call.waits({str(gate.path)!r})")
+    assert "This stands still." in terminal.cell("%wpc_dashboard")
+    terminal.type("%wpc_status --watch\n")
+    for _ in range(2):
+        terminal.until("waits #1")
+        terminal.until("Live; Ctrl-C ends this, and nothing else.")
+    gate.open()
+    terminal.until("Live; Ctrl-C ends this, and nothing else.")
+    while "waits #1" in terminal.until("Live; Ctrl-C ends this, and nothing else."):
+        pass
+    terminal.type("\x03")
+    shown = terminal.until("In [")
+    assert "no longer live." in shown
+    assert "interrupted" not in shown
+    assert "KeyboardInterrupt" not in shown
+    terminal.until("]: ")
+    assert "finished" in terminal.cell("f")
+    terminal.exit()

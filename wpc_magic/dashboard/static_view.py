@@ -19,7 +19,7 @@ _SHOWN_EVENTS = 10
 _WORKER_COLUMNS = (
     *("worker", "state", "pid", "runs", "for", "waiting", "done", "failed", "restarts", "memory", "CPU"),
 )
-
+_STILL = "This stands still. Live in IPython, also in a terminal: %wpc_status --watch"
 
 _RARE = (("resources", "resource"), ("shared", "shared"))
 
@@ -85,7 +85,7 @@ class StaticView:
         ]
 
     def __repr__(self) -> str:
-        return "\n\n".join(map(repr, self.tables()))
+        return "\n\n".join([*map(repr, self.tables()), _STILL])
 
     def _repr_html_(self) -> str:
         return "\n".join(table._repr_html_() for table in self.tables())

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["Table"]
+__all__ = ["Table", "truncated"]
 
 MAX_WIDTH = 100
 """The maximum width of one cell in a terminal, in columns; a notebook wraps instead."""
@@ -49,7 +49,7 @@ class Table:
         if not self.rows:
             return _printable(self.caption) or "(empty)"
         numeric = self._numeric_columns()
-        cells = [[_truncated(_printable(str(cell))) for cell in row] for row in [self.columns, *self.rows]]
+        cells = [[truncated(_printable(str(cell))) for cell in row] for row in [self.columns, *self.rows]]
         widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
         lines = [self._line(row, widths, numeric) for row in cells]
         lines.insert(1, "  ".join("─" * width for width in widths))
@@ -126,9 +126,17 @@ def _width(text: str) -> int:
     )
 
 
-def _truncated(text: str) -> str:
-    if _width(text) <= MAX_WIDTH:
+def truncated(text: str, width: int = MAX_WIDTH) -> str:
+    """Return a text of at most so many terminal columns.
+
+    Examples
+    --------
+    >>> truncated("simulate", 5), truncated("四半期", 5)
+    ('simu…', '四半…')
+    """
+    if _width(text) <= width:
         return text
-    while _width(text) > MAX_WIDTH - 1:
-        text = text[:MAX_WIDTH] if len(text) > MAX_WIDTH else text[:-1]
+    text = text[:width]
+    while _width(text) > width - 1:
+        text = text[:-1]
     return text + "…"

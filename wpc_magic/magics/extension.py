@@ -37,11 +37,14 @@ from .session import Session
 from .settings import drop_bad_settings
 from .setup import SetupCommands
 from .shared import SharedCommands
+from .watching import watch
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from wpc_magic.pool import WorkerProcedureCall
+
+    from .messages import PlainText
 
 __all__ = ["Extension", "load", "unload"]
 
@@ -149,6 +152,7 @@ class Extension:
         self.magics.setup = SetupCommands(self.pool)
         self.magics.resources = ResourceCommands(self.session)
         self.magics.shared = SharedCommands(self.session)
+        self.magics.watch_status = self._watch_status
         self.magics.running_cell = lambda: self._running_cell.text
         self._cell_cards = CellCards(shell, self._origins, self._cards, self.output, self.magics.cell_number)
         self.background = self.magics.background = BackgroundCells(self.pool, self._cell_cards)
@@ -264,6 +268,10 @@ class Extension:
         self._unasked.end_cell(self._origins.cell())
         self.output.end_cell()
         self._running_cell.begin(None)
+
+    def _watch_status(self) -> PlainText | None:
+        pool, origin = self.pool, self._origins.current()
+        return watch(self.session.status, lambda: pool.is_running, self._shell, self.output, origin)
 
     def _observe_waits(self, *_: object) -> None:
         setting = self.magics.progress

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import magics_class
@@ -94,6 +95,7 @@ class WpcMagics(CallMagics, SharedMagics, UploadMagics):
 
     setup: SetupCommands
     resources: ResourceCommands
+    watch_status: Callable[[], PlainText | None]
 
     def pool_settings(self) -> dict[str, Any]:
         """Return the settings that are options of the pool."""
@@ -336,10 +338,14 @@ class WpcMagics(CallMagics, SharedMagics, UploadMagics):
         """
         return cache_command(self.session.pool, line.name, line.delete)
 
-    @magic()
-    def wpc_status(self, line: Namespace) -> Table:
-        """Show what each worker does now."""
-        return self.session.status()
+    @magic(Option("--watch", "Show it again and again in its place, until Ctrl-C or the stop button."))
+    def wpc_status(self, line: Namespace) -> Table | PlainText | None:
+        """Show what each worker does now.
+
+        With --watch the table is live, also in a terminal; Ctrl-C ends that, and no call. It ends by itself
+        when the workers are stopped.
+        """
+        return self.watch_status() if line.watch else self.session.status()
 
     @magic()
     def wpc_insights(self, line: Namespace) -> Insights:
