@@ -222,12 +222,16 @@ class Dispatcher:
             stats = state.call_counts.of_record(record, state.registry)
         if stats.add(ran_ns, call.items):
             state.history.sent(call.id, state.measures.add(slot, call, record, ran_ns, now))
-        self._release(slot, record)
-        if slot.cancelling:
-            slot.cancelling.discard(seq)
+        self.in_flight -= 1  # `_release`, inlined: this runs for every call
         if not record.is_async:
+            slot.sync_count -= 1
             # What was sent behind it can only be quick: a slow call is sent to an idle worker.
             slot.full = False
+        if slot.has_prefetched and (not slot.sync_count or len(slot.sent) < 2):
+            slot.has_prefetched = False
+            self._prefetching -= 1
+        if slot.cancelling:
+            slot.cancelling.discard(seq)
         pending = not call.ended
         if pending:
             if raised is not None and is_retried(call, raised):

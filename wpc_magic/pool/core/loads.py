@@ -42,9 +42,11 @@ class Loads(Generic[_Worker]):
         if old is not None:
             del buckets[old][slot]
         of[slot] = load
-        while load >= len(buckets):
-            buckets.append({})
-        buckets[load][slot] = None
+        try:  # this runs twice for every call, and in nearly all of them there is such a bucket
+            buckets[load][slot] = None
+        except IndexError:
+            buckets.extend({} for _ in range(len(buckets), load))
+            buckets.append({slot: None})
 
     def drop(self, slot: _Worker) -> None:
         """Remove a slot, if it is present."""

@@ -59,6 +59,7 @@ class Inbox:
         failures: Failures,
     ) -> None:
         self._core = core
+        self._answered = core.supervisor.dispatcher.answered  # saves lookups for every call
         self._poller = poller
         self._arrivals = arrivals
         self._stacks = stacks
@@ -91,8 +92,7 @@ class Inbox:
 
     def _handle_frames(self, link: Link, frames: list[Frame]) -> None:
         now = time.monotonic()
-        slot, supervisor = link.slot, self._core.supervisor
-        answered = supervisor.dispatcher.answered
+        slot, answered = link.slot, self._answered
         for kind, state, target, seq, body, sent in frames:
             if kind in _ANSWERS:
                 buffers: Any = sent
@@ -116,7 +116,7 @@ class Inbox:
                     raised = Raised(failure.kinds, _error_info(failure))
                     call = answered(slot, seq, target, False, now, raised)
                 if slot.draining:
-                    supervisor.shut_down_if_drained(slot, now)
+                    self._core.supervisor.shut_down_if_drained(slot, now)
                 if call is not None:
                     if target > MEASURED_NS and failure is None:
                         self._core.state.history.returned(call.id, len(body) + sum(map(len, buffers)))
