@@ -138,6 +138,7 @@ def test_a_failed_call_is_debugged_here_with_its_variables(terminal: Terminal) -
     for line in ("%wpc_debug", "%wpc_debug #1"):
         terminal.type(line + "\n")
         shown = terminal.until("ipdb> ")
+        assert re.search(r"on worker \d it ran for [^:]+: ZeroDivisionError: division by zero\n", shown)
         assert "bad(['0', 'x']) #1, run again here:\nZeroDivisionError: division by zero" in shown
         assert "return n / int(rows[0])" in shown
         terminal.type("p rows, n\n")

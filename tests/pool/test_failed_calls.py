@@ -165,10 +165,25 @@ def test_large_arguments_are_kept_up_to_the_limit(wpc: WorkerProcedureCall) -> N
 
 def test_only_the_last_failures_are_kept(wpc: WorkerProcedureCall) -> None:
     errors = [wpc.call.bad(["x"]).exception() for _ in range(20)]
-    with pytest.raises(OptionError, match="none of the last that failed"):
+    with pytest.raises(OptionError, match=r"bad #\d+ is none of the last 16 that failed.* \(ValueError: inv"):
         wpc.replay(errors[0])
     with pytest.raises(ValueError, match="invalid literal"):
         wpc.replay(errors[-1])
+
+
+def test_the_history_says_how_a_call_has_ended_that_cannot_be_run_again(wpc: WorkerProcedureCall) -> None:
+    good = wpc.call.bad([])
+    assert good.result() == []
+    with pytest.raises(OptionError, match=f"bad #{good.call_id} has not failed"):
+        wpc.failed_call(good)
+    with pytest.raises(OptionError, match="call #99999 is none of the last that failed"):
+        wpc.failed_call(99999)
+    replay = wpc.failed_call(wpc.call.bad(["x"]).exception())
+    assert replay.ended is not None
+    assert replay.ended.error.startswith("ValueError: invalid literal")
+    assert replay.ended.worker_id == 1
+    wpc.configure(call_history=0)
+    assert wpc.failed_call().ended is None
 
 
 def test_what_is_no_failed_call_is_refused_in_one_line(wpc: WorkerProcedureCall) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import StdinNotImplementedError
 
 from wpc_magic.notebook.tracebacks import strip_own_frames
+from wpc_magic.pool.core.durations import shown_us
 
 from .parsing import UsageMistake
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-__all__ = ["DebugHint", "lines_for_debugger", "post_mortem"]
+    from wpc_magic.pool.core.ended_calls import EndedCall
+
+__all__ = ["DebugHint", "how_it_ended", "lines_for_debugger", "post_mortem"]
 
 _CELL = "<ipython-wpc>"
 _HINT = "variables stay in the worker. Type: %wpc_debug"
@@ -61,6 +64,13 @@ def post_mortem(shell: InteractiveShell, error: BaseException) -> None:
             "this front end answers no questions, so there is no debugger; "
             "wpc.replay(error) runs the call again, and raises its error with all frames"
         ) from None
+
+
+def how_it_ended(ended: EndedCall | None) -> str:
+    """Return the line of what the history says of a failed call; empty: it says nothing of use."""
+    if ended is None or not ended.error or ended.worker_id is None or ended.ran_s is None:
+        return ""
+    return f"on worker {ended.worker_id} it ran for {shown_us(ended.ran_s)}: {ended.error}\n"
 
 
 class DebugHint:

@@ -16,7 +16,7 @@ from .base import with_those_of_its_bases
 from .boundary import magic
 from .call_magics import CallMagics
 from .cell_numbers import as_in_editor
-from .debugging import lines_for_debugger, post_mortem
+from .debugging import how_it_ended, lines_for_debugger, post_mortem
 from .event_log import event_log_command
 from .options import (
     ENGINE_OPTIONS,
@@ -388,7 +388,7 @@ class WpcMagics(CallMagics, SharedMagics, UploadMagics):
             %wpc_debug #11
         """
         replay = self.session.failed_call(line.call)
-        sys.stdout.write(f"{replay.call}, run again here:\n")
+        sys.stdout.write(f"{how_it_ended(replay.ended)}{replay.call}, run again here:\n")
         with lines_for_debugger():
             try:
                 value = replay()

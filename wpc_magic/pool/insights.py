@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .core.insights import Insights, MapInsight
+from .core.runs import runs_of
 from .functions import Functions
 from .futures import CallFuture
 
@@ -15,8 +16,9 @@ class Measured(Functions):
     def insights(self) -> Insights:
         """Return how the functions and the latest maps have run, with advice.
 
-        Nothing is measured for it that costs a quick call anything: of calls of less than about 1 ms, only
-        their number and a histogram is known.
+        Who works and waits, and what is slow, is told of the calls that `history` keeps. Nothing is measured
+        for it that costs a quick call anything: of calls of less than about 1 ms, only their number and a
+        histogram is known.
 
         Returns
         -------
@@ -34,13 +36,18 @@ class Measured(Functions):
         300
         """
         with self._driver.reading() as core:
+            history = core.state.history
+            rows, processes = history.rows(), history.processes()
+        workers = {each.incarnation: each.worker_id for each in processes}
+        runs = runs_of(rows, workers, history.sizes)  # without the lock: there may be many
+        with self._driver.reading() as core:
             state, facts = core.state, self._driver.facts()
             memory = {
                 slot.incarnation: facts[number].memory_bytes
                 for number, slot in state.slots.items()
                 if number in facts
             }
-            return state.measures.insights(state.registry, state.stats, memory)
+            return state.measures.insights(state.registry, state.stats, memory, runs)
 
     def began_s(self, future: CallFuture, after_s: float, before_s: float) -> float | None:
         """Return when a call began to run, in seconds of the monotonic clock; None: it is not known now.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Mapping
 from types import GeneratorType
 from typing import Any, NamedTuple
 
 from .checks import shown
-from .driver.failures import ErrorObserver
+from .core.ended_calls import EndedCall
+from .core.history import history_of
+from .driver.failures import KEPT, ErrorObserver
 from .errors import OptionError
 from .functions import Functions
 from .futures import CallFuture
@@ -30,12 +33,15 @@ class Replay(NamedTuple):
         The function as it was.
     args, kwargs : tuple, mapping
         Copies of its arguments.
+    ended : EndedCall or None
+        What the history says of it; of an item of a map, of its chunk. None: it is not kept there any more.
     """
 
     call: str
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    ended: EndedCall | None = None
 
     def __call__(self) -> Any:
         """Run it; where it is an ``async def``, or yields, to its end."""
@@ -73,17 +79,15 @@ class Replays(Functions):
                 raise OptionError(f"{shown(which)} is no error of a call")
         elif isinstance(which, CallFuture):
             number = which.call_id
-        failed = self._driver.failures.find(None if number is None else check_count("which", number))
+        found = None if number is None else check_count("which", number)
+        failed = self._driver.failures.find(found)
         if failed is None:
-            what = (
-                "no call has failed" if number is None else f"call #{number} is none of the last that failed"
-            )
-            raise OptionError(what)
+            raise OptionError("no call has failed" if found is None else self._why_not(found))
         arguments = failed.arguments()
         if arguments is None:
             limit = self._driver.core.state.options.keep_failed_arguments_mb
             raise OptionError(
-                f"the arguments of {failed} are not kept: those of the last 16 failed calls are, "
+                f"the arguments of {failed} are not kept: those of the last {KEPT} failed calls are, "
                 f"up to {limit} MB each (keep_failed_arguments_mb)"
             )
         record = failed.record
@@ -99,7 +103,29 @@ class Replays(Functions):
             raise OptionError(f"the function of {failed} is not kept any more") from None
         if isinstance(arguments, Seeded):
             function = self._local.seeded(function, arguments)
-        return Replay(str(failed), function, *arguments)
+        return Replay(str(failed), function, *arguments, self._ended(failed.id))
+
+    def _why_not(self, number: int) -> str:
+        """Return why a call cannot be run again here, which is not among the last that failed."""
+        ended = self._ended(number)
+        if ended is None:
+            return f"call #{number} is none of the last that failed"
+        if ended.state == "done":
+            return f"{ended.function} #{number} has not failed"
+        if ended.state == "cancelled":
+            return f"{ended.function} #{number} was cancelled: it has not failed"
+        error = f" ({ended.error})" if ended.error else ""
+        kept = f"none of the last {KEPT} that failed, whose arguments are kept"
+        return f"{ended.function} #{number} is {kept}{error}"
+
+    def _ended(self, number: int) -> EndedCall | None:
+        """Return what the history says of a call."""
+        with self._driver.reading() as core:
+            history = core.state.history
+            row, processes = history.find(number), history.processes()
+        if row is None:
+            return None
+        return history_of([row], processes, history.sizes, time.time() - time.monotonic()).calls[0]
 
     def replay(self, which: BaseException | CallFuture | int | None = None) -> Any:
         """Run a call that has failed again, in this process, with its arguments and its version.

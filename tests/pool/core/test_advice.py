@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from wpc_magic.pool.core.advice import advice_for_function, advice_for_map, growth_per_call
 from wpc_magic.pool.core.calls import Call
+from wpc_magic.pool.core.history import CallHistory
 from wpc_magic.pool.core.insights import FunctionInsight, Insights, MapInsight, SlowCall
 from wpc_magic.pool.core.measures import Measures
 from wpc_magic.pool.core.registry import Kind, Record, Registry
+from wpc_magic.pool.core.runs import runs_of
 from wpc_magic.pool.core.slots import Slot
 from wpc_magic.pool.core.stats import FunctionStats
 
@@ -70,34 +74,67 @@ def record(name: str = "f", key: int = 1, is_async: bool = False) -> Record:
     return Record(name, Kind.FUNCTION, b"", None, key=key, is_async=is_async)
 
 
-def insights(measures: Measures, *records: Record, stats: FunctionStats | None = None) -> Insights:
+def insights(
+    measures: Measures, *records: Record, stats: FunctionStats | None = None, history: Any = None
+) -> Insights:
     registry = Registry(list)
     registry.records.update({each.name: each for each in records})
-    return measures.insights(registry, {each.key: stats or _stats() for each in records}, {})
+    stats = stats or _stats()
+    runs = {} if history is None else runs_of(history.rows(), {1: 1, 2: 2}, history.sizes)
+    return measures.insights(registry, {each.key: stats for each in records}, {}, runs)
 
 
 def _stats() -> FunctionStats:
-    stats = FunctionStats()
+    stats = FunctionStats("f", 1)
     stats.add(2_000_000, 0)
     return stats
 
 
-def test_the_slowest_calls_are_kept_and_no_more() -> None:
-    measures, slot, known = Measures(lambda call: f"({call.body.decode()})"), Slot(2), record()
-    for n in [5, 900, 7, 1, 300, 2, 800, 3, 4, 700]:
-        call = Call(n, "f", str(n).encode(), future=object())
-        measures.add(slot, call, known, n * 1_000_000_000, float(n))
-    (seen,) = insights(measures, known).functions
+class Pool:
+    """What answered calls leave, as the dispatcher does it."""
+
+    def __init__(self, kept: int = 100) -> None:
+        self.history = CallHistory(kept)
+        self.measures = Measures(lambda call: f"({call.body.decode()})", self.history.oldest)
+        self.stats, self.record = _stats(), record()
+
+    def answered(self, number: int, worker: int, ran_s: float, now: float) -> None:
+        slot, call, ran_ns = Slot(worker), Call(number, "f", str(number).encode()), int(ran_s * 1e9)
+        self.history.sent(number, self.measures.add(slot, call, self.record, ran_ns, now))
+        self.history.append((number, self.stats, worker, 0.0, ran_ns, now))
+
+    def seen(self) -> FunctionInsight:
+        (seen,) = insights(self.measures, self.record, stats=self.stats, history=self.history).functions
+        return seen
+
+
+def test_the_slowest_calls_are_kept_with_their_arguments_and_no_more() -> None:
+    pool, ran = Pool(), [5, 900, 7, 1, 300, 2, 800, 3, 4, 700]
+    for n in ran:
+        pool.answered(n, 2, n, float(n))
+    seen = pool.seen()
     assert [str(each) for each in seen.slowest] == [f"f({n}) #{n}" for n in (900, 800, 700, 300, 7)]
-    assert seen.workers == {2: sum([5, 900, 7, 1, 300, 2, 800, 3, 4, 700])}
-    assert seen.sent_bytes == sum(len(str(n)) for n in [5, 900, 7, 1, 300, 2, 800, 3, 4, 700])
+    assert [each.worker_id for each in seen.slowest] == [2] * 5
+    assert seen.workers == {2: sum(ran)}
+    assert seen.sent_bytes == sum(len(str(n)) for n in ran)
+
+
+def test_what_has_left_the_history_is_no_slowest_call_but_still_counts_as_work() -> None:
+    pool = Pool(kept=3)
+    for n, ran_s in enumerate([50.0, 40.0, 1.0, 2.0, 3.0]):
+        pool.answered(n, 1, ran_s, float(100 + n))
+    seen = pool.seen()
+    assert [str(each) for each in seen.slowest] == ["f(4) #4", "f(3) #3", "f(2) #2"]
+    assert (seen.measured, seen.workers) == (3, {1: 6.0})
+    assert seen.working_s == pytest.approx(96.0)
 
 
 def test_workers_wait_while_the_function_runs_elsewhere() -> None:
-    measures, known = Measures(lambda call: ""), record()
-    for worker, ran_s, now in [(1, 1.0, 1.0), (1, 1.0, 2.0), (2, 1.0, 2.0), (1, 2.0, 4.0), (2, 1.0, 105.0)]:
-        measures.add(Slot(worker), Call(1, "f", b""), known, int(ran_s * 1e9), now)
-    (seen,) = insights(measures, known).functions
+    pool = Pool()
+    runs = [(1, 1.0, 1.0), (1, 1.0, 2.0), (2, 1.0, 2.0), (1, 2.0, 4.0), (2, 1.0, 105.0)]
+    for number, (worker, ran_s, now) in enumerate(runs):
+        pool.answered(number, worker, ran_s, now)
+    seen = pool.seen()
     assert seen.active_s == pytest.approx(5.0), "not the hundred seconds in which nothing ran"
     assert seen.working_share(1) == pytest.approx(0.8)
     assert seen.working_share(2) == pytest.approx(0.4)
@@ -107,11 +144,11 @@ def test_workers_wait_while_the_function_runs_elsewhere() -> None:
 def test_a_function_that_is_defined_again_begins_anew_and_functions_are_bounded() -> None:
     measures, slot = Measures(lambda call: ""), Slot(1)
     for n in range(1000):
-        measures.add(slot, Call(n, f"f{n}", b""), record(f"f{n}", key=n), 2_000_000, float(n))
+        measures.add(slot, Call(n, f"f{n}", b""), record(f"f{n}", key=n), 2_000_000_000, float(n))
     assert len(measures._functions) == 64
-    measures.add(slot, Call(1, "f999", b""), record("f999", key=5000), 2_000_000, 1000.0)
+    measures.add(slot, Call(1, "f999", b""), record("f999", key=5000), 3_000_000_000, 1000.0)
     (seen,) = insights(measures, record("f999", key=5000)).functions
-    assert seen.measured == 1
+    assert seen.working_s == pytest.approx(3.0, abs=0.1)
 
 
 def test_what_is_quick_is_estimated_from_the_histogram() -> None:

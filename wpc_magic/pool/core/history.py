@@ -188,6 +188,14 @@ class CallHistory:
 
     # -- reading ----------------------------------------------------------------------------------------
 
+    def oldest(self) -> float:
+        """Return when the oldest of the calls has ended; 0: there is none."""
+        return end_of(self._rows[0]) if self._rows else 0.0
+
+    def find(self, number: int) -> Row | None:
+        """Return the row of the last run of a call; None: it has not ended, or is not kept any more."""
+        return next((row for row in reversed(self._rows) if row[0] == number), None)
+
     def since(self, after: float, most: int | None = None) -> tuple[list[Row], int, float]:
         """Return the rows of the calls that have ended after a time, and when the last one has.
 

@@ -54,7 +54,8 @@ class FunctionInsight:
     """How a function has run, in its present version.
 
     Calls of less than about 1 ms are not measured one by one: what they take is estimated from the histogram
-    of the function.
+    of the function. `active_s`, `workers`, `sent_bytes`, `measured` and `slowest` are those of the calls that
+    the history keeps; see `WorkerProcedureCall.history`.
 
     Parameters
     ----------

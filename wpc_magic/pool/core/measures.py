@@ -1,6 +1,7 @@
-"""What is recorded of calls that are slow enough: of those of less than about 1 ms, nothing.
+"""What is recorded of calls that are slow enough beside their rows in the history: of others, nothing.
 
-All of it is bounded: the functions, the slowest calls of each, and the samples of memory.
+How they ran, and where, is told by the history (`runs.py`). All that is kept here is bounded: the functions,
+the arguments of the slowest calls of each, and the samples of memory.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from .advice import advice_for_function, advice_for_map, growth_per_call
 from .calls import Call
 from .insights import FunctionInsight, Insights, MapInsight, SlowCall
 from .registry import Kind, Record, Registry
+from .runs import FunctionRuns
 from .slots import Slot
 from .stats import FunctionStats
 
@@ -24,7 +26,6 @@ _MAX_MAPS = 20
 _MAX_BODY = 4096  # bytes of arguments that are kept to be shown
 _MAX_SAMPLES = 16
 _MAX_PROCESSES = 64
-_MAX_PERIODS = 32
 _QUICK = 17  # buckets of calls of less than about 65 µs
 
 
@@ -35,6 +36,8 @@ class Measures:
     ----------
     arguments : callable
         Given a call, returns its arguments as text.
+    oldest : callable
+        Returns when the oldest call has ended that the history keeps, in seconds.
 
     Attributes
     ----------
@@ -48,8 +51,9 @@ class Measures:
         The latest maps.
     """
 
-    def __init__(self, arguments: Callable[[Call], str]) -> None:
+    def __init__(self, arguments: Callable[[Call], str], oldest: Callable[[], float] = lambda: 0.0) -> None:
         self._arguments = arguments
+        self._oldest = oldest
         self.resident: Callable[[int], int] = lambda incarnation: 0
         self.nbytes: Callable[[Call], int] = lambda call: len(call.body)
         self.in_map: Callable[[Call, float], None] = lambda call, ran_s: None
@@ -69,19 +73,34 @@ class Measures:
             if len(self._functions) >= _MAX_FUNCTIONS:
                 del self._functions[next(iter(self._functions))]
             found = self._functions[call.name] = _Function(record.key)
-        nbytes = self.nbytes(call)
-        found.add(slot, call, ran_ns / 1e9, nbytes, now)
+        found.add(call, ran_ns, now, self._oldest())
         if call.items:
             self.in_map(call, ran_ns / 1e9)
         found.sample(slot.incarnation, self.resident(slot.incarnation), calls=1)
-        return nbytes
+        return self.nbytes(call)
 
     def insights(
-        self, registry: Registry, stats: Mapping[int, FunctionStats], memory: Mapping[int, int | None]
+        self,
+        registry: Registry,
+        stats: Mapping[int, FunctionStats],
+        memory: Mapping[int, int | None],
+        runs: Mapping[FunctionStats, FunctionRuns],
     ) -> Insights:
-        """Return what is known, given the memory of the processes that run now, by incarnation."""
+        """Return what is known.
+
+        Parameters
+        ----------
+        registry : Registry
+            The functions.
+        stats : mapping
+            The statistics of each, by the key of its record.
+        memory : mapping
+            The memory of the processes that run now, in bytes, by incarnation.
+        runs : mapping
+            How they have run, by the history; see `runs_of`.
+        """
         functions = [
-            self._insight(record, stats.get(record.key), self._functions.get(record.name), memory)
+            self._insight(record, stats.get(record.key) or FunctionStats(), memory, runs)
             for record in registry.records.values()  # with those of cells, and without a name
             if record.kind is Kind.FUNCTION
         ]
@@ -97,30 +116,39 @@ class Measures:
     def _insight(
         self,
         record: Record,
-        stats: FunctionStats | None,
-        measured: _Function | None,
+        stats: FunctionStats,
         memory: Mapping[int, int | None],
+        by_function: Mapping[FunctionStats, FunctionRuns],
     ) -> FunctionInsight:
+        measured = self._functions.get(record.name)
         if measured is None or measured.key != record.key:
             measured = _Function(record.key)
         for incarnation, nbytes in memory.items():
             measured.sample(incarnation, nbytes or 0)
         growths = [each for samples in measured.memory.values() if (each := growth_per_call(samples.seen))]
+        runs = by_function.get(stats) or FunctionRuns()
+        kept = {call.id: call for _, call, _ in measured.slowest}
         return FunctionInsight(
             name=shown_name(record.name),
-            calls=0 if stats is None else stats.histogram.count,
-            items=0 if stats is None else stats.tally.items,
-            failed=0 if stats is None else stats.tally.failed,
-            quick_calls=0 if stats is None else sum(stats.histogram.buckets[:_QUICK]),
-            mean_s=None if stats is None else stats.mean_s,
-            working_s=sum(measured.workers.values()) + (0.0 if stats is None else stats.unmeasured_s),
-            active_s=measured.periods.total_s,
-            workers=dict(sorted(measured.workers.items())),
-            sent_bytes=measured.sent_bytes,
-            measured=measured.calls,
+            calls=stats.histogram.count,
+            items=stats.tally.items,
+            failed=stats.tally.failed,
+            quick_calls=sum(stats.histogram.buckets[:_QUICK]),
+            mean_s=stats.mean_s,
+            working_s=measured.ran_ns / 1e9 + stats.unmeasured_s,
+            active_s=runs.periods.total_s,
+            workers=dict(sorted(runs.workers.items())),
+            sent_bytes=runs.sent_bytes,
+            measured=runs.calls,
             slowest=tuple(
-                SlowCall(shown, self._arguments(call), ran_s, worker, call.items)
-                for ran_s, worker, shown, call in measured.slowest
+                SlowCall(
+                    f"{row.function.name} #{row.number}",
+                    self._arguments(kept[row.number]) if row.number in kept else "",
+                    row.ran_ns / 1e9,
+                    runs_on,
+                    row.items,
+                )
+                for row, runs_on in runs.slowest
             ),
             growth_bytes=max(growths, default=None),
             is_async=record.is_async,
@@ -132,27 +160,21 @@ class _Function:
 
     def __init__(self, key: int) -> None:
         self.key = key
-        self.calls = 0
-        self.sent_bytes = 0
-        self.workers: dict[int, float] = {}
-        self.periods = _Periods()
-        self.slowest: list[tuple[float, int, str, Call]] = []
+        self.ran_ns = 0
+        self.slowest: list[tuple[int, Call, float]] = []  # how long, the call, and when it has ended
         self.memory: dict[int, _Samples] = {}
 
-    def add(self, slot: Slot, call: Call, ran_s: float, nbytes: int, now: float) -> None:
-        """Record a call."""
-        self.calls += 1
-        self.sent_bytes += nbytes
-        self.workers[slot.id] = self.workers.get(slot.id, 0.0) + ran_s
-        self.periods.add(now - ran_s, now)
-        slowest = self.slowest
-        if len(slowest) < _MAX_SLOWEST or ran_s > slowest[-1][0]:
+    def add(self, call: Call, ran_ns: int, now: float, oldest: float) -> None:
+        """Record a call, and keep its arguments while it is one of the slowest in the history."""
+        self.ran_ns += ran_ns
+        slowest = [each for each in self.slowest if each[2] >= oldest]
+        if len(slowest) < _MAX_SLOWEST or ran_ns > slowest[-1][0]:
             # Not the call itself, which refers to its value.
             body = call.body if len(call.body) <= _MAX_BODY else b""
-            kept = Call(call.id, call.name, body, items=call.items)
-            slowest.append((ran_s, slot.id, str(call), kept))
+            slowest.append((ran_ns, Call(call.id, call.name, body, items=call.items), now))
             slowest.sort(key=lambda each: -each[0])
             del slowest[_MAX_SLOWEST:]
+        self.slowest = slowest
 
     def sample(self, incarnation: int, nbytes: int, calls: int = 0) -> None:
         """Record how large a process is, which has run so many calls more."""
@@ -182,35 +204,3 @@ class _Samples:
         seen.append((self.calls, nbytes))
         if len(seen) > _MAX_SAMPLES:
             del seen[1::2]
-
-
-class _Periods:
-    """How much time intervals cover together, which are added in the order of their ends.
-
-    Examples
-    --------
-    >>> periods = _Periods()
-    >>> for interval in [(0.0, 1.0), (2.0, 3.0), (2.5, 4.0), (0.5, 5.0)]:
-    ...     periods.add(*interval)
-    >>> periods.total_s
-    5.0
-    """
-
-    def __init__(self) -> None:
-        self._folded_s = 0.0
-        self._latest: list[tuple[float, float]] = []
-
-    def add(self, start: float, end: float) -> None:
-        """Add an interval."""
-        latest = self._latest
-        while latest and latest[-1][1] >= start:
-            start = min(start, latest.pop()[0])
-        latest.append((start, end))
-        if len(latest) > _MAX_PERIODS:
-            first, last = latest.pop(0)
-            self._folded_s += last - first
-
-    @property
-    def total_s(self) -> float:
-        """The time that they cover, in seconds."""
-        return self._folded_s + sum(end - start for start, end in self._latest)

@@ -112,9 +112,9 @@ class State:
         self.resting: set[int] = set()
         self.incarnations = 0
         self.registry = Registry(load_again)
-        self.measures = Measures(arguments)
         self.call_counts = CallCounts()
         self.history = CallHistory(options.call_history)
+        self.measures = Measures(arguments, self.history.oldest)
         self.stats = self.call_counts.stats
         self.timers = Timers()
         self.pauses = Pauses()

@@ -22,9 +22,10 @@ from ..wire.seeded import Seeded
 from .arguments import arguments_of, arguments_of_item
 from .unasked import UnaskedError, one_line
 
-__all__ = ["ErrorObserver", "FailedCall", "Failures"]
+__all__ = ["KEPT", "ErrorObserver", "FailedCall", "Failures"]
 
-_KEPT = 16  # calls
+KEPT = 16
+"""Of how many calls that have failed the arguments are kept."""
 
 
 class ErrorObserver(Protocol):
@@ -208,7 +209,7 @@ class Failures:
 
     def _add(self, failed: FailedCall) -> None:
         self._kept[failed.id] = failed
-        while len(self._kept) > _KEPT:
+        while len(self._kept) > KEPT:
             try:
                 self._kept.popitem(last=False)[1].buffers = None
             except KeyError:  # another thread has taken it
