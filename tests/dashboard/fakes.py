@@ -47,6 +47,8 @@ class FakePool:
     ----------
     current : PoolSnapshot
         What `snapshot` returns; change it with `change` and `change_worker`.
+    measured : int
+        How often it was asked to measure the workers.
     requested : list
         The requests that it received.
     polls : int
@@ -64,6 +66,7 @@ class FakePool:
         self.current = PoolSnapshot(name, "running" if workers else "stopped")
         self.requested: list[tuple[Any, ...]] = []
         self.polls = 0
+        self.measured = 0
         self.error: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
@@ -121,9 +124,10 @@ class FakePool:
 
     # -- for the dashboard ------------------------------------------------------------------------------
 
-    def snapshot(self) -> PoolSnapshot:
+    def snapshot(self, *, measure: bool = True) -> PoolSnapshot:
         with self.polled:
             self.polls += 1
+            self.measured += measure
             self.polled.notify_all()
         return self.current
 

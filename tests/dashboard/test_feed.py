@@ -124,7 +124,7 @@ def test_a_pool_that_cannot_be_polled_is_reported_and_polled_again(page: Page):
     pool = FakePool()
     feed = Feed(pool, page)
     snapshot = pool.snapshot
-    pool.snapshot = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+    pool.snapshot = lambda **options: 1 / 0  # type: ignore[method-assign, assignment, return-value]
     feed.step()
     assert page.next()["notice"] == "Could not look at the pool: division by zero"
     assert not feed.step()
@@ -186,6 +186,29 @@ def test_nothing_is_sent_while_no_page_looks_and_then_everything(page: Page):
     feed._hidden, feed._resend = False, True
     assert feed.step()
     assert page.next()["full"]["pool"]["done"] == 5
+
+
+def test_while_no_page_looks_the_notebook_is_given_one_frame_more_and_then_none(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(feed_module, "HIDDEN_S", 0.001)
+    pool, saved = FakePool(), []
+    feed = Feed(pool, page, lambda last: saved.append(pool.polls))
+    feed._hidden = True
+    feed.follow()
+    with pool.polled:
+        assert pool.polled.wait_for(lambda: pool.polls > 10, timeout=30)
+    feed.close()
+    assert len(saved) == 1
+
+
+def test_the_workers_are_measured_once_a_second_and_not_for_each_frame(page: Page):
+    pool, clock = FakePool(), FakeClock()
+    feed = Feed(pool, page, clock=clock)
+    for _ in range(20):
+        clock.advance(0.25)
+        feed.step()
+    assert (pool.polls, pool.measured) == (21, 6)
 
 
 def test_a_page_that_looks_again_is_sent_everything_at_once(

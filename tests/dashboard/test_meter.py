@@ -31,6 +31,14 @@ def test_a_reading_counts_for_as_long_as_it_covers():
     assert shown[-1].cpu == 10
 
 
+def test_a_snapshot_that_repeats_the_last_readings_counts_for_nothing():
+    meter = Meter()
+    for at, percent in [(0.0, 0.0), (0.5, 0.0), (1.0, 80.0), (1.5, 80.0)]:
+        snapshot = PoolSnapshot("wpc", "running", (WorkerSnapshot(1, "ready", 7, cpu_percent=percent),))
+        shown = meter.read(snapshot, at, is_measured=at in (0.0, 1.0))[1]
+    assert shown.cpu == 80
+
+
 def test_a_worker_that_only_answers_pings_is_idle():
     shown = run(Meter(), [(float(second), 1.0 * (second % 2)) for second in range(10)])
     assert {reading.cpu for reading in shown[1:]} == {0}

@@ -15,6 +15,7 @@ import comm
 import ipywidgets
 import pytest
 from comm.base_comm import BaseComm
+from IPython.core.events import EventManager, available_events
 from ipywidgets.widgets.widget import _instances
 
 from tests.dashboard.fakes import FakePool
@@ -70,6 +71,7 @@ class Shell:
         self.display_pub = types.SimpleNamespace(publish=self._publish)
         session = types.SimpleNamespace(send=lambda *args, **keys: self.sent.append((args, keys)))
         self.kernel = types.SimpleNamespace(session=session, iopub_socket=None)
+        self.events = EventManager(self, available_events)
 
     def _publish(self, data: Any, metadata: Any = None, **keys: Any) -> None:
         self.shown.append((data, keys))
@@ -320,11 +322,22 @@ def test_nothing_is_sent_while_no_view_is_visible():
     assert not dashboard._feed._hidden
 
 
-def test_a_kernel_that_could_not_be_told_otherwise_goes_on_sending():
+def test_where_a_page_is_heard_between_cells_only_everything_is_sent_while_one_runs(shell: Shell):
+    """As with ipykernel 6: messages arrive in the main thread, which a cell keeps busy."""
     dashboard = Dashboard(FakePool())
-    # In the main thread, as a cell.
-    click(dashboard, {"action": "watch", "view": "a", "visible": False, "panel": "Events"})
+    hidden = {"action": "watch", "view": "a", "visible": False, "panel": "Events"}
+    click(dashboard, hidden)
+    assert dashboard._feed._hidden
+    shell.events.trigger("pre_run_cell", None)
     assert not dashboard._feed._hidden
+    shell.events.trigger("post_run_cell", None)
+    assert dashboard._feed._hidden
+    click(dashboard, {**hidden, "visible": True})
+    shell.events.trigger("pre_run_cell", None)
+    shell.events.trigger("post_run_cell", None)
+    assert not dashboard._feed._hidden
+    dashboard.close()
+    assert not any(shell.events.callbacks.values()), "nothing is left there"
 
 
 def test_only_the_panel_that_a_view_shows_is_read():

@@ -37,7 +37,7 @@ STEADY_S = 0.25
 """The same while everything changes all the time: nobody reads ten numbers a second."""
 
 HIDDEN_S = 5.0
-"""The poll interval while no page looks, in seconds: only for what the notebook saves."""
+"""The poll interval while no page looks, in seconds: for what a page is given that looks again."""
 
 IDLE_S = 0.25
 """The poll interval for an idle pool, in seconds: polling is needed since calls begin without an event."""
@@ -59,7 +59,8 @@ class Feed:
         requests that have arrived, ``replies`` with what requests asked for, ``notice`` with the line to
         show, ``full`` with a complete frame; and what `Panels` has read.
     on_poll : callable, optional
-        Called after each poll, in that thread too, with whether it is the last one for now.
+        Called after each poll, in that thread too, with whether it is the last one for now; while no page
+        looks, only after the first poll, and the last.
     clock : callable
         Returns the time, in seconds of the epoch.
 
@@ -181,14 +182,17 @@ class Feed:
 
     def _run(self) -> None:
         unchanged = changed = 0  # polls in a row
+        was_hidden = False
         while not self._closed.is_set():
             self._wake.clear()  # before the poll: a wake-up during it causes another one
             try:
                 unchanged, changed = (0, changed + 1) if self.step() else (unchanged + 1, 0)
-                idle = unchanged > _IDLE_POLLS or self._hidden
+                hidden = self._hidden
+                idle = unchanged > _IDLE_POLLS or hidden
                 last = idle and not self._needs_polling()
-                if self._on_poll is not None:
+                if self._on_poll is not None and (last or not (hidden and was_hidden)):
                     self._on_poll(last)
+                was_hidden = hidden
             except Exception:  # the kernel is shutting down: no page is connected
                 break
             if last and self._try_exit():
@@ -227,12 +231,13 @@ class Feed:
 
     def _poll(self, pool: Any) -> Frame:
         last, now = self._latest[0], self._clock()
-        snapshot = pool.snapshot()
+        measure = self._meter.is_due(now)  # to ask the system for each worker is most of the work
+        snapshot = pool.snapshot(measure=measure)
         events: Any = ()
         if snapshot.events != self._events_seen:
             events = pool.events()
             self._events_seen = snapshot.events
-        readings = self._meter.read(snapshot, now)
+        readings = self._meter.read(snapshot, now, measure)
         self._load.add(snapshot, now)
         return frame_of(snapshot, events, now, readings=readings, last=last)
 

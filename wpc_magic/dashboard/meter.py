@@ -58,7 +58,11 @@ class Meter:
         self._gauges: dict[int, _Gauge] = {}
         self._shown_at: float | None = None
 
-    def read(self, snapshot: PoolSnapshot, now: float) -> Mapping[int, Reading]:
+    def is_due(self, now: float) -> bool:
+        """Return whether the displayed numbers change with the next snapshot."""
+        return self._shown_at is None or not 0 <= now - self._shown_at < PERIOD_S
+
+    def read(self, snapshot: PoolSnapshot, now: float, is_measured: bool = True) -> Mapping[int, Reading]:
         """Add the readings of a snapshot, and return the numbers to show now, by worker.
 
         Parameters
@@ -67,23 +71,25 @@ class Meter:
             The snapshot.
         now : float
             When it was taken, in seconds.
+        is_measured : bool
+            Whether it has readings of its own, and not those of the last one.
         """
-        due = self._shown_at is None or not 0 <= now - self._shown_at < PERIOD_S
+        due = self.is_due(now)
         if due:
             self._shown_at = now
         gauges = {}
         for worker in snapshot.workers:
             if worker.pid is not None:
-                gauges[worker.worker_id] = self._gauge_of(worker, worker.pid, now, due)
+                gauges[worker.worker_id] = self._gauge_of(worker, worker.pid, now, due, is_measured)
         self._gauges = gauges
         return {worker_id: gauge.shown for worker_id, gauge in gauges.items()}
 
-    def _gauge_of(self, worker: WorkerSnapshot, pid: int, now: float, due: bool) -> _Gauge:
+    def _gauge_of(self, worker: WorkerSnapshot, pid: int, now: float, due: bool, is_measured: bool) -> _Gauge:
         gauge = self._gauges.get(worker.worker_id)
         if gauge is None or gauge.pid != pid:
             gauge = _Gauge(pid, now)
             due = True  # the old process's numbers must not be shown for the new one
-        elif worker.cpu_percent is not None:
+        elif worker.cpu_percent is not None and is_measured:
             elapsed = max(now - gauge.last_at, 0.0)
             gauge.weighted += worker.cpu_percent * elapsed
             gauge.seconds += elapsed

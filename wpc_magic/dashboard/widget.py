@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
 from typing import Any, ClassVar
@@ -18,11 +17,11 @@ from .requests import read_request
 from .static_fallback import StaticFallback
 from .static_view import StaticView
 from .timeline_svg import timeline_svg
+from .visibility import Visibility
 
 __all__ = ["Dashboard"]
 
 _MOST_BARS_SAVED = 200  # in a notebook, for each of which it has a line
-_MOST_VIEWS = 64  # of which it is remembered what they show
 
 
 class Dashboard(anywidget.AnyWidget):
@@ -64,10 +63,11 @@ class Dashboard(anywidget.AnyWidget):
                 widget._fallback.update(widget._feed.latest[0], time.time(), last)
 
         self._name = str(pool.name)
-        self._views: dict[str, str | None] = {}  # the panel that each shows; None: it is not visible
-        kernel, of_pool = getattr(IPython.get_ipython(), "kernel", None), weakref.ref(pool)
+        shell, of_pool = IPython.get_ipython(), weakref.ref(pool)
+        kernel = getattr(shell, "kernel", None)
         self._fallback = StaticFallback(kernel, self._name, lambda: _picture(of_pool()))
-        self._feed = Feed(pool, show, on_poll)
+        self._feed = feed = Feed(pool, show, on_poll)
+        self._visibility = Visibility(shell, feed.panels.want, feed.hide)
         super().__init__()
         self.on_msg(self._on_message)
         self._feed.follow()
@@ -98,6 +98,7 @@ class Dashboard(anywidget.AnyWidget):
         """Close all views, and stop the thread."""
         feed = getattr(self, "_feed", None)  # absent if `__init__` failed early
         if feed is not None:
+            self._visibility.close()
             feed.close()
             self._fallback.update(feed.latest[0], time.time(), last=True)
         if self.comm is not None:
@@ -112,24 +113,10 @@ class Dashboard(anywidget.AnyWidget):
             if content.get("seq") != self._feed.latest[1]:
                 self._feed.resend()
         elif content.get("action") == "watch":
-            self._watch(content.get("view"), content.get("visible"), content.get("panel"))
+            self._visibility.watch(content.get("view"), content.get("visible"), content.get("panel"))
+            self._feed.wake()
         elif request := read_request(content):
             self._feed.submit(request)
-
-    def _watch(self, view: Any, visible: Any, panel: Any) -> None:
-        """Send nothing while no view is visible, if the kernel can be told at any time that one is again."""
-        if not isinstance(view, str) or type(visible) is not bool or not isinstance(panel, str):
-            return
-        self._views.pop(view, None)
-        self._views[view] = panel if visible else None
-        if len(self._views) > _MOST_VIEWS:
-            del self._views[next(iter(self._views))]
-        looked_at = {each for each in self._views.values() if each is not None}
-        self._feed.panels.want(looked_at)
-        # What arrives in the main thread would wait for the end of a cell, and the dashboard with it.
-        reachable = threading.current_thread() is not threading.main_thread()
-        self._feed.hide(reachable and not looked_at)
-        self._feed.wake()
 
     def _state(self) -> dict[str, Any]:
         frame, seq, notice = self._feed.latest

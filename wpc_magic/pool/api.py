@@ -267,10 +267,17 @@ class WorkerProcedureCall(
         check_whole("listener_id", listener_id, 0)
         return self._driver.listeners.pop(listener_id, None) is not None
 
-    def snapshot(self) -> PoolSnapshot:
-        """Return a snapshot of the pool and its workers."""
+    def snapshot(self, *, measure: bool = True) -> PoolSnapshot:
+        """Return a snapshot of the pool and its workers.
+
+        Parameters
+        ----------
+        measure : bool
+            Whether to measure the memory and the processor time of each worker, which is most of the work;
+            otherwise they are those of the last snapshot.
+        """
         with self._driver.reading() as core:
-            return core.snapshot(self.name, time.monotonic(), self._driver.facts())
+            return core.snapshot(self.name, time.monotonic(), self._driver.facts(measure))
 
     def export(self, module: str = "pipeline") -> str:
         """Return the definitions, and the options of the pool, as the text of a Python module.

@@ -164,7 +164,8 @@ class Core:
 
     def _processes_of(self, slot: Slot) -> list[Slot]:
         """Return the slot, and the leaving slots that it replaces."""
-        return [slot, *(old for old in self.state.leaving.values() if old.id == slot.id)]
+        leaving = self.state.leaving
+        return [slot, *(old for old in leaving.values() if old.id == slot.id)] if leaving else [slot]
 
     def snapshot(self, name: str, now: float, facts: Mapping[int, ProcessFacts]) -> PoolSnapshot:
         """Return a snapshot of the pool.
@@ -209,7 +210,7 @@ class Core:
         slots = self._processes_of(slot)
         begun = [self._begun(each) for each in slots]
         current, running_s = _shown(begun[0], now)
-        tally = sum_of(each.tally for each in slots)
+        tally = slot.tally if len(slots) == 1 else sum_of(each.tally for each in slots)
         return WorkerSnapshot(
             worker_id=slot.id,
             health_state=slot.state.value,

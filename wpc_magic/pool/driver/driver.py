@@ -332,10 +332,10 @@ class Driver:
                 for link in self.parts.links.values():
                     self._thread.send_block_options(link)
 
-    def facts(self) -> dict[int, Any]:
-        """Return what the system reports of each worker process. Under the lock."""
-        is_serving = self.core.state.is_serving
-        return {link.slot.id: link.facts() for link in self.parts.links.values() if is_serving(link.slot)}
+    def facts(self, anew: bool = True) -> dict[int, Any]:
+        """Return what the system reports of each worker process, now or the last time. Under the lock."""
+        links, is_serving = self.parts.links.values(), self.core.state.is_serving
+        return {link.slot.id: link.facts(anew) for link in links if is_serving(link.slot)}
 
     def host_of(self, worker_id: int | None) -> str:
         """Return the machine of a worker; empty: this one, or it is not known any more."""

@@ -87,6 +87,7 @@ class Link:
         self.lost = self.dead = False
         self.recent_output = RecentOutput()
         self.held_functions = HeldFunctions()
+        self._facts: ProcessFacts | None = None
         self._decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in range(2)]
         self.call_fd = self.call.fileno()
         self.poll_set = select.poll()
@@ -140,9 +141,11 @@ class Link:
         text = self._decoders[fd == self.process.stderr_fd].decode(data, final=not data)
         return text if data or text else None
 
-    def facts(self) -> ProcessFacts:
-        """Measure the memory and the CPU usage of the process."""
-        return ProcessFacts(*self.process.usage.memory_and_cpu())
+    def facts(self, anew: bool = True) -> ProcessFacts:
+        """Return the memory and the CPU usage of the process: as it is now, or as it was the last time."""
+        if anew or self._facts is None:
+            self._facts = ProcessFacts(*self.process.usage.memory_and_cpu())
+        return self._facts
 
     def after_fork(self) -> None:
         """Close everything, in a fork of the parent process."""
