@@ -364,7 +364,7 @@ METHODS: dict[type, dict[str, Row]] = {
         "shared_counter": Row(args=(("name", "done"), ("value", 0))),
         "shared_queue": Row(args=(("name", "todo"),), named=(("maxsize", 10), ("max_bytes", 1000))),
         "undefine_shared": Row(named=(("name", "SHARED"),)),
-        "snapshot": Row(),
+        "snapshot": Row(named=(("measure", True),)),
         "stack": Row(args=(("worker_id", 1), ("timeout_ms", 60_000)), says=("worker",)),
         "start_workers": Row(args=(("count", 1), ("wait", True)), rest=PoolOptions),
         "starmap": Row(

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Self
 
 from .caching.calls import CachedCalls
 from .caching.results import ResultsCache
-from .checks import check_callable, check_whole
+from .checks import check_callable, check_flag, check_whole
 from .constants import Constants
 from .core.events import WorkerEvent
 from .core.registry import Kind, Record
@@ -276,6 +276,7 @@ class WorkerProcedureCall(
             Whether to measure the memory and the processor time of each worker, which is most of the work;
             otherwise they are those of the last snapshot.
         """
+        check_flag("measure", measure)
         with self._driver.reading() as core:
             return core.snapshot(self.name, time.monotonic(), self._driver.facts(measure))
 
