@@ -411,6 +411,12 @@ class World:
         del self.processes[worker.incarnation]
         self.apply()
 
+    def leave(self, who: int | FakeWorker) -> None:
+        """Announce that the machine of a process, or of that of a slot, is about to go."""
+        worker = self.workers[who] if isinstance(who, int) else who
+        self.core.supervisor.leaves(worker.slot.id, worker.incarnation, "it is to end", self.now)
+        self.apply()
+
     def read(self, worker: FakeWorker) -> None:
         """Read one message from a call channel."""
         self._read(worker)

@@ -252,6 +252,12 @@ class Walk(RuleBasedStateMachine):
     def die(self, position):
         self.world.die(self._worker(position))
 
+    @precondition(lambda self: self.world.processes)
+    @rule(position=positions)
+    def leave(self, position):
+        """Announce that the machine of a worker is about to go."""
+        self.world.leave(self._worker(position))
+
     @precondition(lambda self: any(w.killed or w.exiting for w in self.world.processes.values()))
     @rule()
     def exit_as_requested(self):
@@ -516,6 +522,7 @@ STEPS = {  # the weight and the arguments of each step
     "start": (2, {"count": any_of(1, 2, 3)}),
     "spawn": (10, AT | {"fails": any_of(*[False] * 9, True)}),
     "die": (4, AT),
+    "leave": (2, AT),
     "exit_as_requested": (6, {}),
     "pass_time": (8, {"seconds": any_of(0.001, 0.004, 0.004, 0.004, 0.1, 0.6, 3.0, 11.0)}),
     "use_memory": (1, AT | {"megabytes": any_of(0, 150, 300)}),

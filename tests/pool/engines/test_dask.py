@@ -265,6 +265,8 @@ def test_workers_are_replaced_where_no_thread_is_free_and_free_theirs_at_last(
 
 PROGRAM = """
 import sys, threading
+from wpc_magic.pool.engines.dask import engine
+engine._FORGET_S = 0.5
 from wpc_magic.pool import WorkerProcedureCall
 pool = WorkerProcedureCall(engine="dask", address=sys.argv[1])
 pool.define_worker_functions(sys.argv[2])
@@ -279,7 +281,13 @@ def test_nothing_is_left_of_a_client_that_was_killed(client: Any) -> None:
     def tasks() -> set[str]:
         return {key for keys in client.processing().values() for key in keys}
 
-    before = tasks()
+    def plugins() -> set[str]:
+        both = client.run_on_scheduler(
+            lambda dask_scheduler: [*dask_scheduler.worker_plugins, *dask_scheduler.plugins]
+        )
+        return {name for name in both if name.startswith("wpc-")}
+
+    before, known = tasks(), plugins()
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, client.scheduler.address, SOURCE], stdout=subprocess.PIPE, text=True
     )
@@ -293,6 +301,7 @@ def test_nothing_is_left_of_a_client_that_was_killed(client: Any) -> None:
     wait_until_dead(pid)
     wait_until_dead(host.pid)
     until(lambda: tasks() <= before)  # the task that held the place
+    until(lambda: plugins() <= known)  # what new Dask workers would get
 
 
 # -- what cannot be -----------------------------------------------------------------------------------------

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.pool.conftest import HELD, Door, EventListener
-from tests.pool.engines.clusters import Scheduler, dask_worker
+from tests.pool.conftest import HELD, PATIENCE_S, Door, EventListener
+from tests.pool.engines.clusters import Scheduler, dask_worker, local_cluster
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.core.events import WorkerEvent
 from wpc_magic.pool.errors import NoWorkerError
@@ -89,3 +92,69 @@ def test_a_call_that_asks_for_resources_runs_on_a_dask_worker_that_has_them(
     assert (first.result(), second.result()) == ("first", "second")
     with pytest.raises(NoWorkerError, match="machines here offer GPU=1"):
         pool.call.held.options(resources={"GPU": 2})(door.path)
+
+
+def test_a_dask_worker_that_is_retired_ends_after_the_calls_that_run_there(
+    cluster: Cluster,
+    pool: WorkerProcedureCall,
+    door: Door,
+    listen: Callable[[WorkerProcedureCall], EventListener],
+) -> None:
+    events = listen(pool)
+    first = cluster.add_worker()
+    pool.start_workers(1)
+    (address,) = cluster.client.nthreads()
+    running = pool.call.held(door.path, "as ever")
+    visit = door.wait()
+    cluster.client.retire_workers([address])
+    events.until("worker_leaves", reason="its Dask worker is to end")
+    later = pool.call.held(door.path, "elsewhere")
+    cluster.add_worker()
+    elsewhere = door.wait()
+    assert first.poll() is None
+    elsewhere.let_go()
+    assert later.result() == "elsewhere"
+    visit.let_go()
+    assert running.result() == "as ever"
+    assert first.wait(PATIENCE_S) == 0
+    assert pool.snapshot().workers[0].health_state == "ready"
+    assert "worker_restart_failed" not in {each.event_name for each in pool.events()}
+
+
+@pytest.fixture(scope="module")
+def adaptive() -> Iterator[Any]:
+    """A client of a cluster that has no worker until there is something to do."""
+    resource_tracker.ensure_running()  # else it would be a process that the test leaves behind
+    with local_cluster(workers=0, threads=1) as client:
+        client.cluster.adapt(minimum=0, maximum=3, interval="100 ms", wait_count=2)
+        yield client
+
+
+def test_an_adaptive_cluster_grows_and_shrinks_with_the_pool_and_keeps_what_runs(
+    adaptive: Any, door: Door
+) -> None:
+    pool = WorkerProcedureCall(engine="dask", client=adaptive)
+    pool.define_worker_functions(HELD)
+    pool.start_workers(2)
+    calls = [pool.call.held(door.path, n) for n in range(2)]
+    visits = [door.wait(), door.wait()]
+    assert len(adaptive.nthreads()) == 2
+    pool.resize(1)
+    for visit in visits:
+        visit.let_go()
+    assert [call.result() for call in calls] == [0, 1]
+    _wait_until(lambda: len(adaptive.nthreads()) == 1)
+    last = pool.call.held(door.path, "last")
+    door.wait().let_go()
+    assert last.result() == "last"
+    pool.stop_workers()
+    _wait_until(lambda: not adaptive.nthreads())
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(1200):
+        if is_so():
+            return
+        pause.wait(0.05)
+    raise AssertionError("it has not happened")

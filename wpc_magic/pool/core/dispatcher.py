@@ -328,7 +328,9 @@ class Dispatcher:
 
     def _dispatch_demands(self, now: float) -> None:
         """Send the calls that ask for resources and can have them; end those that never can."""
-        self.queued.fail_impossible()
+        while self.queued.fail_impossible():
+            if self._held:
+                self._queue_freed(now)  # others of their functions may have been held back for them
         for queue in list(self._demands.queues.values()):
             if queue:
                 self._dispatch(queue, self.queued.queue_of(queue.head)[1], now)

@@ -180,12 +180,15 @@ class QueuedCalls:
             self._end_held(call, _worker_lost(call, slot), cancels=False)
         slot.pinned.clear()
 
-    def fail_impossible(self) -> None:
-        """End the calls that ask for what no worker has: it may have been there when they were made."""
+    def fail_impossible(self) -> bool:
+        """End the calls that ask for what no worker has any more; return whether there was one."""
+        found = False
         for queue in list(self.demands.queues.values()):
             if queue and self.demands.refusal(queue.head) is not None:
+                found = True
                 for call in list(queue):
                     self._end_held(call, self.demands.refusal(call), cancels=False)
+        return found
 
     def _end_held(self, call: Call, error: Exception | None, cancels: bool) -> None:
         """End a call wherever it may be held back; see `LetGo` for `cancels`."""

@@ -340,6 +340,24 @@ class Supervisor:
         self.replication.watch_start(slot, now)
         return True
 
+    def leaves(self, number: int, incarnation: int, why: str, now: float) -> None:
+        """Start another process for a slot whose machine is about to go; this one finishes its calls."""
+        state = self._state
+        slot = state.live_slot(number, incarnation)
+        if slot is None or slot.retired or slot.replace_reason or state.phase not in ("starting", "running"):
+            return
+        state.emit(number, "worker_leaves", details={"reason": why, "pid": slot.pid, "host": slot.host})
+        self.replacements.cancel(number, why)  # it may be on the same machine
+        if not state.is_serving(slot):
+            self.replacements.request(state.slots[number], RESTART_REQUESTED)
+            return
+        new = Slot(number)
+        self.replacements.replace_by(new, slot, why, now)
+        if new.state in ALIVE:
+            state.transition(new, Trigger.DIES)
+        self._spawn(new)
+        self.dispatcher.dispatch(now)
+
     def identified(self, slot: Slot, pid: int) -> None:
         """Record the process id that a worker has told: a script may have started it."""
         if slot.pid is not None:

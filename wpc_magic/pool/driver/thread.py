@@ -61,6 +61,7 @@ class DriverThread:
         self._abandoned = False
         self.given_up: deque[Any] = deque()
         self._started: deque[tuple[effects.Spawn, Process | StartError | Waits]] = deque()
+        self._leaving: deque[tuple[Process, str]] = deque()
         self._poller.handlers = {
             "call": self._on_call,
             "control": self._on_control,
@@ -81,6 +82,7 @@ class DriverThread:
         self._effects.all_stopped = False
         thread = threading.Thread(target=self._run, name="wpc-driver", daemon=True)
         try:
+            parts.engine.on_leave = self._leaves
             parts.configure_memory()
             parts.oom_kills = OomKills()
             self._poller.open()
@@ -130,9 +132,14 @@ class DriverThread:
                     parts.engine.give_up_starts()
                 if self._started:
                     self._take_in()
+                if self._leaving:
+                    self._let_leave()
                 for spawn in spawns:
                     self._spawn(spawn)
-                if not (spawns or self._started) and (late := self._poller.sleep(seconds)) > _PAUSE_S:
+                if (
+                    not (spawns or self._started or self._leaving)
+                    and (late := self._poller.sleep(seconds)) > _PAUSE_S
+                ):
                     self._catch_up(late)
         except BaseException as error:
             # Not here: a handler of the log is other people's code, which may block.
@@ -240,6 +247,23 @@ class DriverThread:
                     self._core.supervisor.start_waits(spawn.slot, spawn.incarnation, started.why)
                 else:
                     self._spawned(spawn, started)
+                self._effects.apply()
+
+    def _leaves(self, process: Process, why: str) -> None:
+        """Note that the machine of a process is about to go; any thread may call this."""
+        self._leaving.append((process, why))
+        if threading.current_thread() is not self.thread:
+            self._poller.wake()
+
+    def _let_leave(self) -> None:
+        """Have the processes leave whose machines are about to go. All that have come were taken in."""
+        while self._leaving:
+            process, why = self._leaving.popleft()
+            with self._parts.lock:
+                for link in list(self._parts.links.values()):
+                    if link.process is process:
+                        now = time.monotonic()
+                        self._core.supervisor.leaves(link.slot.id, link.incarnation, why, now)
                 self._effects.apply()
 
     def _spawn_failed(self, spawn: effects.Spawn, why: str) -> None:

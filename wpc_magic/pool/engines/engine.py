@@ -197,11 +197,15 @@ class Engine(Protocol):
         Whether its processes can share memory with this one.
     copies_blocks : bool
         Whether its machines keep copies of blocks, so that their contents travel once to each.
+    on_leave : callable
+        Called by any thread, also more than once, with a process whose machine is about to go, and why. The
+        driver sets it.
     """
 
     name: str
     shares_memory: bool
     copies_blocks: bool
+    on_leave: Callable[[Process, str], object]
 
     def capacity(self) -> int:
         """Return how many workers a start without a number creates.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..errors import StartError
 from ..machine import usable_cores
 from .engine import Came, Process, WorkerEnvironment
@@ -15,6 +17,10 @@ class LocalEngine:
 
     name = "local"
     shares_memory = True
+
+    def __init__(self) -> None:
+        self.on_leave: Callable[[Process, str], object] = lambda process, why: None  # never called
+
     copies_blocks = False
 
     def capacity(self) -> int:

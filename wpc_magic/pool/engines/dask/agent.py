@@ -16,7 +16,7 @@ import sys
 import threading
 from typing import Any
 
-__all__ = ["hold", "plugin", "pump", "shipped"]
+__all__ = ["hold", "keeper", "plugin", "pump", "shipped"]
 
 _REBUILD = "(exec(source, made := {'__name__': 'wpc_agent'}), made[maker](**settings))[1]"
 _BOOTSTRAP = """\
@@ -27,7 +27,11 @@ del sys.path[0]
 from wpc_magic.pool.engines.dask.host import main
 main()
 """
+_STATUS = "worker-status-change"
 _UNCLAIMED_S = 60.0
+_LOOK_S = 0.05
+_SLOTS = "wpc-slot"
+_SLOT_S = 5.0  # so long adaptive clusters give a task a thread by default
 _PATIENCE_S = 5.0
 _CHUNK = 1 << 18
 
@@ -67,6 +71,66 @@ def plugin(pool: str, helpers: str, source: str) -> Any:
     return AgentPlugin()
 
 
+def keeper(pool: str, client: str, forget_s: float, source: str) -> Any:
+    """Return what one pool has in the scheduler, as long as its client is connected.
+
+    An adaptive cluster keeps the Dask workers where slots are, since nobody knows when these end, and grows
+    by the number of slots. And what the pool has in the cluster goes `forget_s` after its client has.
+
+    Parameters
+    ----------
+    pool : str
+        What the pool is called on the cluster.
+    client : str
+        What its client is called there.
+    forget_s : float
+        How long that may be away, in seconds.
+    source : str
+        That of this module.
+    """
+    from distributed.diagnostics.plugin import SchedulerPlugin
+
+    class Keeper(SchedulerPlugin):  # type: ignore[misc]  # its types are not read
+        name = f"wpc-{pool}"
+        idempotent = True
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            settings = {"pool": pool, "client": client, "forget_s": forget_s, "source": source}
+            return shipped("keeper", source, settings)
+
+        def valid_workers_downscaling(self, scheduler: Any, workers: list[Any]) -> list[Any]:
+            return [
+                worker for worker in workers if all(task.prefix.name != _SLOTS for task in worker.processing)
+            ]
+
+        def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+            # Else adaptive clusters take these tasks for short ones, of which a thread can run many.
+            if finish in ("processing", "queued", "no-worker") and str(key).startswith(_SLOTS):
+                prefix = self.scheduler.task_prefixes.get(_SLOTS)
+                if prefix is not None:
+                    prefix.duration_average = _SLOT_S
+
+        async def start(self, scheduler: Any) -> None:
+            self.scheduler = scheduler
+
+        def remove_client(self, scheduler: Any, client: str) -> None:
+            if client == owner:
+                asyncio.get_running_loop().call_later(forget_s, self._forget_soon, scheduler)
+
+        def _forget_soon(self, scheduler: Any) -> None:
+            if owner not in scheduler.clients:
+                self._forgetting = asyncio.ensure_future(self._forget(scheduler))
+
+        async def _forget(self, scheduler: Any) -> None:
+            if self.name in scheduler.worker_plugins:
+                await scheduler.unregister_worker_plugin(None, self.name)
+            if self.name in scheduler.plugins:
+                await scheduler.unregister_scheduler_plugin(self.name)
+
+    owner = client
+    return Keeper()
+
+
 def hold(pool: str, token: str, source: str) -> Any:
     """Return the task that takes a thread for a slot: Dask places it, and with it the slot."""
 
@@ -95,15 +159,32 @@ class Agent:
         self._released: dict[str, threading.Event] = {}
         self._claimed: set[str] = set()
         self._ends: dict[int, asyncio.Event] = {}
+        self._comms: dict[int, Any] = {}
+        self._telling: set[asyncio.Task[None]] = set()
+        self._leaving = False
         self._doors = {
             f"wpc-open-{pool}": self.open,
             f"wpc-relay-{pool}": self.relay,
             f"wpc-release-{pool}": self.release,
         }
         worker.handlers.update(self._doors)
+        self._listeners = _listeners_to_status(worker)
+        self._listeners.add(self._status_changed)
+
+    def _status_changed(self, status: str) -> None:
+        """Tell the pools when Dask announces that this Dask worker is to end; it may take that back."""
+        self._leaving = status == "closing_gracefully"
+        if self._leaving:
+            for comm in self._comms.values():
+                telling = asyncio.ensure_future(_tell(comm, {"leaves": True}))
+                self._telling.add(telling)
+                telling.add_done_callback(self._telling.discard)
 
     async def close(self) -> None:
-        """End everything that was started here."""
+        """End everything that was started here; after an announcement, when the pool has done with it."""
+        self._listeners.discard(self._status_changed)
+        while self._leaving and self._comms:
+            await asyncio.sleep(_LOOK_S)
         for door in self._doors:
             self._worker.handlers.pop(door, None)
         for event in list(self._released.values()):
@@ -148,6 +229,7 @@ class Agent:
                 await comm.write({"error": f"{type(error).__name__}: {error}"})
             return Status.dont_reply
         end = self._ends[process.pid] = asyncio.Event()
+        self._comms[process.pid] = comm
         try:
             await comm.write({**answer, "resources": dict(self._worker.state.total_resources)})
             await self._serve(comm, tokens, end)
@@ -155,6 +237,7 @@ class Agent:
             assert process.stdin is not None
             process.stdin.close()  # so it kills its workers, and exits
             self._ends.pop(process.pid, None)
+            del self._comms[process.pid]
             for token in tokens:
                 self._release(token)
             await asyncio.to_thread(_await_end, process)
@@ -165,6 +248,8 @@ class Agent:
     async def _serve(self, comm: Any, tokens: set[str], end: asyncio.Event) -> None:
         """Take and release tokens, until either side ends it."""
         ended = asyncio.ensure_future(end.wait())
+        if self._leaving:
+            await comm.write({"leaves": True})
         try:
             while True:
                 reading = asyncio.ensure_future(comm.read())
@@ -208,6 +293,28 @@ class Agent:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await pump(comm, sock)
         return Status.dont_reply
+
+
+def _listeners_to_status(worker: Any) -> set[Any]:
+    """Return who is told of each status that the scheduler gives a Dask worker: the agents of all pools."""
+    change = worker.stream_handlers[_STATUS]
+    listeners: set[Any] | None = getattr(change, "wpc_listeners", None)
+    if listeners is None:
+        listeners = set()
+
+        def changed(status: str, **more: Any) -> None:
+            change(status=status, **more)
+            for listener in list(listeners):
+                listener(status)
+
+        changed.wpc_listeners = listeners  # type: ignore[attr-defined]
+        worker.stream_handlers[_STATUS] = changed
+    return listeners
+
+
+async def _tell(comm: Any, message: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        await comm.write(message)
 
 
 async def pump(comm: Any, sock: socket.socket, received: asyncio.Event | None = None) -> None:

@@ -8,7 +8,7 @@ import inspect
 import itertools
 import os
 import secrets
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -20,9 +20,11 @@ from ..versions import Versions, check_versions, own_versions, versions_here
 __all__ = ["DaskEngine"]
 
 _TIMEOUT_S = 30.0
+_FORGET_S = 15.0
 _CLOSE_S = 15.0
 _CLOSE_CLIENT_S = 2.0
 _TRIES = 10
+_LEAVES = "its Dask worker is to end"
 _NO_PLACE = "no worker of the Dask cluster has a thread that is free"
 
 _T = TypeVar("_T")
@@ -72,6 +74,8 @@ class DaskEngine:
         self._places: Any = None
         self._hosts: dict[str, asyncio.Future[Any]] = {}
         self._versions: dict[str, Versions] = {}
+        self._closing: set[asyncio.Future[None]] = set()
+        self.on_leave: Callable[[Process, str], object] = lambda process, why: None
         self._starts: dict[int, Future[None]] = {}
         self._keys = itertools.count(1)
         self._pid = 0
@@ -130,7 +134,8 @@ class DaskEngine:
         helpers = "from __future__ import annotations\n\n"
         helpers += inspect.getsource(archive.place) + inspect.getsource(versions_here)
         plugin = agent.plugin(pool, helpers, source)
-        places = Places(self._client, pool, source, plugin, self._resources)
+        keeper = agent.keeper(pool, self._client.id, _FORGET_S, source)
+        places = Places(self._client, pool, source, (plugin, keeper), self._resources)
         await places.ensure_registered()
         self._pool, self._places = pool, places
 
@@ -210,6 +215,8 @@ class DaskEngine:
                     shared, in_use = None, shared
                     try:
                         host = await self._host(in_use.address)
+                        if host.is_leaving:
+                            continue
                         process = await host.start(key, in_use.token, environment)
                     except LostError:
                         continue
@@ -238,6 +245,8 @@ class DaskEngine:
                 self._places.give_back(place)
             self._starts.pop(key, None)
             came(result)
+            if not isinstance(result, StartError) and host.is_leaving:
+                self.on_leave(result, _LEAVES)
 
     async def _host(self, address: str) -> Any:
         """Return the host at an address, which is opened for the first slot there."""
@@ -247,7 +256,7 @@ class DaskEngine:
         if opening is None:
 
             async def open_it() -> Host:
-                host = Host(self._client, self._pool, address, self._lost)
+                host = Host(self._client, self._pool, address, self._lost, self._leaves)
                 await host.open()
                 if host.versions is not None:
                     self._versions[host.name] = host.versions
@@ -264,7 +273,21 @@ class DaskEngine:
     def _lost(self, host: Any) -> None:
         self._hosts.pop(host.address, None)
         self._places.leave_out(host.address)
-        self._closing = asyncio.ensure_future(host.close())
+        self._close_soon(host)
+
+    def _leaves(self, host: Any) -> None:
+        """Have the processes of a host leave whose Dask worker is to end; close it after the last of them."""
+        if host.is_idle:
+            if self._hosts.pop(host.address, None) is not None:
+                self._close_soon(host)
+            return
+        for process in host.processes():
+            self.on_leave(process, _LEAVES)
+
+    def _close_soon(self, host: Any) -> None:
+        closing = asyncio.ensure_future(host.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def _close(self) -> None:
         opened = await asyncio.gather(*self._hosts.values(), return_exceptions=True)

@@ -44,6 +44,8 @@ class Host:
         The address of the Dask worker.
     on_lost : callable
         Given this, called when the host is lost.
+    on_leaves : callable
+        Given this, called when Dask has announced that the Dask worker is to end.
 
     Attributes
     ----------
@@ -55,13 +57,22 @@ class Host:
         The copies of blocks that it keeps.
     is_relayed : bool
         Whether everything goes through the Dask worker.
+    is_leaving : bool
+        Whether the Dask worker is to end.
     versions : Versions or None
         What the machine runs.
     offers : mapping
         The resources of the Dask worker, as amounts by name.
     """
 
-    def __init__(self, client: Any, pool: str, address: str, on_lost: Callable[[Host], object]) -> None:
+    def __init__(
+        self,
+        client: Any,
+        pool: str,
+        address: str,
+        on_lost: Callable[[Host], object],
+        on_leaves: Callable[[Host], object],
+    ) -> None:
         self.address = address
         self.name = address
         self.clock = Clock()
@@ -69,7 +80,9 @@ class Host:
         self.is_relayed = False
         self.versions: Versions | None = None
         self.offers: Mapping[str, float] = {}
-        self._client, self._pool, self._on_lost = client, pool, on_lost
+        self._client, self._pool = client, pool
+        self._on_lost, self._on_leaves = on_lost, on_leaves
+        self.is_leaving = False
         self._loop = asyncio.get_running_loop()
         self._comm: Any = None
         self._events: socket.socket | None = None
@@ -244,6 +257,15 @@ class Host:
         finally:
             del self._starting[key]
 
+    def processes(self) -> list[RemoteProcess]:
+        """Return the processes there that the driver has not closed."""
+        return list(self._processes.values())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no process, and none is being started."""
+        return not self._processes and not self._starting
+
     def post(self, *message: Any) -> None:
         """Send a message to the host process; any thread may call this."""
         self._soon(self._unsent.put_nowait, messages.pack(message))
@@ -265,6 +287,8 @@ class Host:
             relay.cancel()
         if token is not None and token not in self._tokens.values() and not self._is_lost:
             self._begin(self._tell_agent({"release": token}))
+        if self.is_leaving and not self._closing:
+            self._on_leaves(self)
 
     def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._keep(asyncio.ensure_future(coroutine))
@@ -356,8 +380,10 @@ class Host:
     async def _watch(self) -> None:
         """Notice the end of the connection to the agent, which is that of the host process."""
         with contextlib.suppress(OSError):
-            while "ended" not in await self._comm.read():
-                pass
+            while "ended" not in (told := await self._comm.read()):
+                if "leaves" in told:
+                    self.is_leaving = True
+                    self._on_leaves(self)
         self._over.set()
         self._lose("is lost: its Dask worker has ended, or cannot be reached")
 

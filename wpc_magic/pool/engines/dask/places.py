@@ -51,19 +51,19 @@ class Places:
         What the pool is called there.
     source : str
         That of `agent`.
-    plugin : WorkerPlugin
-        What each Dask worker has to have.
+    plugins : tuple of WorkerPlugin and SchedulerPlugin
+        What each Dask worker, and the scheduler, has to have.
     resources : mapping
         What each slot takes of the resources of a Dask worker.
     """
 
     def __init__(
-        self, client: Any, pool: str, source: str, plugin: Any, resources: Mapping[str, float]
+        self, client: Any, pool: str, source: str, plugins: tuple[Any, ...], resources: Mapping[str, float]
     ) -> None:
         self._client = client
         self._pool = pool
         self._source = source
-        self._plugin = plugin
+        self._plugins = plugins
         self._resources = dict(resources)
         self._numbers = itertools.count(1)
         self._reported: dict[str, asyncio.Future[str]] = {}
@@ -91,7 +91,8 @@ class Places:
             if scheduler is self._registered:
                 return
             client.subscribe_topic(f"wpc-{self._pool}", self._on_report)
-            await client.register_plugin(self._plugin, name=f"wpc-{self._pool}")
+            for plugin in self._plugins:
+                await client.register_plugin(plugin, name=f"wpc-{self._pool}")
             self._registered = scheduler
 
     def _on_report(self, event: Any) -> None:
@@ -236,4 +237,5 @@ class Places:
             await asyncio.wait(self._giving, timeout=_PATIENCE_S)
         if client.status == "running":
             client.unsubscribe_topic(f"wpc-{self._pool}")
-            await asyncio.wait_for(client.unregister_worker_plugin(f"wpc-{self._pool}"), _PATIENCE_S)
+            for unregister in (client.unregister_worker_plugin, client.unregister_scheduler_plugin):
+                await asyncio.wait_for(unregister(f"wpc-{self._pool}"), _PATIENCE_S)
