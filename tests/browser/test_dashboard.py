@@ -181,6 +181,17 @@ def test_a_notebook_that_is_opened_without_its_kernel_shows_the_last_frame(open_
     expect(notebook.page.get_by_text("model not found")).to_be_hidden()
 
 
+def sample_hot_lines(notebook: Notebook) -> None:
+    """Sample until the line is found at which `measure` waits."""
+    dashboard = notebook.dashboard
+    dashboard.get_by_role("tab", name="Hot lines").click()
+    notebook.button("Start to sample").click()
+    lines = dashboard.get_by_role("table", name="Hot lines of measure")
+    expect(lines).to_contain_text(re.compile(r"measure, Cell In\[2\], line 5\s*time\.sleep\(0\.02\)"))
+    notebook.button("Stop to sample").click()
+    expect(notebook.button("Start to sample")).to_be_visible()
+
+
 def test_it_answers_what_people_ask_and_is_photographed_in_both_themes(open_notebook: Open, shots: Path):
     notebook = open_notebook(
         START,
@@ -229,6 +240,9 @@ def test_it_answers_what_people_ask_and_is_photographed_in_both_themes(open_note
     notebook.button("Stop map 2 over quick").click()
     expect(going).to_have_count(0)
     expect(measured).to_have_count(2)
+    # Which lines take the time?
+    sample_hot_lines(notebook)
+    notebook.screenshot(shots / "dashboard-hot.png")
     # What does the registry hold, and where do workers idle?
     dashboard.get_by_role("tab", name="Registry").click()
     expect(dashboard.get_by_role("table", name="Definitions")).to_contain_text("slow(n)")

@@ -12,12 +12,13 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.bare import BarePage
-from tests.browser.lab import TIMEOUT_S
+from tests.browser.lab import TIMEOUT_S, until
 from tests.dashboard.fakes import FakePool
 from tests.dashboard.test_details import ended
 from wpc_magic.pool.core.events import ErrorInfo
 from wpc_magic.pool.core.snapshot import FunctionInfo, LeavingProcess
 from wpc_magic.pool.core.stats import FunctionStats
+from wpc_magic.pool.driver.sampling import StackSample
 from wpc_magic.pool.statistics import FunctionStatistics
 
 pytestmark = [pytest.mark.browser]
@@ -371,6 +372,38 @@ def test_the_load_shows_the_queue_and_the_memory_that_grows(show: Show, shots: P
     assert len(set(heights[1])) == 1
     assert page.page.evaluate(ACCESSIBILITY.read_text()) == []
     page.screenshot(shots / "page-load.png")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1100, True), (520, False)])
+def test_hot_lines_are_sampled_when_asked_and_shown_as_text(
+    show: Show, shots: Path, tmp_path: Path, width: int, dark: bool
+):
+    path = tmp_path / "fit.py"
+    path.write_text(f"def fit():\n    load()\n    solve({EVIL!r})\n")
+    pool = FakePool()
+    stacks = [((str(path), 2, "fit"), (str(path), 1, EVIL))] * 3 + [((str(path), 3, "fit"),)]
+    pool.samples = [StackSample(1, name, 1, stack) for name in ("fit", EVIL) for stack in stacks]
+    page = show(pool, width=width, dark=dark)
+    page.tab("Hot lines")
+    page.feed.panels.want(["Hot lines"])
+    expect(page.root.get_by_text("Which lines take the time?")).to_be_visible()
+    page.button("Start to sample").click()
+    assert page.sent("sample")[0]["number"] == 1
+    page.feed.panels.sample(pool, start=True)
+    lines = page.root.get_by_role("table", name="Hot lines of fit").get_by_role("row")
+    until(lambda: page.show() or lines.count() == 4, "the lines are shown")
+    expect(lines.nth(1)).to_contain_text(f"75 %75 %{EVIL}, {tmp_path.name}/fit.py, line 1def fit():")
+    expect(lines.nth(2)).to_contain_text("25 %25 %fit")
+    expect(lines.nth(3)).to_contain_text("75 %fit")
+    expect(lines.nth(2)).to_contain_text(EVIL)
+    page.button("Stop to sample").click()
+    assert page.sent("sample")[1]["number"] == 0
+    page.feed.panels.sample(pool, start=False)
+    until(lambda: page.show() or page.button("Start to sample").count() == 1, "it has ended")
+    assert page.page.evaluate(ACCESSIBILITY.read_text()) == []
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.page.evaluate("window.hacked") is None
+    page.screenshot(shots / f"page-hot-{'dark' if dark else 'light'}.png")
 
 
 def test_panels_are_chosen_with_the_keyboard(show: Show):

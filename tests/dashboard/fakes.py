@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from wpc_magic.pool.core.snapshot import (
     SharedInfo,
     WorkerSnapshot,
 )
+from wpc_magic.pool.driver.sampling import StackSample
 from wpc_magic.pool.histories import RecentCalls
 from wpc_magic.pool.maps.running import RunningMap
 from wpc_magic.pool.statistics import FunctionStatistics, PoolStatistics
@@ -38,6 +40,25 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+class FakeSampler:
+    """Answers every request at once, with what its pool has then."""
+
+    def __init__(self, pool: FakePool) -> None:
+        self._pool = weakref.ref(pool)
+        self._arrived: list[StackSample] = []
+
+    def request(self) -> bool:
+        pool = self._pool()
+        if pool is None or not pool.is_running:
+            return False
+        self._arrived += pool.samples
+        return True
+
+    def take(self) -> list[StackSample]:
+        taken, self._arrived = self._arrived, []
+        return taken
 
 
 class FakePool:
@@ -57,6 +78,8 @@ class FakePool:
         Raised by all requests.
     counted, functions, constants, ended, recent, maps, calls : object
         What `statistics`, the getters, `history`, `recent_calls`, `running_maps` and `running_calls` return.
+    samples : list of StackSample
+        What each request of a `stack_sampler` is answered with.
     gate : threading.Event
         While it is not set, requests block.
     """
@@ -75,6 +98,7 @@ class FakePool:
         self.constants: list[ConstantInfo] = []
         self.maps: list[RunningMap] = []
         self.calls: list[RunningCall] = []
+        self.samples: list[StackSample] = []
         self.ended = PoolHistory()
         processes = [WorkerProcess(n, n, 4700 + n, time.monotonic()) for n in range(1, workers + 1)]
         self.recent: tuple[Any, ...] = ([], 1, 0.0, processes)
@@ -150,6 +174,9 @@ class FakePool:
 
     def recent_calls(self, after: float, most: int | None = None) -> RecentCalls:
         return RecentCalls(*self.recent)
+
+    def stack_sampler(self) -> FakeSampler:
+        return FakeSampler(self)
 
     def running_maps(self) -> list[RunningMap]:
         return self.maps

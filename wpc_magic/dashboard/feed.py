@@ -88,7 +88,7 @@ class Feed:
         self._clock = clock
         self._meter = Meter()
         self._load = LoadSeries()
-        self.panels = Panels(self._load)
+        self.panels = Panels(self._load, self.wake)
         self._requests = RequestQueue(self._perform)
         self._events_seen = -1
         self._notice = ""  # for the next frame
@@ -155,6 +155,7 @@ class Feed:
             return
         self._closed.set()
         self._requests.clear()
+        self.panels.close()
         self._wake.set()
         pool = self._pool()
         if pool is not None and self._listener is not None:
@@ -171,7 +172,9 @@ class Feed:
     def _perform(self, request: Request) -> None:
         pool = self._pool()
         try:
-            if pool is not None and (reply := perform(pool, request)) is not None:
+            if pool is not None and request.action == "sample":
+                self.panels.sample(pool, start=request.number > 0)
+            elif pool is not None and (reply := perform(pool, request)) is not None:
                 self._replies.append({"id": request.id, **reply})
         except Exception as error:  # any error is shown to the user who clicked
             self._notice = f"Could not {_described(request)}: {error or type(error).__name__}"
@@ -267,6 +270,7 @@ class Feed:
 def _described(request: Request) -> str:
     return {
         "restart": f"restart worker {request.number}",
+        "sample": "sample the hot lines",
         "scale": f"scale to {request.number}",
         "stack": f"take the stack of worker {request.number}",
         "start": "start the workers",

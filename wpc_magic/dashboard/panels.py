@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from .function_rows import FunctionRow, function_rows
 from .live_timeline import LiveTimeline
 from .load import LoadSeries
 from .running import Running
+from .sampling import HotPanel
 
 __all__ = ["PANELS", "PERIOD_S", "LoadPanel", "Panels"]
 
-PANELS = ("Functions", "Load", "Running", "Timeline")
+PANELS = ("Functions", "Hot lines", "Load", "Running", "Timeline")
 """The panels that have data of their own, by the labels of their tabs; others show what every frame has."""
 
 PERIOD_S = 1.0
@@ -34,11 +35,15 @@ class Panels:
     ----------
     load : LoadSeries
         Has the samples for the panel of the load; somebody else takes them.
+    wake : callable
+        Called when a panel has changed that has to be read at once.
     """
 
-    def __init__(self, load: LoadSeries) -> None:
+    def __init__(self, load: LoadSeries, wake: Callable[[], None] = lambda: None) -> None:
+        self._hot = HotPanel(wake)
         self._panels: dict[str, _Panel] = {
             "Functions": _Functions(),
+            "Hot lines": self._hot,
             "Load": LoadPanel(load),
             "Running": Running(),
             "Timeline": LiveTimeline(),
@@ -52,6 +57,20 @@ class Panels:
         wanted = frozenset(names) & frozenset(PANELS)
         if wanted != self._wanted:
             self._wanted, self._fresh = wanted, True
+        if "Hot lines" not in wanted:
+            self._hot.stop()
+
+    def sample(self, pool: Any, start: bool) -> None:
+        """Start or stop to sample the hot lines; nothing is sampled that nobody looks at."""
+        if not start:
+            self._hot.stop()
+        elif "Hot lines" in self._wanted:
+            self._hot.start(pool)
+        self._read_at = 0.0  # the page is to show it at once
+
+    def close(self) -> None:
+        """End what goes on for a panel."""
+        self._hot.stop()
 
     def forget(self) -> None:
         """Send everything again: a page may have missed something."""

@@ -16,6 +16,7 @@ _ACTIONS = {
     "function": 0,
     "registry": 0,
     "restart": 1,
+    "sample": 0,
     "scale": 1,
     "stack": 1,
     "start": 0,
@@ -40,7 +41,7 @@ class Request(NamedTuple):
     action : str
         What to do, or to tell: ``"restart"``, ``"stop_map"``, ``"function"``, ...
     number : int
-        The worker, the call, the map, or the number of workers; 0 for other actions.
+        The worker, the call, the map, the number of workers, or 1 to begin and 0 to end; else 0.
     text : str
         The id of the call to stop, or the name of the function to tell of.
     drain : bool

@@ -31,6 +31,7 @@ from .future_driver import WaitObserver
 from .futures import CallFuture
 from .histories import Histories
 from .insights import Measured
+from .inspection import Inspection
 from .live import add_pool
 from .local import LocalDefinitions
 from .maps.mapping import Maps
@@ -69,6 +70,7 @@ class WorkerProcedureCall(
     EventLogs,
     Statistics,
     Histories,
+    Inspection,
 ):
     """A supervised pool of worker processes that run named functions.
 

@@ -57,6 +57,7 @@ FOR_PARTS = frozenset(
         "running_calls",
         "retry_options",
         "runs_alone",
+        "stack_sampler",
         "submit_chunk",
         "when_cell_added",
         "when_not_running",

@@ -11,6 +11,7 @@ import { button, count, createNode, mark, setData, setHidden, setText } from "./
 import { Events } from "./events.js";
 import { initialize, kernelTime } from "./frame.js";
 import { Functions } from "./functions.js";
+import { HotLines } from "./hot.js";
 import { Load } from "./load.js";
 import { Registry } from "./registry.js";
 import { Running } from "./running.js";
@@ -96,6 +97,7 @@ class View {
       ["Running", new Running(request)],
       ["Timeline", this.timeline],
       ["Functions", new Functions(request)],
+      ["Hot lines", new HotLines(request)],
       ["Load", new Load()],
       ["Registry", new Registry(request)],
     ], (panel) => this.onSelect(panel));

@@ -39,6 +39,7 @@ function panelsOf(frame, patch) {
   return {
     functions: patch.functions ?? frame.functions,
     running: patch.running ?? frame.running,
+    hot: patch.hot ?? frame.hot,
     timeline: patch.timeline ? timelineOf(patch.timeline) : newBars ? timelineOf(newBars, frame.timeline?.bars) : frame.timeline,
     load: patch.load ?? (newSamples && frame.load ? loadOf(frame.load, newSamples) : frame.load),
   };

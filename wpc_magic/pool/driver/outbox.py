@@ -148,9 +148,9 @@ class Outbox:
         """Tell the worker of a stream how many items were taken, and which blocks it may use again."""
         self._control(link, protocol.Credit(seq, taken, link.receiver.releases()))
 
-    def request_stack(self, link: Link, token: int) -> None:
-        """Request the stacks of a worker."""
-        self._control(link, protocol.TakeStack(token))
+    def request_stack(self, link: Link, token: int, of_calls: bool = False) -> None:
+        """Request the stacks of a worker; `of_calls`: only those of the calls that it runs."""
+        self._control(link, protocol.TakeStack(token, of_calls))
 
     def _control(self, link: Link, message: protocol.ToWorker) -> None:
         if not link.dead and not link.control.send(message_frame(message)):

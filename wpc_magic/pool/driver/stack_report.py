@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ..wire.protocol import Stack
 
-__all__ = ["StackReport", "format_stacks", "parse_dump"]
+__all__ = ["Frame", "StackReport", "format_stacks", "parse_dump", "user_frames"]
 
 Frame = tuple[str, int, str]
+"""File, line and function."""
 
 # The package as this process has it, and as machines of a cluster are given it (`engines.dask.agent`).
 _PACKAGE = re.compile(
@@ -71,7 +72,7 @@ def format_stacks(stacks: Sequence[Stack], names: Mapping[int, str]) -> str:
     """
     parts: list[str] = []
     for stack in stacks:
-        frames = _user_frames(stack)
+        frames = user_frames(stack)
         if frames is None or not (frames or stack.kind == "coroutine"):
             continue
         if stack.kind == "main" and parts:
@@ -87,7 +88,7 @@ def format_stacks(stacks: Sequence[Stack], names: Mapping[int, str]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _user_frames(stack: Stack) -> list[Frame] | None:
+def user_frames(stack: Stack) -> list[Frame] | None:
     """Return the frames of user code, and of what it calls; None: the thread belongs to the pool."""
     frames = list(stack.frames)
     if stack.kind == "thread":

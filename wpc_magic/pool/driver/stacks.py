@@ -67,6 +67,7 @@ class StackRequests:
         self._tokens = itertools.count(1)
         self._requests: dict[int, _Request] = {}
         self._dumping: set[Link] = set()
+        self._samples: dict[int, tuple[Link, Callable[[Sequence[Stack]], object]]] = {}
 
     def request_stacks(
         self, worker_id: int | None, timeout_s: float, on_report: Callable[[int, StackReport], object]
@@ -121,8 +122,25 @@ class StackRequests:
         grace_s = self._core.state.options.interrupt_grace_ms / 1000
         self._send_request(link, min(max_s, max(min_s, 0.8 * grace_s)), fail, for_error=True)
 
+    def request_of_calls(self, link: Link, on_stacks: Callable[[Sequence[Stack]], object]) -> None:
+        """Request the stacks of the calls that a worker runs, however long it takes to answer.
+
+        Parameters
+        ----------
+        link : Link
+            The worker, whose main thread is not disturbed.
+        on_stacks : callable
+            Called with the stacks, under the driver's lock; not, if the process has exited first.
+        """
+        token = next(self._tokens)
+        self._samples[token] = link, on_stacks
+        self._outbox.request_stack(link, token, of_calls=True)
+
     def answered(self, token: int, stacks: Sequence[Stack]) -> None:
         """Handle the answer of a worker."""
+        if token in self._samples:
+            self._samples.pop(token)[1](stacks)
+            return
         request = self._requests.get(token)
         if request is not None and request.dump_requested:
             # It is late. The dump was taken closer to the request, and is complete: one thread does both.
@@ -132,6 +150,7 @@ class StackRequests:
     def lost(self, link: Link) -> None:
         """Answer all requests to a process that has exited."""
         self._dumping.discard(link)
+        self._samples = {token: each for token, each in self._samples.items() if each[0] is not link}
         for token, request in list(self._requests.items()):
             if request.link is link:
                 self._resolve(token, StackReport(f"{_label(link)} ended before it could tell"))

@@ -297,6 +297,7 @@ class TakeStack(NamedTuple):
     """Request the stacks of all threads and coroutines."""
 
     token: int
+    of_calls: bool  # only those of the calls that run: the main thread, and the coroutines of calls
 
 
 class Failure(NamedTuple):
@@ -403,7 +404,7 @@ class Stack(NamedTuple):
 
 
 class StackTaken(NamedTuple):
-    """The answer to `TakeStack`; the main thread is first."""
+    """The answer to `TakeStack`; the main thread is first, unless only those of calls are requested."""
 
     token: int
     stacks: tuple[Stack, ...]

@@ -90,7 +90,8 @@ class Control:
         elif isinstance(message, protocol.LogLevels):
             set_log_levels(message)
         elif isinstance(message, protocol.TakeStack):
-            self._send(protocol.StackTaken(message.token, self._server.stacks(self._main)))
+            take = self._server.call_stacks if message.of_calls else self._server.stacks
+            self._send(protocol.StackTaken(message.token, take(self._main)))
         elif isinstance(message, protocol.Interrupt):
             self._server.interruption.request(message.seq)
             self._sock.settimeout(_REPEAT_S)

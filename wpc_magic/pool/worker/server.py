@@ -36,7 +36,7 @@ from wpc_magic.pool.worker.random_numbers import RandomNumbers
 from wpc_magic.pool.worker.resource_runs import ResourceRuns
 from wpc_magic.pool.worker.runtime import Runtime
 from wpc_magic.pool.worker.shared_memory import IDLE_S
-from wpc_magic.pool.worker.stacks import take_stacks
+from wpc_magic.pool.worker.stacks import take_call_stacks, take_stacks
 from wpc_magic.pool.worker.streams import Streams
 
 TYPE_CHECKING = False
@@ -438,13 +438,25 @@ class Server:
 
     def stacks(self, main: int) -> tuple[protocol.Stack, ...]:
         """Return the current stacks, the main thread's first; called by the control thread."""
+        seq = self._current()
+        try:
+            return take_stacks(main, seq, self._tasks)
+        except Exception:  # such as MemoryError
+            return (protocol.Stack("main", "", seq, (), 0),)
+
+    def call_stacks(self, main: int) -> tuple[protocol.Stack, ...]:
+        """Return the current stacks of calls; called by the control thread."""
+        try:
+            return take_call_stacks(main, self._current, self._tasks)
+        except Exception:
+            return ()
+
+    def _current(self) -> int:
+        """Return the call that runs in the main thread; 0: none."""
         tasks, seq = self._tasks, self._running()
         if tasks is not None and tasks.has(seq):
             seq = tasks.current()  # the main thread is in its event loop
-        try:
-            return take_stacks(main, seq, tasks)
-        except Exception:  # such as MemoryError
-            return (protocol.Stack("main", "", seq, (), 0),)
+        return seq
 
     def _taint(self, seq: int, what: str) -> None:
         self._tainted = protocol.Tainted(seq, what)

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 
 from wpc_magic.pool.wire.protocol import Stack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
     from typing import Any
 
     from wpc_magic.pool.worker.tasks import Tasks
 
-__all__ = ["take_stacks"]
+__all__ = ["take_call_stacks", "take_stacks"]
 
 _FRAMES = 40  # kept at each end of a deep stack
 _MAX_COROUTINES = 100
+_SPREAD_NS = 5_000_000  # within which a sample is taken
+_SHORT_INTERVAL_S = 0.00001
 
 
 def take_stacks(main: int, seq: int, tasks: Tasks | None) -> tuple[Stack, ...]:
@@ -51,6 +54,40 @@ def take_stacks(main: int, seq: int, tasks: Tasks | None) -> tuple[Stack, ...]:
         stacks += _coroutines(loops, tasks)
     except Exception:  # a user-defined task class may do anything
         pass
+    return tuple(stacks)
+
+
+def take_call_stacks(main: int, running: Callable[[], int], tasks: Tasks | None) -> tuple[Stack, ...]:
+    """Return the stacks of the calls that run, at a random moment: for samples, many times a second.
+
+    Parameters
+    ----------
+    main : int
+        The identifier of the main thread.
+    running : callable
+        Returns the call that it runs; 0: none.
+    tasks : Tasks or None
+        The coroutines of calls.
+    """
+    # This thread is given the interpreter when the main thread releases it, or after the switch interval. So
+    # a function that sleeps, or computes in C, each millisecond would always be found there, and never at its
+    # Python code. Therefore: a time that does not follow from that of the request, and a short interval.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_SHORT_INTERVAL_S)
+    short = sys.getswitchinterval()
+    try:
+        time.sleep(time.monotonic_ns() % _SPREAD_NS / 1e9)
+        walked = _walk(sys._current_frames().get(main), None, [])
+        seq = running()
+    finally:
+        if sys.getswitchinterval() == short:  # else a function has set it meanwhile
+            sys.setswitchinterval(interval)
+    stacks = [Stack("main", "", seq, *walked)] if seq else []
+    if tasks is not None:
+        try:
+            stacks += [stack for stack in _coroutines([tasks.loop], tasks) if stack.seq]
+        except Exception:  # a user-defined task class may do anything
+            pass
     return tuple(stacks)
 
 
