@@ -26,6 +26,16 @@ expect.set_options(timeout=TIMEOUT_S * 1000)
 
 EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 
+CALL = {
+    "ended_at": 1000.0,
+    "worker": 2,
+    "ran_s": 0.25,
+    "state": "failed",
+    "items": 0,
+    "arguments": "(37)",
+    "error": EVIL,
+}
+
 ACCESSIBILITY = Path(__file__).with_name("accessibility.js")
 
 Show = Callable[..., BarePage]
@@ -138,7 +148,7 @@ def test_both_processes_are_shown_until_the_old_one_has_ended_its_call(show: Sho
     expect(leaving).to_have_count(0)
 
 
-def test_the_stack_of_a_worker_is_shown_when_it_is_opened(show: Show):
+def test_a_worker_that_is_opened_shows_its_stack_calls_log_and_environment(show: Show, shots: Path):
     page = show(FakePool())
     page.button("Worker 2: its stack").click()
     (request,) = page.sent("stack")
@@ -146,6 +156,21 @@ def test_the_stack_of_a_worker_is_shown_when_it_is_opened(show: Show):
     page.reply(acked=[request["id"]], replies=[{"id": request["id"], "stack": f"line 1 {EVIL}"}])
     stack = page.root.get_by_label("Stack of worker 2", exact=True)
     expect(stack).to_have_text(f"line 1 {EVIL}")
+    (request,) = page.sent("worker")
+    worker = {
+        "facts": [["Python", f"3.11 {EVIL}"], ["OMP_NUM_THREADS", "2"]],
+        "calls": [{"number": 7, "function": "fit", **CALL}],
+        "output": [{"at": "", "call": "#7", "text": f"a {EVIL}"}, {"at": "", "call": "", "text": "b"}],
+        "events": [{"at": "2026-01-02T03:04:05+00:00", "call": "", "text": f"worker_ready {EVIL}"}],
+    }
+    page.reply(acked=[request["id"]], replies=[{"id": request["id"], "worker": worker}])
+    details = page.root.locator(".wpc-worker-details")
+    expect(page.root.get_by_label("What worker 2 has printed last")).to_have_text(f"#7 │ a {EVIL}\nb")
+    expect(details.locator(".wpc-calls li")).to_contain_text(["fit #7 ·", f"worker_ready {EVIL}"])
+    expect(details.locator(".wpc-facts")).to_have_text(f"Python3.11 {EVIL}OMP_NUM_THREADS2")
+    assert page.page.evaluate(ACCESSIBILITY.read_text()) == []
+    assert page.page.evaluate("window.hacked") is None
+    page.screenshot(shots / "page-worker.png")
     page.button("Worker 2: its stack").click()
     expect(stack).to_have_count(0)
 
@@ -257,16 +282,7 @@ def test_the_slow_function_is_on_top_and_shows_its_source_and_its_calls(show: Sh
     expect(page.root.locator("[aria-sort=descending]")).to_have_text("Calls")
     names.filter(has_text="fit").click()
     (request,) = page.sent("function")
-    call = {
-        "number": 7,
-        "ended_at": 1000.0,
-        "worker": 2,
-        "ran_s": 0.25,
-        "state": "failed",
-        "items": 0,
-        "arguments": "(37)",
-        "error": EVIL,
-    }
+    call = {"number": 7, "function": "fit", **CALL}
     reply = {"id": request["id"], "source": f"def fit(n): {EVIL}", "needs": ["np"], "calls": [call]}
     page.reply(acked=[request["id"]], replies=[reply])
     expect(page.root.get_by_label("Source of fit")).to_have_text(f"def fit(n): {EVIL}")

@@ -25,8 +25,10 @@ from wpc_magic.pool.core.snapshot import (
 )
 from wpc_magic.pool.driver.sampling import StackSample
 from wpc_magic.pool.histories import RecentCalls
+from wpc_magic.pool.inspection import WorkerDetails
 from wpc_magic.pool.maps.running import RunningMap
 from wpc_magic.pool.statistics import FunctionStatistics, PoolStatistics
+from wpc_magic.pool.wire.protocol import Described
 
 
 class FakeClock:
@@ -78,6 +80,8 @@ class FakePool:
         Raised by all requests.
     counted, functions, constants, ended, recent, maps, calls : object
         What `statistics`, the getters, `history`, `recent_calls`, `running_maps` and `running_calls` return.
+    runs_with, output : object
+        What `worker_details` returns.
     samples : list of StackSample
         What each request of a `stack_sampler` is answered with.
     gate : threading.Event
@@ -98,6 +102,8 @@ class FakePool:
         self.constants: list[ConstantInfo] = []
         self.maps: list[RunningMap] = []
         self.calls: list[RunningCall] = []
+        self.runs_with: Described | None = None
+        self.output: list[tuple[int | None, str]] = []
         self.samples: list[StackSample] = []
         self.ended = PoolHistory()
         processes = [WorkerProcess(n, n, 4700 + n, time.monotonic()) for n in range(1, workers + 1)]
@@ -224,6 +230,10 @@ class FakePool:
     def stack(self, worker_id: int) -> str:
         self._record("stack", worker_id)
         return f"the stack of worker {worker_id}"
+
+    def worker_details(self, worker_id: int) -> WorkerDetails:
+        self._record("worker", worker_id)
+        return WorkerDetails(self.runs_with, self.output)
 
     def cancel_call(self, call_id: str) -> bool:
         self._record("cancel_call", call_id)

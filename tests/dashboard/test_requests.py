@@ -64,6 +64,9 @@ def test_what_is_no_request_is_dropped(content: dict[str, Any]):
 def test_what_a_request_asks_for_is_returned():
     assert perform(FakePool(2), Request("a", "stack", 2)) == {"stack": "the stack of worker 2"}
     assert perform(FakePool(2), Request("a", "restart", 2)) is None
+    assert perform(FakePool(2), Request("a", "worker", 2)) == {
+        "worker": {"facts": [], "calls": [], "output": [], "events": []}
+    }
 
 
 def test_requests_are_performed_in_turn_on_a_thread_that_ends_with_the_last():

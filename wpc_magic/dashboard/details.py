@@ -8,7 +8,15 @@ from typing import Any, TypedDict
 
 from wpc_magic.pool.core.snapshot import DependencyInfo, SharedInfo
 
-__all__ = ["CallRow", "FunctionDetails", "RegistryRow", "call_details", "function_details", "registry_rows"]
+__all__ = [
+    "CallRow",
+    "FunctionDetails",
+    "RegistryRow",
+    "call_details",
+    "call_row",
+    "function_details",
+    "registry_rows",
+]
 
 _LATEST = 20  # calls that are shown of a function
 _LOOKED_AT = 5_000  # calls among which they are looked for
@@ -20,6 +28,7 @@ class CallRow(TypedDict):
     """A call that has ended."""
 
     number: int
+    function: str
     ended_at: float
     worker: int | None
     ran_s: float | None
@@ -64,13 +73,15 @@ def function_details(pool: Any, name: str) -> FunctionDetails:
     return FunctionDetails(
         source="" if about is None else _shortened(about.source, _LONGEST_SOURCE),
         needs=[] if about is None else list(about.info.requires),
-        calls=[_call_row(call) for call in reversed(calls[-_LATEST:])],
+        calls=[call_row(call) for call in reversed(calls[-_LATEST:])],
     )
 
 
-def _call_row(call: Any) -> CallRow:
+def call_row(call: Any) -> CallRow:
+    """Return the row of a call that has ended."""
     return CallRow(
         number=call.number,
+        function=call.function,
         ended_at=call.ended_at,
         worker=call.worker_id,
         ran_s=call.ran_s,

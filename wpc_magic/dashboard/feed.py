@@ -277,6 +277,7 @@ def _described(request: Request) -> str:
         "stop": "stop the workers",
         "stop_call": f"stop {request.text}",
         "stop_map": f"stop map {request.number}",
+        "worker": f"look at worker {request.number}",
         "call": f"look at call {request.number}",
         "function": f"look at {request.text}",
         "registry": "look at the registry",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .details import call_details, function_details, registry_rows
+from .worker_details import worker_details
 
 __all__ = ["Request", "RequestQueue", "perform", "read_request"]
 
@@ -23,6 +24,7 @@ _ACTIONS = {
     "stop": 0,
     "stop_call": 0,
     "stop_map": 1,
+    "worker": 1,
 }
 """The actions, and the least number that each accepts."""
 
@@ -107,6 +109,8 @@ def perform(pool: Any, request: Request) -> dict[str, Any] | None:
             return {"call": call_details(pool, request.number)}
         case "function":
             return {**function_details(pool, request.text)}
+        case "worker":
+            return {"worker": worker_details(pool, request.number)}
         case "registry":
             return {"rows": registry_rows(pool)}
     return None

@@ -17,7 +17,18 @@ from wpc_magic.pool.core.snapshot import LeavingProcess, PoolSnapshot, WorkerSna
 
 from .meter import NO_READING, Reading
 
-__all__ = ["KEPT_EVENTS", "EventRow", "Frame", "Patch", "PoolRow", "WorkerRow", "apply", "diff", "frame_of"]
+__all__ = [
+    "KEPT_EVENTS",
+    "EventRow",
+    "Frame",
+    "Patch",
+    "PoolRow",
+    "WorkerRow",
+    "apply",
+    "diff",
+    "event_row",
+    "frame_of",
+]
 
 KEPT_EVENTS = 200
 """How many events a frame holds, so that a page that opens later can show them."""
@@ -245,11 +256,12 @@ def _event_rows(events: Sequence[WorkerEvent], before: list[EventRow]) -> list[E
     if not new:
         return before  # the same list, so that comparing is cheap
     first = before[-1]["n"] + 1 if before else 1
-    rows = [_event_row(event, number) for number, event in enumerate(reversed(new), first)]
+    rows = [event_row(event, number) for number, event in enumerate(reversed(new), first)]
     return [*before, *rows][-KEPT_EVENTS:]
 
 
-def _event_row(event: WorkerEvent, number: int) -> EventRow:
+def event_row(event: WorkerEvent, number: int) -> EventRow:
+    """Return the row of an event, which is numbered as given."""
     return EventRow(
         n=number,
         id=event.event_id,

@@ -61,6 +61,7 @@ FOR_PARTS = frozenset(
         "submit_chunk",
         "when_cell_added",
         "when_not_running",
+        "worker_details",
         "undefine_woker_function",
     }
 )

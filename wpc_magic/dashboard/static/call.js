@@ -12,6 +12,14 @@ function times({ queued_at: queued, sent_at: sent, began_at: began, ended_at: en
   ];
 }
 
+/** Return a list of calls that have ended; `names` returns what tells a call from the others. */
+export function listOfCalls(calls, names) {
+  return createNode("ul", "wpc-calls", {}, ...calls.map((call) => {
+    const text = [...names(call), timeOfDay(call.ended_at * 1000), duration(call.ran_s), call.state.replace("_", " "), call.arguments, call.error];
+    return createNode("li", "", { "data-state": call.state }, text.filter(Boolean).join(" · "));
+  }));
+}
+
 /** Return the nodes for a call that has ended; null: it is not kept. */
 export function describeEnded(call) {
   if (!call) return [createNode("div", "wpc-label", {}, "It is not kept any more.")];

@@ -1,7 +1,8 @@
 // The functions: how often they were called, how it ended and how long it took; sorted by any column. One that is
 // opened shows its source, what it needs, and its last calls.
 
-import { count, createNode, duration, setData, setHidden, setText, timeOfDay } from "./dom.js";
+import { listOfCalls } from "./call.js";
+import { count, createNode, duration, setData, setHidden, setText } from "./dom.js";
 
 const percent = (share) => (share ? `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %` : "");
 const shortTime = (s) => (s === null ? "" : duration(s));
@@ -69,10 +70,7 @@ class FunctionRow {
   described({ source, needs, calls }) {
     const label = (text) => createNode("div", "wpc-label", {}, text);
     const pre = createNode("pre", "wpc-pre", { tabindex: "0", role: "group", "aria-label": `Source of ${this.name}` }, source || "Its source is not known.");
-    const list = createNode("ul", "wpc-calls", {}, ...calls.map((call) => {
-      const text = [`#${call.number}`, timeOfDay(call.ended_at * 1000), call.worker ? `worker ${call.worker}` : "", shortTime(call.ran_s), call.state.replace("_", " "), call.arguments, call.error];
-      return createNode("li", "", { "data-state": call.state }, text.filter(Boolean).join(" · "));
-    }));
+    const list = listOfCalls(calls, (call) => [`#${call.number}`, call.worker ? `worker ${call.worker}` : ""]);
     return [pre, label(`Needs: ${needs.length ? needs.join(", ") : "nothing"}`), label(calls.length ? "Its last calls" : "None of its last calls is kept."), list];
   }
 }

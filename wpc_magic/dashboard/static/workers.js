@@ -1,7 +1,8 @@
 // The workers: a row each, and below 880 px a card each; under a row the processes that still leave its slot, what is
-// to be decided before a busy worker is restarted, and what its stack is.
+// to be decided before a busy worker is restarted, and what is known of a worker that is opened.
 
 import { button, count, createNode, elapsed, mark, nameOf, setData, setHidden, setText, unseen } from "./dom.js";
+import { describeWorker } from "./worker.js";
 
 const NUMBERS = ["waiting", "done", "failed", "restarts"];
 const COLUMNS = [
@@ -178,9 +179,13 @@ class Row {
       return;
     }
     const text = createNode("pre", "wpc-pre wpc-stack", { tabindex: "0", "aria-label": `Stack of worker ${this.id}` }, "…");
-    const look = () => this.request({ action: "stack", number: this.id }, `stack of worker ${this.id}`, again, (reply) => setText(text, reply.stack));
+    const rest = createNode("div", "wpc-worker-details");
+    const look = () => {
+      this.request({ action: "stack", number: this.id }, `stack of worker ${this.id}`, again, (reply) => setText(text, reply.stack));
+      this.request({ action: "worker", number: this.id }, `look at worker ${this.id}`, again, (reply) => rest.replaceChildren(...describeWorker(this.id, reply.worker)));
+    };
     const again = button("Look again", `the stack of worker ${this.id}`, look);
-    this.details = { node: wideRow("wpc-details", createNode("div", "wpc-details-bar", {}, createNode("span", "wpc-label", {}, `What worker ${this.id} does now`), again), text) };
+    this.details = { node: wideRow("wpc-details", createNode("div", "wpc-details-bar", {}, createNode("span", "wpc-label", {}, `What worker ${this.id} does now`), again), text, rest) };
     this.nodes().at(-2).after(this.details.node);
     look();
   }

@@ -46,6 +46,8 @@ class Inbox:
         Takes what functions print and show.
     stacks : callable
         Takes the token of a request for stacks, and the stacks.
+    described : callable
+        Takes the token of a request for what a process runs with, and the answer.
     failures : Failures
         Keeps the calls that fail.
     """
@@ -56,6 +58,7 @@ class Inbox:
         poller: Poller,
         arrivals: Arrivals,
         stacks: Callable[[int, tuple[Any, ...]], object],
+        described: Callable[[int, protocol.Described], object],
         failures: Failures,
     ) -> None:
         self._core = core
@@ -63,6 +66,7 @@ class Inbox:
         self._poller = poller
         self._arrivals = arrivals
         self._stacks = stacks
+        self._described = described
         self._failures = failures
 
     def read_call(self, link: Link) -> bool:
@@ -235,6 +239,8 @@ class Inbox:
                 )
             case protocol.StackTaken(token, stacks):
                 self._stacks(token, stacks)
+            case protocol.Described(token):
+                self._described(token, message)
             case protocol.Tainted(seq, what):
                 core.dispatcher.tainted(slot, seq, what)
             case protocol.Pong():

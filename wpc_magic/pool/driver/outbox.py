@@ -152,6 +152,10 @@ class Outbox:
         """Request the stacks of a worker; `of_calls`: only those of the calls that it runs."""
         self._control(link, protocol.TakeStack(token, of_calls))
 
+    def request_description(self, link: Link, token: int) -> None:
+        """Request what the process of a worker runs with."""
+        self._control(link, protocol.Describe(token))
+
     def _control(self, link: Link, message: protocol.ToWorker) -> None:
         if not link.dead and not link.control.send(message_frame(message)):
             self._poller.control(link)

@@ -418,6 +418,10 @@ class RecentOutput:
         while self._size > _MAX_CHARACTERS:
             self._size -= len(self._output.popleft()[1])
 
+    def latest(self) -> list[tuple[int | None, str]]:
+        """Return the last texts, oldest first, each with the call that has printed it."""
+        return list(self._output)
+
     def of(self, call_id: int) -> str:
         """Return the last lines that a call printed."""
         text = "".join(text for printed_by, text in self._output if printed_by == call_id)

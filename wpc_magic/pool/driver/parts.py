@@ -135,7 +135,9 @@ class Parts:
         self.stacks = StackRequests(self.core, self.outbox, self.links)
         self.log_levels = LogLevelSender(self)
         arrivals = Arrivals(self.core.state, self.output)
-        self.inbox = Inbox(self.core, self.poller, arrivals, self.stacks.answered, self.failures)
+        self.inbox = Inbox(
+            self.core, self.poller, arrivals, self.stacks.answered, self.stacks.described, self.failures
+        )
         self.effects = EffectRunner(self)
         self.passing = ValuePassing(
             self.lock, self.core, self.memory, self.unsettled, self.effects.apply, self.callbacks.post

@@ -14,11 +14,12 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core import effects
 from ..core.core import Core
 from ..wire import fault_dump as dump
+from ..wire import protocol
 from ..wire.protocol import Stack
 from ..wire.status_page import ANSWERED, BEGUN, DUMP_READY
 from .inbox import settle
@@ -67,7 +68,7 @@ class StackRequests:
         self._tokens = itertools.count(1)
         self._requests: dict[int, _Request] = {}
         self._dumping: set[Link] = set()
-        self._samples: dict[int, tuple[Link, Callable[[Sequence[Stack]], object]]] = {}
+        self._asked: dict[int, tuple[Link, Callable[[Any], object]]] = {}
 
     def request_stacks(
         self, worker_id: int | None, timeout_s: float, on_report: Callable[[int, StackReport], object]
@@ -133,13 +134,24 @@ class StackRequests:
             Called with the stacks, under the driver's lock; not, if the process has exited first.
         """
         token = next(self._tokens)
-        self._samples[token] = link, on_stacks
+        self._asked[token] = link, on_stacks
         self._outbox.request_stack(link, token, of_calls=True)
+
+    def request_description(self, link: Link, on_answer: Callable[[protocol.Described], object]) -> None:
+        """Request what the process of a worker runs with; otherwise as `request_of_calls`."""
+        token = next(self._tokens)
+        self._asked[token] = link, on_answer
+        self._outbox.request_description(link, token)
+
+    def described(self, token: int, answer: protocol.Described) -> None:
+        """Handle the answer of a worker that says what it runs with."""
+        if token in self._asked:
+            self._asked.pop(token)[1](answer)
 
     def answered(self, token: int, stacks: Sequence[Stack]) -> None:
         """Handle the answer of a worker."""
-        if token in self._samples:
-            self._samples.pop(token)[1](stacks)
+        if token in self._asked:
+            self._asked.pop(token)[1](stacks)
             return
         request = self._requests.get(token)
         if request is not None and request.dump_requested:
@@ -150,7 +162,7 @@ class StackRequests:
     def lost(self, link: Link) -> None:
         """Answer all requests to a process that has exited."""
         self._dumping.discard(link)
-        self._samples = {token: each for token, each in self._samples.items() if each[0] is not link}
+        self._asked = {token: each for token, each in self._asked.items() if each[0] is not link}
         for token, request in list(self._requests.items()):
             if request.link is link:
                 self._resolve(token, StackReport(f"{_label(link)} ended before it could tell"))

@@ -11,8 +11,8 @@ call channel       `CALL`, `CHUNK`, `WHOLE_CHUNK`, `STREAM`,   `VALUE`, `ERROR`,
                    `Install`, `Forget`, `Activate`,            `Shown`, `Warned`, `Logged`, `Event`,
                    `HoldFunction`, `Shutdown`                  `Progress`, `Tainted`
 control channel    `Ping`, `Revoke`, `Interrupt`, `Shutdown`,  `Pong`, `Revoked`, `StackTaken`
-(control thread)   `TakeStack`, `Trim`, `Resend`, `Credit`,
-                   `LogLevels`
+(control thread)   `TakeStack`, `Trim`, `Resend`, `Credit`,    `Described`
+                   `LogLevels`, `Describe`
 block channel      descriptors (see `blocks`)                  descriptors (see `blocks`)
 (main thread)
 =================  ==========================================  ============================================
@@ -50,6 +50,8 @@ __all__ = [
     "Constant",
     "Credit",
     "Dependency",
+    "Describe",
+    "Described",
     "Event",
     "Failure",
     "Forget",
@@ -300,6 +302,22 @@ class TakeStack(NamedTuple):
     of_calls: bool  # only those of the calls that run: the main thread, and the coroutines of calls
 
 
+class Describe(NamedTuple):
+    """Request what the process runs with."""
+
+    token: int
+
+
+class Described(NamedTuple):
+    """The answer to `Describe`."""
+
+    token: int
+    python: str
+    folder: str  # the working directory; empty: it is gone
+    variables: tuple[tuple[str, str], ...]  # of the environment: chosen ones, none of them secret
+    packages: tuple[tuple[str, str], ...]  # those that are loaded, and their versions
+
+
 class Failure(NamedTuple):
     """A serialized exception: a pickle of it where that is possible, and always its text."""
 
@@ -425,6 +443,7 @@ ToWorker = (
     | Revoke
     | Interrupt
     | TakeStack
+    | Describe
     | Resend
     | Credit
 )
@@ -441,4 +460,5 @@ FromWorker = (
     | Revoked
     | Tainted
     | StackTaken
+    | Described
 )

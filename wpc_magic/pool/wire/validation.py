@@ -22,6 +22,7 @@ _ITEMS: dict[type, tuple[tuple[type, ...], ...]] = {
     protocol.Failure: ((bytes, type(None)), _TEXT, _TEXT, _TEXT, _TEXT, (tuple,)),
     protocol.Revoked: ((tuple,),),
     protocol.Installed: (_NUMBER,),
+    protocol.Described: (_NUMBER, _TEXT, _TEXT, (tuple,), (tuple,)),
     protocol.Event: (_TEXT, _TEXT, _NUMBER, (protocol.Failure, type(None)), (dict,)),
     protocol.Logged: (_NUMBER, (dict,)),
     protocol.Pong: (_NUMBER,),
@@ -110,6 +111,9 @@ def _check(message: Any) -> None:
         good = all(type(seq) is int for seq in message.seqs)
     elif good and type(message) is protocol.StackTaken:
         good = all(type(stack) is protocol.Stack and _check_stack(stack) for stack in message.stacks)
+    elif good and type(message) is protocol.Described:
+        pairs = (*message.variables, *message.packages)
+        good = all(type(pair) is tuple and list(map(type, pair)) == [str, str] for pair in pairs)
     elif good and type(message) is protocol.Failure:
         good = all(type(kind) is str for kind in message.kinds)
     elif good and type(message) is protocol.Logged:

@@ -13,6 +13,7 @@ import threading
 from wpc_magic.pool.wire import fault_dump, protocol
 from wpc_magic.pool.wire.channel import frame, send_all
 from wpc_magic.pool.wire.codec import decode, pack
+from wpc_magic.pool.worker.environment import describe
 from wpc_magic.pool.worker.own_memory import note_memory
 from wpc_magic.pool.worker.rich_output import set_log_levels
 
@@ -92,6 +93,8 @@ class Control:
         elif isinstance(message, protocol.TakeStack):
             take = self._server.call_stacks if message.of_calls else self._server.stacks
             self._send(protocol.StackTaken(message.token, take(self._main)))
+        elif isinstance(message, protocol.Describe):
+            self._send(describe(message.token))
         elif isinstance(message, protocol.Interrupt):
             self._server.interruption.request(message.seq)
             self._sock.settimeout(_REPEAT_S)
