@@ -110,6 +110,7 @@ class BarePage:
 
     def close(self) -> None:
         """Close the view, and the page."""
+        self.feed.close()
         self.page.evaluate("() => close_()")
         self.page.close()
 

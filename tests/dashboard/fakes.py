@@ -8,7 +8,7 @@ import threading
 import time
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from wpc_magic.pool.core.ended_calls import PoolHistory, WorkerProcess
@@ -25,7 +25,7 @@ from wpc_magic.pool.core.snapshot import (
 )
 from wpc_magic.pool.driver.sampling import StackSample
 from wpc_magic.pool.histories import RecentCalls
-from wpc_magic.pool.inspection import WorkerDetails
+from wpc_magic.pool.inspection import BlockMemory, Holders, WorkerDetails
 from wpc_magic.pool.maps.running import RunningMap
 from wpc_magic.pool.statistics import FunctionStatistics, PoolStatistics
 from wpc_magic.pool.wire.protocol import Described
@@ -80,6 +80,8 @@ class FakePool:
         Raised by all requests.
     counted, functions, constants, ended, recent, maps, calls : object
         What `statistics`, the getters, `history`, `recent_calls`, `running_maps` and `running_calls` return.
+    blocks, held, queued : object
+        What `block_memory`, `holders` and `queued_calls` return.
     runs_with, output : object
         What `worker_details` returns.
     samples : list of StackSample
@@ -102,6 +104,9 @@ class FakePool:
         self.constants: list[ConstantInfo] = []
         self.maps: list[RunningMap] = []
         self.calls: list[RunningCall] = []
+        self.blocks = BlockMemory(0, 0, 0, 2**30)
+        self.held: dict[str, Holders] = {}
+        self.queued: list[tuple[str, str]] = []
         self.runs_with: Described | None = None
         self.output: list[tuple[int | None, str]] = []
         self.samples: list[StackSample] = []
@@ -231,6 +236,22 @@ class FakePool:
         self._record("stack", worker_id)
         return f"the stack of worker {worker_id}"
 
+    def block_memory(self) -> BlockMemory:
+        return self.blocks
+
+    def holders(self) -> dict[str, Holders]:
+        return self.held
+
+    def differing_constants(self, names: list[str], namespace: Mapping[str, object]) -> list[str]:
+        return [name for name in names if name in namespace]
+
+    def queued_calls(self) -> list[tuple[str, str]]:
+        return self.queued
+
+    def cancel_queued(self) -> int:
+        self._record("cancel_queued")
+        return 0
+
     def worker_details(self, worker_id: int) -> WorkerDetails:
         self._record("worker", worker_id)
         return WorkerDetails(self.runs_with, self.output)
@@ -247,6 +268,6 @@ class FakePool:
         self._record("start", count)
         self._fill(count or 2)
 
-    def stop_workers(self) -> None:
-        self._record("stop")
+    def stop_workers(self, drain: bool = False) -> None:
+        self._record("drain" if drain else "stop")
         self._fill(0)

@@ -10,6 +10,7 @@ from wpc_magic.dashboard.requests import Request, perform
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.core.ended_calls import EndedCall, PoolHistory
 from wpc_magic.pool.core.snapshot import ConstantInfo, FunctionInfo
+from wpc_magic.pool.inspection import Holders
 
 
 def ended(number: int, function: str = "fit", state: str = "done", error: str = "") -> EndedCall:
@@ -47,12 +48,23 @@ def test_the_registry_is_shown_without_values_and_nothing_is_endless():
         ("function", "fit", "fit(n)", None),
         ("dependency", "np", "numpy", None),
         ("dependency", "path", "os.path", None),
-        ("constant", "SEED", "int", 5),
+        ("constant", "SEED", "int, in each worker", 5),
         ("resource", "model", "load_model()", None),
         ("shared", "grid", "array of float64 (10,)", 80),
     ]
     assert len(rows[0]["broken"]) == 300
     assert json.loads(json.dumps(rows)) == rows
+
+
+def test_the_registry_says_who_holds_what_and_which_constant_is_stale():
+    pool = FakePool()
+    pool.constants += [ConstantInfo("SEED", 2, "int", 5), ConstantInfo("DATA", 1, "ndarray", 10**9)]
+    pool.held = {"np": Holders([1, 2], False), "SEED": Holders([1, 2], False), "DATA": Holders([2], True)}
+    rows = {row["name"]: row for row in registry_rows(pool, {"SEED": 6})}
+    assert (rows["np"]["holders"], rows["path"]["holders"]) == ([1, 2], [])
+    assert (rows["DATA"]["what"], rows["DATA"]["holders"]) == ("ndarray, in memory once", [2])
+    assert rows["SEED"]["what"] == "int, in each worker"
+    assert [name for name, row in rows.items() if row["stale"]] == ["SEED"]
 
 
 def test_a_real_pool_answers_what_a_page_asks_for():
@@ -65,7 +77,8 @@ def test_a_real_pool_answers_what_a_page_asks_for():
         details = function_details(pool, "half")
         assert details["source"].strip() == "def half(x): return x / 2"
         assert [call["state"] for call in details["calls"]] == ["failed", "done"]
-        assert [(row["kind"], row["name"]) for row in registry_rows(pool)] == [
-            ("function", "half"),
-            ("constant", "SEED"),
+        rows = registry_rows(pool, {"SEED": 43})
+        assert [(row["kind"], row["name"], row["holders"], row["stale"]) for row in rows] == [
+            ("function", "half", [1], False),
+            ("constant", "SEED", [1], True),
         ]

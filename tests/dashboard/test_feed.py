@@ -364,3 +364,23 @@ def test_a_page_that_cannot_be_reached_ends_the_thread(feeds: Callable[[FakePool
     pool.emit("worker_ready")
     wait_until_the_thread_ends()
     feed.close()
+
+
+def test_a_pool_that_drains_says_so_and_can_be_stopped_meanwhile():
+    pool = FakePool(2)
+    pool.gate.clear()
+    sent: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    feed = Feed(pool, sent.put)
+    feed.submit(Request("a", "drain"))
+
+    def until(key: str, value: str) -> None:
+        while sent.get(timeout=30).get("pool", {}).get(key) != value:
+            pass
+
+    try:
+        until("state", "draining")
+        pool.gate.set()
+        until("state", "stopped")
+        assert pool.requested == [("drain",)]
+    finally:
+        feed.close()

@@ -48,6 +48,13 @@ def test_the_rates_are_those_since_the_last_sample() -> None:
     assert series.samples()[-1]["rate"] == 0.0
 
 
+def test_shared_memory_is_asked_for_when_a_sample_is_taken_only() -> None:
+    series, asked = LoadSeries(), iter([5, 7])
+    for now in (10.0, 10.5, 11.0):
+        series.add(snapshot(), now, lambda: next(asked))
+    assert [sample["blocks"] for sample in series.samples()] == [5, 7]
+
+
 def test_another_process_begins_another_line_of_memory() -> None:
     series = LoadSeries()
     for second, (pid, memory) in enumerate([(1, 10), (1, 30), (1, 20), (2, 5), (2, 6)]):

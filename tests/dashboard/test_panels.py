@@ -50,6 +50,7 @@ def test_the_load_is_sent_as_a_whole_and_then_as_it_goes_on():
         pool.change(calls=10 * second)
         series.add(pool.current, 100.0 + second)
     first = panel.read(pool)["load"]
+    assert first["blocks"] == {"used": 0, "total": 0, "peak": 0, "limit": 2**30}
     assert [sample["rate"] for sample in first["samples"]] == [0.0, 10.0, 10.0]
     assert [(row["worker"], row["bytes"]) for row in first["memory"]] == [(1, [2**26] * 3)]
     assert panel.read(pool) == {}

@@ -22,6 +22,8 @@ from wpc_magic.dashboard.requests import Request, RequestQueue, perform, read_re
         ({"action": "restart", "number": 2, "drain": False}, ("restart", 2, "now")),
         ({"action": "stop_call", "text": "call-12"}, ("cancel_call", "call-12")),
         ({"action": "stop_map", "number": 3}, ("stop_map", 3)),
+        ({"action": "drain"}, ("drain",)),
+        ({"action": "clear"}, ("cancel_queued",)),
     ],
 )
 def test_each_button_does_one_thing_to_the_pool(content: dict[str, Any], expected: tuple[Any, ...]):

@@ -29,6 +29,11 @@ def test_a_call_has_a_row_when_it_takes_its_time_and_a_cell_has_one_at_once():
     assert (cell["id"], cell["name"], cell["done"]) == ("call-4", "Cell In[7]", None)
 
 
+def test_a_cell_in_the_background_has_a_row_while_it_is_queued_and_a_call_has_none():
+    _, rows = running_rows([], [], 100.0, [("call-5", "quick"), ("call-6", "_wpc_cell_8")])
+    assert [(row["id"], row["name"], row["worker"]) for row in rows] == [("call-6", "Cell In[8]", 0)]
+
+
 _COUNTS = st.integers(0, 10**9)
 
 

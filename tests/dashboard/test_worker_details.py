@@ -60,7 +60,7 @@ def test_a_real_worker_says_what_it_runs_with_and_keeps_secrets(monkeypatch: pyt
         assert facts["OMP_NUM_THREADS"] == "3"
         assert facts["Folder"] == os.getcwd()
         assert facts["MPLBACKEND"] == "see://***@host"
-        assert "cloudpickle" in facts["Packages"]
+        assert "wpc_magic" in facts["Packages"]
         assert "hidden" not in str(details)
         assert details["output"] == [{"at": "", "call": "#1", "text": "says 5"}]
         assert [call["function"] for call in details["calls"]] == ["says"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
 from wpc_magic.pool.core.snapshot import DependencyInfo, SharedInfo
@@ -54,8 +54,9 @@ class RegistryRow(TypedDict):
     what: str
     needs: list[str]
     nbytes: int | None
-    workers: int
+    holders: list[int]  # the workers that have it
     broken: str
+    stale: bool  # whether the notebook has another value under this name by now
 
 
 def function_details(pool: Any, name: str) -> FunctionDetails:
@@ -109,15 +110,17 @@ def call_details(pool: Any, number: int) -> dict[str, Any] | None:
     return details | {"arguments": _shortened(call.arguments), "error": _shortened(call.error)}
 
 
-def registry_rows(pool: Any) -> list[RegistryRow]:
+def registry_rows(pool: Any, namespace: Mapping[str, object] | None = None) -> list[RegistryRow]:
     """Return all definitions of a pool, without their values.
 
     Parameters
     ----------
     pool : WorkerProcedureCall
         The pool.
+    namespace : mapping, optional
+        The variables of the notebook.
     """
-    return [
+    rows = [
         *(
             _row("function", each.name, each.name + each.parameter_signature, each, each.requires)
             for each in pool.get_remote_functions()
@@ -136,6 +139,16 @@ def registry_rows(pool: Any) -> list[RegistryRow]:
             for each in pool.get_shared_objects()
         ),
     ]
+    holders = pool.holders()
+    constants = [row["name"] for row in rows if row["kind"] == "constant"]
+    stale = set(pool.differing_constants(constants, {} if namespace is None else namespace))
+    for row in rows:
+        held = holders.get(row["name"])
+        row["holders"] = [] if held is None else held.workers
+        if row["kind"] == "constant":
+            row["stale"] = row["name"] in stale
+            row["what"] += ", in memory once" if held is not None and held.is_shared else ", in each worker"
+    return rows
 
 
 def _row(
@@ -147,8 +160,9 @@ def _row(
         what=_shortened(what),
         needs=list(needs),
         nbytes=nbytes,
-        workers=info.installed_worker_count,
+        holders=[],
         broken=_shortened(info.broken or ""),
+        stale=False,
     )
 
 

@@ -90,6 +90,7 @@ class Feed:
         self._load = LoadSeries()
         self.panels = Panels(self._load, self.wake)
         self._requests = RequestQueue(self._perform)
+        self._drains = RequestQueue(self._perform)  # they take long, and others must not wait for them
         self._events_seen = -1
         self._notice = ""  # for the next frame
         self._acked: deque[str] = deque()
@@ -133,7 +134,7 @@ class Feed:
         self.hide(False)
         self._acked.append(request.id)
         self._notice = ""  # the user has seen the last error
-        self._requests.add(request)
+        (self._drains if request.action == "drain" else self._requests).add(request)
         self.wake()
 
     def resend(self) -> None:
@@ -155,6 +156,7 @@ class Feed:
             return
         self._closed.set()
         self._requests.clear()
+        self._drains.clear()
         self.panels.close()
         self._wake.set()
         pool = self._pool()
@@ -210,7 +212,11 @@ class Feed:
 
     def _needs_polling(self) -> bool:
         """Return whether the pool can change without an event."""
-        return self._latest[0]["pool"]["state"] not in ("stopped", "gone") or self._requests.busy
+        return (
+            self._latest[0]["pool"]["state"] not in ("stopped", "gone")
+            or self._requests.busy
+            or self._drains.busy
+        )
 
     def _try_exit(self) -> bool:
         with self._lock:
@@ -241,8 +247,12 @@ class Feed:
             events = pool.events()
             self._events_seen = snapshot.events
         readings = self._meter.read(snapshot, now, measure)
-        self._load.add(snapshot, now)
-        return frame_of(snapshot, events, now, readings=readings, last=last)
+        if measure:  # else nothing is known of the memory of workers
+            self._load.add(snapshot, now, lambda: pool.block_memory().used)
+        frame = frame_of(snapshot, events, now, readings=readings, last=last)
+        if snapshot.state == "running" and self._drains.busy:
+            frame["pool"]["state"] = "draining"
+        return frame
 
     def _send(self, frame: Frame, panels: dict[str, Any]) -> bool:
         last, seq, notice = self._latest
@@ -274,6 +284,8 @@ def _described(request: Request) -> str:
         "scale": f"scale to {request.number}",
         "stack": f"take the stack of worker {request.number}",
         "start": "start the workers",
+        "clear": "cancel the queued calls",
+        "drain": "stop the workers when their calls have ended",
         "stop": "stop the workers",
         "stop_call": f"stop {request.text}",
         "stop_map": f"stop map {request.number}",

@@ -6,6 +6,7 @@ A sample says what was true when it was taken, and of what counts up, how much a
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TypedDict
 
 from wpc_magic.pool.core.snapshot import PoolSnapshot
@@ -29,6 +30,7 @@ class LoadSample(TypedDict):
     workers: int
     rate: float  # calls and items that have ended, a second
     failed: float  # those of them that have failed, a second
+    blocks: int  # bytes of shared memory in use, for large arguments
 
 
 class MemoryRow(TypedDict):
@@ -60,7 +62,7 @@ class LoadSeries:
         self._memory: dict[int, tuple[int, deque[int]]] = {}  # by worker: its process, and the samples
         self._last = 0.0, 0, 0  # when, and how many had ended and failed
 
-    def add(self, snapshot: PoolSnapshot, now: float) -> bool:
+    def add(self, snapshot: PoolSnapshot, now: float, blocks: Callable[[], int] = int) -> bool:
         """Take a sample if it is time for one; return whether it was.
 
         Parameters
@@ -69,6 +71,8 @@ class LoadSeries:
             The pool.
         now : float
             When that was taken, in seconds of the epoch.
+        blocks : callable
+            Returns how much shared memory is in use; asked if it is time.
         """
         last, ended_before, failed_before = self._last
         passed = now - last
@@ -86,6 +90,7 @@ class LoadSeries:
                 workers=len(snapshot.workers),
                 rate=0.0 if is_first else _rate(ended - ended_before, passed),
                 failed=0.0 if is_first else _rate(snapshot.failed - failed_before, passed),
+                blocks=blocks(),
             )
         )
         memory = {}

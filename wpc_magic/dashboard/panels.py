@@ -122,7 +122,7 @@ class LoadPanel:
     """The load over time: all of it at first, then the samples that were taken since.
 
     ``{"load": ...}`` replaces what a page has, ``{"load_more": ...}`` is added to it; both have ``samples``,
-    and ``memory`` with a row for each worker.
+    ``memory`` with a row for each worker, and ``blocks`` with what is known of shared memory.
     """
 
     def __init__(self, series: LoadSeries) -> None:
@@ -134,10 +134,11 @@ class LoadPanel:
         self._last = 0.0
 
     def read(self, pool: Any) -> dict[str, Any]:
-        """Return what is new, if something is; the pool is not asked."""
+        """Return what is new, if something is."""
         samples = self._series.samples(self._last)
         if not samples:
             return {}
         is_first, self._last = self._last == 0.0, samples[-1]["at"]
         memory = self._series.memory() if is_first else self._series.memory(len(samples))
-        return {"load" if is_first else "load_more": {"samples": samples, "memory": memory}}
+        blocks = pool.block_memory()._asdict()
+        return {"load" if is_first else "load_more": {"samples": samples, "memory": memory, "blocks": blocks}}

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import IPython
+
 from .details import call_details, function_details, registry_rows
 from .worker_details import worker_details
 
@@ -14,6 +16,8 @@ __all__ = ["Request", "RequestQueue", "perform", "read_request"]
 
 _ACTIONS = {
     "call": 1,
+    "clear": 0,
+    "drain": 0,
     "function": 0,
     "registry": 0,
     "restart": 1,
@@ -101,6 +105,10 @@ def perform(pool: Any, request: Request) -> dict[str, Any] | None:
             pool.start_workers(request.number or None)
         case "stop":
             pool.stop_workers()
+        case "drain":
+            pool.stop_workers(drain=True)
+        case "clear":
+            pool.cancel_queued()
         case "stop_call":
             pool.cancel_call(request.text)
         case "stop_map":
@@ -112,7 +120,7 @@ def perform(pool: Any, request: Request) -> dict[str, Any] | None:
         case "worker":
             return {"worker": worker_details(pool, request.number)}
         case "registry":
-            return {"rows": registry_rows(pool)}
+            return {"rows": registry_rows(pool, getattr(IPython.get_ipython(), "user_ns", None))}
     return None
 
 

@@ -38,15 +38,18 @@ class CallRow(TypedDict):
 
     id: str
     name: str
-    worker: int
-    since: float  # seconds of the epoch
+    worker: int  # 0: none yet, it is queued
+    since: float  # seconds of the epoch; 0: it is queued
     done: float | None  # how far it says that it is; None: it does not
     total: float | None
     text: str
 
 
 def running_rows(
-    maps: Iterable[RunningMap], calls: Iterable[RunningCall], now: float
+    maps: Iterable[RunningMap],
+    calls: Iterable[RunningCall],
+    now: float,
+    queued: Iterable[tuple[str, str]] = (),
 ) -> tuple[list[MapRow], list[CallRow]]:
     """Return the rows of maps, and those of single calls.
 
@@ -58,6 +61,8 @@ def running_rows(
         The calls that workers have begun; chunks of maps have no row.
     now : float
         The time, in seconds of the epoch.
+    queued : iterable of tuple
+        The ids and names of calls that wait for a worker, of which cells in the background have a row.
 
     Examples
     --------
@@ -83,11 +88,20 @@ def running_rows(
         for each in maps
     ]
     rows = [_call_row(each, now) for each in calls if not each.items and _is_worth_a_row(each)]
+    rows += [_queued_row(id_, name) for id_, name in queued if _is_cell(name)]
     return going[-MOST_ROWS:], rows[:MOST_ROWS]
 
 
 def _is_worth_a_row(call: RunningCall) -> bool:
-    return call.running_s >= _SHORT_S or shown_name(call.name).startswith("Cell In[")
+    return call.running_s >= _SHORT_S or _is_cell(call.name)
+
+
+def _is_cell(name: str) -> bool:
+    return shown_name(name).startswith("Cell In[")
+
+
+def _queued_row(id_: str, name: str) -> CallRow:
+    return CallRow(id=id_, name=shown_name(name), worker=0, since=0.0, done=None, total=None, text="")
 
 
 def _call_row(call: RunningCall, now: float) -> CallRow:
@@ -127,7 +141,9 @@ class Running:
 
     def read(self, pool: Any) -> dict[str, Any]:
         """Return ``{"running": ...}`` with ``maps`` and ``calls``, if something has changed."""
-        maps, calls = running_rows(pool.running_maps(), pool.running_calls(), self._clock())
+        maps, calls = running_rows(
+            pool.running_maps(), pool.running_calls(), self._clock(), pool.queued_calls()
+        )
         before = {} if self._sent is None else {row["id"]: row for row in self._sent["calls"]}
         for row in calls:
             known = before.get(row["id"])

@@ -12,10 +12,10 @@ function times({ queued_at: queued, sent_at: sent, began_at: began, ended_at: en
   ];
 }
 
-/** Return a list of calls that have ended; `names` returns what tells a call from the others. */
-export function listOfCalls(calls, names) {
+/** Return a list of calls that have ended; `nameOf` and `placeOf` return what tells a call from the others. */
+export function listOfCalls(calls, nameOf, placeOf = () => "") {
   return createNode("ul", "wpc-calls", {}, ...calls.map((call) => {
-    const text = [...names(call), timeOfDay(call.ended_at * 1000), duration(call.ran_s), call.state.replace("_", " "), call.arguments, call.error];
+    const text = [nameOf(call), timeOfDay(call.ended_at * 1000), placeOf(call), duration(call.ran_s), call.state.replace("_", " "), call.arguments, call.error];
     return createNode("li", "", { "data-state": call.state }, text.filter(Boolean).join(" · "));
   }));
 }

@@ -7,6 +7,7 @@
 // Nodes are reused and updated where they differ, so that focus, scrolling and selection persist, and so that a frame
 // costs little. What is not visible is not drawn, and the kernel is told.
 
+import { ClearQueue } from "./clear.js";
 import { button, count, createNode, mark, setData, setHidden, setText } from "./dom.js";
 import { Events } from "./events.js";
 import { initialize, kernelTime } from "./frame.js";
@@ -70,17 +71,22 @@ class View {
     this.start = button("Start", "Start the workers", () => request({ action: "start", number: this.lastCount ?? 0 }, "start", this.start));
     this.stop = button("Stop", "Stop all workers", () => this.confirm(true), "danger");
     this.cancelStop = button("Keep running", "do not stop", () => this.confirm(false));
+    this.drain = button("When all have ended", "stop the workers when all calls have ended, and take no new ones", () => {
+      this.confirm(false);
+      request({ action: "drain" }, "stop when all calls have ended", this.stop);
+    });
     this.confirmStop = button("Stop", "Yes, stop all workers", () => {
       this.confirm(false);
       request({ action: "stop" }, "stop", this.stop);
     }, "danger filled");
     this.question = createNode("span", "wpc-question", { role: "group", "aria-label": "Stop all workers?" },
-      createNode("span", "", {}, "Stop all workers? Calls that run will fail."), this.confirmStop, this.cancelStop);
+      createNode("span", "", {}, "Stop all workers? Calls that run will fail."), this.confirmStop, this.drain, this.cancelStop);
     this.question.hidden = true;
     this.question.addEventListener("keydown", (event) => event.key === "Escape" && this.confirm(false));
+    this.clear = new ClearQueue(request);
     const controls = createNode("div", "wpc-controls", {},
       createNode("span", "wpc-label", {}, "Workers"), createNode("span", "wpc-stepper", {}, this.fewer, this.size, this.more),
-      this.start, this.stop, this.question);
+      this.clear.node, this.start, this.stop, this.question);
 
     this.totals = Object.fromEntries(TOTALS.map(([name]) => [name, createNode("dd")]));
     this.labels = Object.fromEntries(TOTALS.map(([name]) => [name, createNode("dt")]));
@@ -145,10 +151,11 @@ class View {
     setText(this.size, this.target === null ? String(workers.length) : `${workers.length} → ${this.target}`);
     this.fewer.disabled = !active || (this.target ?? workers.length) <= 1;
     this.more.disabled = !active;
-    setHidden(this.start, active || pool.state === "stopping");
+    setHidden(this.start, active || pool.state === "stopping" || pool.state === "draining");
     this.start.disabled = pool.state === "gone";
     setHidden(this.stop, !this.question.hidden || !this.start.hidden);
     this.stop.disabled = pool.state === "stopping";
+    this.clear.draw(pool);
     this.workers.draw(workers, active);
     this.events.draw(frame); // also if another panel is shown: it announces errors
     if (this.tabs.panel !== this.events) this.tabs.panel.draw(frame);

@@ -30,7 +30,7 @@ function loadOf(load, more) {
     const last = before.get(row.worker);
     return last?.pid === row.pid ? { ...row, bytes: [...last.bytes, ...row.bytes].slice(-KEPT_MEMORY) } : row;
   });
-  return { samples: [...load.samples, ...more.samples].slice(-KEPT_SAMPLES), memory };
+  return { samples: [...load.samples, ...more.samples].slice(-KEPT_SAMPLES), memory, blocks: more.blocks };
 }
 
 /** Return the data of panels: what is sent only while somebody looks at it. */

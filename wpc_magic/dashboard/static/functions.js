@@ -70,7 +70,7 @@ class FunctionRow {
   described({ source, needs, calls }) {
     const label = (text) => createNode("div", "wpc-label", {}, text);
     const pre = createNode("pre", "wpc-pre", { tabindex: "0", role: "group", "aria-label": `Source of ${this.name}` }, source || "Its source is not known.");
-    const list = listOfCalls(calls, (call) => [`#${call.number}`, call.worker ? `worker ${call.worker}` : ""]);
+    const list = listOfCalls(calls, ({ number }) => `#${number}`, ({ worker }) => (worker ? `worker ${worker}` : ""));
     return [pre, label(`Needs: ${needs.length ? needs.join(", ") : "nothing"}`), label(calls.length ? "Its last calls" : "None of its last calls is kept."), list];
   }
 }

@@ -5,6 +5,7 @@ import { count, createNode, memory, setHidden, setText } from "./dom.js";
 const WIDTH = 240; // of the drawing, which is stretched
 const HEIGHT = 44;
 const SPACE = "http://www.w3.org/2000/svg";
+const SHARED = "Shared memory in use";
 const rate = (number) => (number < 10 ? String(Number(number.toPrecision(2))) : count(Math.round(number)));
 // The label, what it shows of a sample, and how a number of it is written.
 const CHARTS = [
@@ -12,6 +13,7 @@ const CHARTS = [
   ["Failed a second", ({ failed }) => failed, rate],
   ["Queued", ({ queued }) => queued, count],
   ["Busy workers", ({ busy }) => busy, count],
+  [SHARED, ({ blocks }) => blocks, memory],
 ];
 
 class Chart {
@@ -35,11 +37,11 @@ class Chart {
     return createNode("div", "wpc-chart-drawing", { "aria-hidden": "true" }, this.svg);
   }
 
-  /** `values` are evenly spaced, the latest last; `most` is how many there is room for. */
-  draw(values, most) {
+  /** `values` are evenly spaced, the latest last; `most` is how many there is room for, `peakText` what is said of the peak. */
+  draw(values, most, peakText = null) {
     const peak = Math.max(...values, 0);
     setText(this.latest, this.show(values.at(-1) ?? 0));
-    setText(this.peak, this.show(peak));
+    setText(this.peak, peakText ?? this.show(peak));
     const x = (i) => (WIDTH * (most - values.length + i)) / Math.max(most - 1, 1);
     const y = (value) => HEIGHT - 2 - ((HEIGHT - 4) * value) / (peak || 1);
     const points = values.map((value, i) => `${x(i).toFixed(1)} ${y(value).toFixed(1)}`);
@@ -60,7 +62,11 @@ export class Load {
     if (!load || load === this.load) return;
     this.load = load;
     const most = Math.max(load.samples.length, 60);
-    CHARTS.forEach(([, read], i) => this.charts[i].draw(load.samples.map(read), most));
+    const { peak, limit } = load.blocks;
+    CHARTS.forEach(([label, read], i) => {
+      // A block may come and go between two samples: the pool itself knows the peak.
+      this.charts[i].draw(load.samples.map(read), most, label === SHARED ? `${memory(peak)} of ${memory(limit)}` : null);
+    });
     const present = new Set(load.memory.map((row) => row.worker));
     for (const [worker, chart] of this.memory) {
       if (present.has(worker)) continue;

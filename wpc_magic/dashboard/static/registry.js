@@ -1,6 +1,9 @@
-// What the pool has registered: asked for when it is looked at, and again when a definition has changed.
+// What the pool has registered: asked for when it is looked at, again when a definition has changed, and every few
+// seconds, since a variable of the notebook may have another value than the constant of its name by then.
 
-import { bytes, count, createNode, setHidden, setText } from "./dom.js";
+import { bytes, createNode, mark, setHidden, setText } from "./dom.js";
+
+const PERIOD_S = 5;
 
 const COLUMNS = [
   ["kind", "Kind"],
@@ -8,16 +11,29 @@ const COLUMNS = [
   ["what", "What it is"],
   ["needs", "Needs"],
   ["size", "Size"],
-  ["workers", "Workers"],
+  ["workers", "Held by workers"],
 ];
-const NUMBERS = new Set(["size", "workers"]);
+const NUMBERS = new Set(["size"]);
 const className = (name) => `wpc-r-${name}${NUMBERS.has(name) ? " number" : ""}`;
 
+/** Return numbers in order as text: "1–4, 6". */
+function ranges(numbers) {
+  const found = [];
+  for (const number of numbers) {
+    if (found.length && found.at(-1)[1] === number - 1) found.at(-1)[1] = number;
+    else found.push([number, number]);
+  }
+  return found.map(([first, last]) => (first === last ? first : `${first}–${last}`)).join(", ");
+}
+
 function line(row) {
-  const shown = { ...row, needs: row.needs.join(", "), size: bytes(row.nbytes), workers: count(row.workers) };
+  const shown = { ...row, needs: row.needs.join(", "), size: bytes(row.nbytes), workers: ranges(row.holders) || "none" };
   const node = createNode("tr", "", { role: "row", "data-broken": String(row.broken !== "") },
     ...COLUMNS.map(([name]) => createNode("td", className(name), { role: "cell", title: shown[name] }, shown[name])));
   if (row.broken) node.lastChild.replaceChildren(createNode("span", "wpc-broken", { title: row.broken }, `broken: ${row.broken}`));
+  if (row.stale) {
+    node.children[2].append(" ", createNode("span", "wpc-stale", {}, mark("wpc-dot"), "stale: the notebook has another value"));
+  }
   return node;
 }
 
@@ -39,10 +55,25 @@ export class Registry {
     const state = [changed, pool.state, pool.functions, pool.dependencies, pool.constants, pool.resources, pool.shared].join();
     if (state === this.state) return;
     this.state = state;
-    this.request({ action: "registry" }, "registry", this.node, ({ rows }) => this.fill(rows));
+    this.ask();
+  }
+
+  ask() {
+    this.askedAt = null; // until the answer is there
+    this.request({ action: "registry" }, "registry", this.node, ({ rows }) => {
+      this.askedAt = Date.now();
+      this.fill(rows);
+    });
+  }
+
+  tick() {
+    if (this.askedAt && Date.now() - this.askedAt > 1000 * PERIOD_S) this.ask();
   }
 
   fill(rows) {
+    const text = JSON.stringify(rows);
+    if (text === this.shown) return; // so that a selection stays
+    this.shown = text;
     this.body.replaceChildren(...rows.map(line));
     setHidden(this.table, rows.length === 0);
     setHidden(this.empty, rows.length > 0);

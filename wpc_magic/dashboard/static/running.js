@@ -51,7 +51,8 @@ class CallRow extends Row {
   tick(now) {
     const { worker, since, done, total, text } = this.row;
     const far = done !== null && (total === null ? count(done) : `${count(done)} of ${count(total)}`);
-    setText(this.text, joined([`on worker ${worker} for ${elapsed(now - since)}`, far, text]));
+    setText(this.text, worker ? joined([`on worker ${worker} for ${elapsed(now - since)}`, far, text]) : "queued");
+    setHidden(this.bar, worker === 0);
   }
 }
 

@@ -17,7 +17,7 @@ export function describeWorker(id, { facts, calls, output, events }) {
   const known = createNode("dl", "wpc-facts", {}, ...facts.map(([name, text]) =>
     createNode("div", "", { "data-fact": name }, createNode("dt", "", {}, name), createNode("dd", "", {}, text))));
   return [
-    label(calls.length ? "Its last calls" : "None of its last calls is kept."), listOfCalls(calls, (call) => [`${call.function} #${call.number}`]),
+    label(calls.length ? "Its last calls" : "None of its last calls is kept."), listOfCalls(calls, (call) => `${call.function} #${call.number}`),
     label(output.length ? "What it has printed last" : "It has printed nothing."), ...(output.length ? [log(id, output)] : []),
     label(events.length ? "What has happened to it" : "Nothing has happened to it."), happened,
     label(facts.length ? "What it runs with" : "It has no process, or does not say what it runs with."), known,

@@ -141,12 +141,15 @@ class Core:
 
     def installed_count(self, record: Record) -> int:
         """Return how many workers have this revision of a definition installed."""
+        return len(self.holders(record))
+
+    def holders(self, record: Record) -> list[int]:
+        """Return the numbers of the workers that have this revision of a definition installed."""
         if record.broken is not None:
-            return 0
+            return []
         since = self.state.registry.changed_at(record.name)
-        return sum(
-            slot.pid is not None and slot.installed_epoch >= since for slot in self.state.slots.values()
-        )
+        slots = self.state.slots.values()
+        return sorted(slot.id for slot in slots if slot.pid is not None and slot.installed_epoch >= since)
 
     def health(self) -> list[WorkerHealth]:
         """Return the health of every slot that is not retired, by number."""

@@ -38,13 +38,15 @@ class BlockStore:
         blocks are copied to other machines, to send them again takes far longer than to compare them.
     total : int
         The size of all blocks together, in bytes.
+    peak : int
+        The largest size that they have had.
     """
 
     def __init__(self, limit: int, in_memory: bool = True) -> None:
         self.limit = limit
         self.keeps_contents = False
         self.in_memory = in_memory
-        self.total = 0
+        self.total = self.peak = 0
         self._count = 0
         self._free: list[Block] = []  # the most recently used is last: its pages are in the CPU cache
         self._placed: dict[tuple[int, int], tuple[Block, int]] = {}  # by address and size; block, offset
@@ -54,6 +56,12 @@ class BlockStore:
     def count(self) -> int:
         """The number of all blocks."""
         return self._count
+
+    @property
+    def used(self) -> int:
+        """The size of the blocks in use, in bytes."""
+        with self._lock:
+            return self.total - sum(block.size for block in self._free)
 
     @property
     def has_free(self) -> bool:
@@ -209,6 +217,8 @@ class BlockStore:
             return None
         block.store = self
         self.total += size
+        if self.total > self.peak:
+            self.peak = self.total
         self._count += 1
         return block
 
