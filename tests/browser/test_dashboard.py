@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.lab import TIMEOUT_S, Notebook
+from tests.browser.lab import TIMEOUT_S, Notebook, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 expect.set_options(timeout=TIMEOUT_S * 1000)
@@ -121,9 +121,10 @@ def test_a_click_that_the_kernel_does_not_take_says_that_it_is_queued(open_noteb
     expect(notebook.event("worker_recycled")).to_be_visible()
 
 
-def test_scaling_and_stopping_asks_only_before_it_stops(open_notebook: Open):
-    notebook = open_notebook(START)
+def test_scaling_and_stopping_asks_only_before_it_stops_also_while_a_cell_runs(open_notebook: Open):
+    notebook = open_notebook(START, "print('the cell', 'runs')\nuntil('end')")
     notebook.run_all()
+    notebook.output("the cell runs")
     notebook.button("One worker more").click()
     expect(notebook.worker(3)).to_have_attribute("data-state", "ready")
     expect(notebook.dashboard.locator(".wpc-size")).to_have_text("3")
@@ -139,6 +140,7 @@ def test_scaling_and_stopping_asks_only_before_it_stops(open_notebook: Open):
     expect(notebook.dashboard.locator(".wpc-pool-state")).to_have_text("stopped")
     notebook.button("Start the workers").click()
     expect(notebook.worker(2)).to_have_attribute("data-state", "ready")
+    notebook.touch("end")
 
 
 EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
@@ -258,5 +260,86 @@ def test_it_answers_what_people_ask_and_is_photographed_in_both_themes(open_note
         path = shots / f"dashboard-{theme.split()[1].lower()}.png"
         notebook.screenshot(path)
         assert path.stat().st_size > 10_000
+    notebook.touch("end")
+    assert notebook.errors == []
+
+
+def test_what_fails_grows_idles_and_waits_is_read_from_the_page_while_a_cell_runs(
+    open_notebook: Open, shots: Path
+):
+    notebook = open_notebook(
+        START,
+        "%%wpc_function\nimport pathlib, time\nKEPT = []\n"
+        "def grow(name):\n    while not pathlib.Path(name).exists():\n"
+        "        if len(KEPT) < 60:\n            KEPT.append(b'x' * 2_000_000)\n        time.sleep(0.2)\n"
+        "def fails(text):\n    print(text)\n    raise ValueError(text)",
+        f'EVIL = """{EVIL}"""\n'
+        "wpc.define_worker_constant(name='SEED', value=1)\nSEED = 2\n"
+        "here = str(pathlib.Path('release').resolve())\n"
+        "wpc.call.fails.options(worker_id=2)(EVIL).exception()\n"
+        "calls = [wpc.call.grow.options(worker_id=1)(here)]\nprint('under', 'way')\n"
+        "until('second')\n"
+        "calls.append(wpc.call.grow.options(worker_id=2)(here))\n"
+        "get_ipython().run_cell_magic('wpc_cell', '', '6 * 7')\n"
+        "calls += [wpc.call.fails('never') for _ in range(3)]\n"
+        "until('end')",
+    )
+    notebook.run_all()
+    notebook.output("under way")
+    dashboard = notebook.dashboard
+    # Which arguments failed?
+    dashboard.get_by_role("tab", name="Functions").click()
+    dashboard.locator('tr[data-function="fails"]').get_by_role("button").click()
+    failed = dashboard.locator(".wpc-function-details .wpc-calls li")
+    expect(failed).to_contain_text("failed")
+    assert failed.inner_text().count(EVIL[:20]) == 2  # in its arguments, and in its error
+    # What has a worker printed, and what does it run with?
+    notebook.button("Worker 2: its stack").click()
+    expect(dashboard.get_by_label("What worker 2 has printed last")).to_contain_text(EVIL)
+    expect(dashboard.locator('[data-fact="OMP_NUM_THREADS"]')).to_be_visible()
+    notebook.screenshot(shots / "dashboard-worker.png")
+    notebook.button("Worker 2: its stack").click()
+    # Whose memory grows, and who idles?
+    dashboard.get_by_role("tab", name="Load").click()
+    line = dashboard.locator('[data-chart="Worker 1"] path')
+
+    def grown() -> bool:
+        points = (line.get_attribute("d") or "M0 0").removeprefix("M").split("L")
+        heights = [float(point.split()[1]) for point in points]
+        return heights[-1] < heights[0] - 10  # the page counts from the top
+
+    until(lambda: line.count() == 1 and grown(), "the line goes up")
+    dashboard.get_by_role("tab", name="Timeline").click()
+    shares = dashboard.get_by_label("How busy each worker was").locator("li")
+    expect(shares).to_contain_text([re.compile(r"Worker 1: ([5-9]\d|100) %"), re.compile(r"Worker 2: \d %")])
+    # Which constant is stale?
+    dashboard.get_by_role("tab", name="Registry").click()
+    constant = dashboard.get_by_role("table", name="Definitions").get_by_role("row", name="SEED")
+    expect(constant).to_contain_text("stale: the notebook has another value")
+    expect(constant).to_contain_text("1–2")
+    # What waits, and how is it cancelled?
+    notebook.touch("second")
+    expect(dashboard.locator('[data-total="queued"] dd')).to_have_text("4")
+    dashboard.get_by_role("tab", name="Running").click()
+    waiting = (
+        dashboard.get_by_role("list", name="Cells, and calls")
+        .get_by_role("listitem")
+        .filter(has_text="Cell In[")
+    )
+    expect(waiting).to_contain_text("queued")
+    notebook.screenshot(shots / "dashboard-queued.png")
+    waiting.get_by_role("button").click()
+    expect(waiting).to_have_count(0)
+    notebook.button("Cancel the calls that are queued: clear queue").click()
+    dashboard.get_by_text("Cancel them").click()
+    expect(dashboard.locator('[data-total="queued"] dd')).to_have_text("0")
+    # The pool stops when what runs has ended.
+    notebook.button("Stop all workers").click()
+    dashboard.get_by_text("When all have ended").click()
+    expect(dashboard.locator(".wpc-pool-state")).to_have_text("draining")
+    notebook.touch("release")
+    expect(dashboard.locator(".wpc-pool-state")).to_have_text("stopped")
+    assert notebook.page.evaluate("window.hacked") is None
+    assert notebook.dashboard.locator("script, img").count() == 0
     notebook.touch("end")
     assert notebook.errors == []

@@ -247,7 +247,7 @@ class Feed:
             events = pool.events()
             self._events_seen = snapshot.events
         readings = self._meter.read(snapshot, now, measure)
-        if measure:  # else nothing is known of the memory of workers
+        if measure:  # else the memory of workers is that of the last time
             self._load.add(snapshot, now, lambda: pool.block_memory().used)
         frame = frame_of(snapshot, events, now, readings=readings, last=last)
         if snapshot.state == "running" and self._drains.busy:
