@@ -115,7 +115,8 @@ class DependentCalls:
         with HeldInterrupts():  # a call that is made, and waits for what does not come, would never end
             if buffers:
                 # Copied: the caller may change an array meanwhile.
-                call.block = driver.memory.store.put(buffers)
+                store = driver.memory.store
+                call.block = store.place(buffers) if store.keeps_contents else store.put(buffers)
                 if call.block is None:
                     call.buffers = [memoryview(bytes(buffer)) for buffer in buffers]
             try:

@@ -18,7 +18,8 @@ class KeptFuture(CallFuture):
 
     Each `result` fetches a copy, and nothing of it is kept here. The value goes to other calls as it lies, in
     shared memory if it is large. It is freed when this future is; when the pool stops, it is lost. It is not
-    lost when the worker dies that has made it.
+    lost when the worker dies that has made it. On a cluster, what is large of it stays on the machine of that
+    worker, and is lost with it.
     """
 
     def settle(self, answer: Any) -> None:

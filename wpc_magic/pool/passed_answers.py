@@ -168,7 +168,10 @@ def hand_over(future: Any, receivers: Iterable[Receive], answer: Any) -> Any:
 def held_answer(answer: Any) -> Any:
     """Return an answer to whose buffers nobody writes: each who unpickles it has memory of its own."""
     kind, body, buffers, *rest = answer
-    if not buffers or isinstance(buffers, LentBuffers):
+    if isinstance(buffers, LentBuffers):
+        buffers.held.body = body
+        return answer
+    if not buffers:
         return answer
     return kind, body, HeldValue(body, buffers).lent(), *rest
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from tests.pool.engines.clusters import local_cluster, proxied_hosts
 from tests.proxy import Proxy
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.driver import memory
+from wpc_magic.pool.errors import WorkerLostError
 
 pytestmark = pytest.mark.leaves(reason="a client of Dask keeps connections for later")
 
@@ -33,6 +33,12 @@ def spoil(array):
     return float(array.sum())
 
 def echo(array): return array
+
+def ones(n):
+    import numpy
+    return numpy.ones(n)
+
+def add_one(array): return array + 1
 
 def here(): return os.getppid(), os.getpid()
 
@@ -84,9 +90,12 @@ def sent(net: list[Proxy]) -> int:
 
 
 def copies(pid: int) -> int:
-    """Return how many copies of blocks a process has."""
-    links = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()]
-    return sum(bool(re.match(r"/memfd:wpc-copy", link)) for link in links) - 1  # one is for want of memory
+    """Return how many blocks a host process has."""
+    found = -1  # one is empty
+    for each in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):  # it is closed meanwhile
+            found += os.readlink(f"/proc/{pid}/fd/{each}").startswith(("/memfd:wpc-copy", "/memfd:wpc-block"))
+    return found
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -173,3 +182,59 @@ def test_what_calls_do_not_need_any_more_is_freed_on_the_machines(
     os.kill(pid, signal.SIGKILL)
     held.exception()
     until(lambda: {copies(host) for host in hosts} == {1})
+
+
+def hosts_of(pool: WorkerProcedureCall) -> dict[int, int]:
+    """Return the host process of each worker, by the worker's number."""
+    return {worker: each.result()[0] for worker, each in pool.broadcast("here").items()}
+
+
+def test_a_value_that_is_kept_goes_from_machine_to_machine_and_not_through_the_program(
+    make_pool: MakePool, net: list[Proxy]
+) -> None:
+    pool = make_pool(6)  # more than there are places on one machine
+    hosts = hosts_of(pool)
+    near = next(iter(hosts))
+    far = next(worker for worker in hosts if hosts[worker] != hosts[near])
+    before = sent(net)
+    kept = pool.call.ones.options(worker_id=near).remote(SIZE)
+    sums = [pool.call.total_of.options(worker_id=worker)(kept) for worker in hosts]
+    assert [each.result() for each in sums] == [SIZE] * len(hosts)
+    again = pool.call.add_one.options(worker_id=far).remote(kept)
+    assert pool.call.total_of.options(worker_id=near)(again).result() == 2 * SIZE
+    assert pool.call.total_of([kept, again], kept).exception() is not None  # a list has no sum
+    assert sent(net) - before < LITTLE
+    assert "8.0 MB" in kept.state
+
+    # Whoever asks for it fetches it, also after the worker that has made it.
+    os.kill(pool.call.here.options(worker_id=near)().result()[1], signal.SIGKILL)
+    for _ in range(2):
+        fetched = kept.result()
+        assert (fetched == 1).all()
+        fetched[:] = 2
+    assert 2 * NBYTES < sent(net) - before < 2 * NBYTES + LITTLE
+    assert pool.call.total_of.options(worker_id=far)(kept).result() == SIZE
+
+    del kept, again, sums
+    until(lambda: {copies(host) for host in hosts.values()} == {1})  # the constant
+
+
+def test_a_value_that_is_kept_is_lost_with_its_machine(make_pool: MakePool) -> None:
+    pool = make_pool(1)
+    ((worker, host),) = hosts_of(pool).items()
+    kept = pool.call.ones.remote(SIZE)
+    assert pool.call.total_of(kept).result() == SIZE
+    os.kill(host, signal.SIGKILL)
+    assert isinstance(pool.call.total_of.options(worker_id=worker)(kept).exception(), WorkerLostError)
+    with pytest.raises(WorkerLostError, match="lost"):
+        kept.result()
+    again = pool.call.ones.remote(SIZE)
+    assert pool.call.total_of(again).result() == SIZE
+
+
+def test_another_pool_gets_the_value_itself(make_pool: MakePool) -> None:
+    kept = make_pool(1).call.ones.remote(SIZE)
+    with WorkerProcedureCall() as here:
+        here.define_worker_functions("def last(array): return float(array[-1])")
+        here.start_workers(1)
+        assert here.call.last(kept).result() == 1.0

@@ -77,6 +77,12 @@ def test_all_goes_through_the_encrypted_connections_and_it_is_said(
     assert pool.call.double(b"x" * 3_000_000).result(PATIENCE_S) == b"x" * 6_000_000
     assert list(pool.map("double", range(500))) == [2 * n for n in range(500)]
 
+    # A value that is kept stays where it is, and is fetched through a relay of its own.
+    kept = pool.call.double.remote(b"z" * 1_000_000)
+    assert pool.call.double(kept).result(PATIENCE_S) == b"z" * 4_000_000
+    assert kept.result(PATIENCE_S) == kept.result(PATIENCE_S) == b"z" * 2_000_000
+    del kept
+
     # The answers that a worker has sent before it dies arrive before the news of its death, also if it dies
     # with calls that it has not read: that resets its connection.
     answered = [pool.call.double(n) for n in range(100)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -101,6 +102,72 @@ def test_where_no_memory_is_left_nothing_is_lent_and_the_rest_goes_on(
     assert host.receive()
     assert host.lent == {10: b"", 11: b"b" * 500}
     assert host.kept.count == 1
+
+
+def given(number: int) -> bytes:
+    return messages.pack(("bring", number, 3_000)) + lend(number, 10 * number)
+
+
+def test_what_is_brought_from_another_host_is_lent_when_all_of_it_is_there(
+    ends: tuple[socket.socket, Host],
+) -> None:
+    ours, host = ends
+    ours.sendall(given(1) + given(2) + given(3) + free(3))
+    assert host.receive()
+    assert host.lent == {}
+    assert not host.kept.is_known(4)
+    for number in (1, 2):
+        assert host.kept.bring(number, memoryview(b"a" * 2_000), 0)
+        with pytest.raises(OSError, match="No such file"):
+            host.kept.given(number)
+    assert not host.kept.bring(3, memoryview(b"a"), 0), "it is not needed any more"
+    assert not host.kept.bring(1, memoryview(b"a" * 2_000), 2_000), "it is more than was said"
+    assert host.kept.bring(1, memoryview(b"b" * 1_000), 2_000)
+    host.kept.brought(1, 3_000)
+    host.kept.brought(2, 2_000)  # the other host is lost
+    host.kept.brought(3, 0)
+    ours.sendall(lend(1, 11) + lend(2, 21))
+    assert host.receive()
+    whole = b"a" * 2_000 + b"b" * 1_000
+    assert host.lent == {10: whole, 11: whole, 20: b"", 21: b""}
+    fd, size = host.kept.given(1)
+    assert os.pread(fd, 5_000, 0) == whole
+    assert size == 3_000
+    os.close(fd)
+
+
+def test_values_of_which_the_pool_has_not_heard_go_with_their_worker(
+    ends: tuple[socket.socket, Host],
+) -> None:
+    ours, host = ends
+    values = [_file(b"%d" % number) for number in range(4)]
+    for call, fd in enumerate(values[:3]):
+        host.kept.arrived(7, call, fd)
+    ours.sendall(messages.pack(("adopt", 1, 7, 0, 1)) + lend(1, 10) + messages.pack(("forget", 0, 7)))
+    assert host.receive()
+    host.kept.arrived(7, 3, values[3])
+    host.kept.arrived(7, 4, -1)
+    ours.sendall(messages.pack(("adopt", 2, 7, 3, 1)) + lend(2, 20) + lend(1, 11))
+    assert host.receive()
+    assert host.lent == {10: b"0", 11: b"0", 20: b""}
+    assert _files() == 1
+    ours.sendall(free(1))
+    assert host.receive()
+    assert not host.kept.has_free, "a worker may have forked, and still see it"
+
+
+def _file(data: bytes) -> int:
+    fd = os.memfd_create("value-of-a-test")
+    os.write(fd, data)
+    return fd
+
+
+def _files() -> int:
+    count = 0
+    for each in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            count += os.readlink(f"/proc/self/fd/{each}").startswith("/memfd:value-of-a-test")
+    return count
 
 
 def _no_room(*_: object) -> None:

@@ -191,7 +191,7 @@ class Failures:
         size = len(call.body) + sum(map(len, call.buffers))
         if call.block is not None:
             size += sum(length for _, _, length in call.block.spans)
-        if size <= limit:
+        if size <= limit and not (call.block is not None and call.block.is_far):
             failed.buffers = call.buffers if call.block is None else call.block.copies()
         self._add(failed)
 

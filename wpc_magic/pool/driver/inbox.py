@@ -18,6 +18,7 @@ from ..wire.block_receiver import ShortageError
 from ..wire.block_ref import BlockRef
 from ..wire.channel import BadFrame, Channel, Frame, frame
 from ..wire.codec import pack
+from ..wire.held_value import LentBuffers
 from ..wire.protocol import ERROR, VALUE
 from ..wire.status_page import ANSWERED
 from ..wire.validation import BadMessage, read_failure, read_message
@@ -123,7 +124,7 @@ class Inbox:
                     self._core.supervisor.shut_down_if_drained(slot, now)
                 if call is not None:
                     if target > MEASURED_NS and failure is None:
-                        self._core.state.history.returned(call.id, len(body) + sum(map(len, buffers)))
+                        self._core.state.history.returned(call.id, len(body) + _nbytes(buffers))
                     if failure is not None:
                         self._emit_failure(link, call, failure)
                     settle(
@@ -294,6 +295,10 @@ class Inbox:
             link.lost = True
             link.poll_set.unregister(link.call_fd)
             link.process.kill()
+
+
+def _nbytes(buffers: Any) -> int:
+    return buffers.nbytes if isinstance(buffers, LentBuffers) else sum(map(len, buffers))
 
 
 def settle(call: Call, answer: Any) -> None:

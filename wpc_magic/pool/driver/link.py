@@ -75,7 +75,7 @@ class Link:
         self.call = _channel(process.call)
         blocks = process.blocks
         self.sender = _sender(process)
-        self.receiver = UnsharedReceiver() if blocks is None else Receiver(blocks)
+        self.receiver = UnsharedReceiver(process.adopt) if blocks is None else Receiver(blocks)
         self.control = _channel(process.control)
         self.owner: CallFuture | None = None
         self.reserved: dict[CallFuture, CallFuture] = {}

@@ -189,6 +189,8 @@ def call_frame(link: Link, call: Call, target: int | None = None) -> list[Any]:
         header = kind, call.epoch, target, call.seq, call.body
         ref = link.sender.send(call.block, exclusive=not call.retries)
         pieces = frame(*header, call.block.copies()) if ref is None else block_frame(*header, ref)
+    if call.options.keep and link.process.adopt is not None:
+        pieces = [*message_frame(protocol.KeepValue(call.seq)), *pieces]
     return [*_release_frame(link), *pieces] if link.receiver.has_releases else pieces
 
 

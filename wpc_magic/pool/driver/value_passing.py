@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.core import Core
 from ..core.dependent_calls import DependentCall
-from ..errors import ArgumentsNotSerializableError, StartError
+from ..errors import ArgumentsNotSerializableError, StartError, WorkerLostError
 from ..futures import CallFuture
 from ..passed_answers import Inherited, PassedFailure, pass_on
 from ..wire.blocks import Placed
@@ -103,8 +103,10 @@ class ValuePassing:
     def attach(self, call: DependentCall) -> None:
         """Have the values passed to a call that has been made, as soon as they are there."""
         for number, future in enumerate(call.links.futures):
-            receive = partial(self._receive, call, number)
             later = partial(self._encode_soon, call, number, future)
+            receive = partial(self._receive, call, number)
+            if future._driver is not call.future._driver:
+                receive = partial(self._receive_from_afar, receive, later)
             future._driver.pass_on(future, receive, later)
 
     def pass_on(
@@ -125,6 +127,16 @@ class ValuePassing:
             self._receive(call, number, _failure(future, error))
         else:
             self._receive(call, number, HeldValue(body, [bytes(buffer) for buffer in buffers]))
+
+    @staticmethod
+    def _receive_from_afar(
+        receive: Callable[..., object], later: Callable[[], object], passed: HeldValue | PassedFailure
+    ) -> None:
+        """Take what a call of another pool has ended with, whose machines the workers here cannot reach."""
+        if isinstance(passed, HeldValue) and passed.is_far:
+            later()
+        else:
+            receive(passed)
 
     # -- what it waits for ends -------------------------------------------------------------------------
 
@@ -163,16 +175,25 @@ class ValuePassing:
             self._core.dispatcher.queued.inherit(call, error)
             return
         parts = [(name, value.body, len(value)) for name, value in zip(links.names, values, strict=True)]
+        lost = next((value.lost for value in values if value.lost), "")
+        if lost:
+            self._core.dispatcher.queued.inherit(call, WorkerLostError(f"{call} did not run: {lost}"))
+            return
         call.body = with_values(links.body, len(own), parts)
-        if any(map(len, values)):
-            self._place(call, values)
+        if any(map(len, values)) and not self._place(call, values):
+            error = ArgumentsNotSerializableError(f"there is no room for the arguments of {call}")
+            self._core.dispatcher.queued.inherit(call, error)
+            return
         if call.items and call.future is not None:
             call.future.chunk = call.body
             call.future.chunk_is_whole = call.block is None and not call.buffers
         self._core.dispatcher.queued.dependents.release(call, time.monotonic())
 
-    def _place(self, call: DependentCall, values: Sequence[HeldValue]) -> None:
-        """Give a call its own buffers and those of its values: all of them in blocks, or none."""
+    def _place(self, call: DependentCall, values: Sequence[HeldValue]) -> bool:
+        """Give a call its own buffers and those of its values: all of them in blocks, or none.
+
+        Return False if there is no room for that.
+        """
         sources: list[Placed | Sequence[Any]] = [call.buffers if call.block is None else call.block]
         for value in values:
             placed = value.placed()
@@ -182,14 +203,20 @@ class ValuePassing:
         rest = None
         if loose:
             store = self._memory.store
-            rest = store.put(loose, 1) if is_placed else store.put(loose)
+            # What travels to other machines is found again where it was sent before.
+            rest = store.place(loose) if store.keeps_contents else None
+            if rest is None:
+                rest = store.put(loose, 1) if is_placed else store.put(loose)
+            if rest is None and any(value.is_far for value in values):
+                return False  # what is elsewhere only a worker may wait for
             if rest is None:
                 copies = [each.copies() if isinstance(each, Placed) else each for each in sources]
                 if call.block is not None:
                     call.block.release()
                 call.block, call.buffers = None, [buffer for each in copies for buffer in each]
-                return
+                return True
         call.block, call.buffers = _together(sources, rest), ()
+        return True
 
     # -- a call is cancelled that waits for others ------------------------------------------------------
 
@@ -242,7 +269,10 @@ def _together(sources: Sequence[Placed | Sequence[Any]], rest: Placed | None) ->
         blocks.extend(placed.blocks)
         return len(blocks) - len(placed.blocks)
 
-    loose = [] if rest is None else [(first_of(rest) + part, *where) for part, *where in rest.spans]
+    loose = []
+    if rest is not None:
+        first = first_of(rest)
+        loose = [(first + part, *where) for part, *where in rest.spans]
     taken = 0
     for source in sources:
         if isinstance(source, Placed):

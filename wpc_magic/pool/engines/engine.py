@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from ..errors import StartError
+from ..wire.block_ref import BlockRef
 from ..wire.blocks import Block
 from ..wire.channel import Channel
 from ..wire.status_page import StatusPage
@@ -84,6 +85,9 @@ class Process(Protocol):
     lend : callable or None
         Has it get the descriptor of a copy of a block, on its own machine, which keeps that; see `FarSender`.
         None: `blocks` are shared, or nothing is.
+    adopt : callable or None
+        Returns what stands for the buffers of a value that stays on its machine, given their reference. None:
+        all values are sent.
     stdout_fd, stderr_fd : int
         What it writes to its stdout and stderr can be read there, without blocking.
     sentinel_fd : int
@@ -121,6 +125,7 @@ class Process(Protocol):
     is_relayed: bool
     blocks: socket.socket | None
     lend: Callable[[Block, int], object] | None
+    adopt: Callable[[BlockRef], Any] | None
     stdout_fd: int
     stderr_fd: int
     sentinel_fd: int

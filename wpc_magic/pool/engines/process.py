@@ -13,7 +13,7 @@ from functools import partial
 from typing import TypeAlias
 
 from ..errors import StartError
-from ..wire.block_ref import FD, LEASE
+from ..wire.block_ref import FD, LEASE, BlockRef
 from ..wire.blocks import Block
 from ..wire.channel import NO_SIGPIPE
 from ..wire.fault_dump import FaultDump
@@ -62,6 +62,7 @@ class WorkerProcess(Child):
     lost = ""
     oom_killed: bool | None = None
     lend: Callable[[Block, int], object] | None = None
+    adopt: Callable[[BlockRef], object] | None = None
     path: list[str] | None = None
 
     def __init__(
@@ -187,6 +188,29 @@ class WorkerProcess(Child):
         except OSError as error:  # else it has exited
             return error.errno not in (errno.EAGAIN, errno.ETOOMANYREFS)
         return True
+
+    def kept_descriptor(self) -> tuple[int, int] | None:
+        """Return the number of a call and the descriptor of its value, which stays here; None: not yet.
+
+        The descriptor is -1 if this process had none left for it.
+
+        Raises
+        ------
+        EOFError
+            If there will be none any more.
+        """
+        assert self.blocks is not None
+        flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+        try:
+            data, rights, _, _ = self.blocks.recvmsg(LEASE.size, socket.CMSG_LEN(FD.size), flags)
+        except BlockingIOError:
+            return None
+        except OSError:
+            data, rights = b"", []
+        if len(data) < LEASE.size:
+            raise EOFError
+        (call,) = LEASE.unpack(data)
+        return call, FD.unpack(rights[0][2])[0] if rights else -1
 
     def close(self) -> None:
         """Close all file descriptors, and unmap the status page. If the process still runs, this kills it."""

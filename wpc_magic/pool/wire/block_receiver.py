@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Receiver", "ShortageError"]
 
 _MIN_MAPPED = 1 << 20  # bytes; below this size a copy is cheaper than a mapping
+_WHY = "this machine has no room for them, or the one that had them is lost"
 _LOOK_MS = 50  # how often `gives_up` is asked
 _MAX_MAPPINGS = 4096  # of one sender; Linux allows a process 65,530 in all
 _ROOM = _socket.CMSG_LEN(FD.size * MAX_PARTS)  # `CMSG_SPACE` might admit one more, which would leak
@@ -186,6 +187,8 @@ class Receiver:
         self._take_spare()
         is_kept = False
         try:
+            if self.gives_up is not None and not os.fstat(fd).st_size:
+                raise ShortageError(f"{size} bytes of memory did not arrive: {_WHY}", number)
             memory = None
             if size >= _MIN_MAPPED:
                 # Without the spare this one is the last: nothing more could be received while it is kept.

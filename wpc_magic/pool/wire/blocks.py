@@ -243,6 +243,11 @@ class Placed:
         """Copy buffers into a block that contains nothing else."""
         return cls((block,), block.fill(buffers))
 
+    @property
+    def is_far(self) -> bool:
+        """Whether any of them lies on another machine only."""
+        return any(block.fd < 0 for block in self.blocks)
+
     def copies(self) -> list[memoryview]:
         """Return copies of the buffers, to send them through the socket."""
         return [self.blocks[part].copy(offset, size) for part, offset, size in self.spans]

@@ -22,7 +22,7 @@ import struct
 from collections import deque
 from itertools import islice
 
-from wpc_magic.pool.wire.block_ref import MAX_PARTS, BlockRef
+from wpc_magic.pool.wire.block_ref import BlockRef
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ _MAX_JOINED = 32768  # bytes; up to this size a copy is cheaper than a second el
 _MAX_PIECES = 64  # for one system call
 _KINDS = 11
 _IN_BLOCK = 1
+_MAX_BLOCKS = 1 << 16
 _MAX_SIZE = 1 << 40  # no valid frame is larger
 _MAPPED = 1 << 25  # bytes; from this size on, `malloc` maps new pages each time as well
 _EMPTY = memoryview(b"")
@@ -104,7 +105,7 @@ def _split_block_ref(count: int, data: Any) -> tuple[Any, BlockRef]:
     """Split what follows the header of a block frame into the body and the reference to its buffers."""
     (blocks,) = struct.unpack_from("<Q", data)
     end = 8 + 24 * (blocks + count)
-    if not 0 < blocks <= MAX_PARTS or end > len(data):
+    if not 0 < blocks <= _MAX_BLOCKS or end > len(data):
         raise BadFrame(f"{count} buffers in {blocks} blocks, in {len(data)} bytes")
     flat = struct.unpack_from(f"<{3 * (blocks + count)}Q", data, 8)
     parts = tuple([flat[n : n + 3] for n in range(0, 3 * blocks, 3)])

@@ -12,7 +12,7 @@ to a copy: the next receiver there gets the same.
 
 from __future__ import annotations
 
-from wpc_magic.pool.wire.block_ref import MAX_PARTS, BlockRef
+from wpc_magic.pool.wire.block_ref import BlockRef
 from wpc_magic.pool.wire.block_sender import Sender
 
 TYPE_CHECKING = False
@@ -45,8 +45,6 @@ class FarSender(Sender):
     def send(self, placed: Placed, lease: int = 0, exclusive: bool = True) -> BlockRef | None:
         """Have copies of blocks lent to the receiver; see `Sender.send`. It may write to none of them."""
         blocks = placed.blocks
-        if len(blocks) > MAX_PARTS:
-            return None
         parts = []
         try:
             for block in blocks:

@@ -35,6 +35,12 @@ class HeldValue:
 
     __slots__ = ("_block", "_buffers", "_spans", "body")
 
+    is_far = False
+    """Whether the buffers lie on another machine."""
+
+    lost = ""
+    """Why they are not there any more; empty: they are."""
+
     def __init__(self, body: bytes, buffers: Sequence[Any]) -> None:
         self.body = body
         self._buffers = buffers
@@ -106,6 +112,11 @@ class LentBuffers(Sequence[memoryview]):
 
     def __len__(self) -> int:
         return len(self.held)
+
+    @property
+    def nbytes(self) -> int:
+        """Their size, in bytes."""
+        return self.held.nbytes - len(self.held.body)
 
     def __iter__(self) -> Iterator[memoryview]:
         return iter(self.held.fetch(range(len(self.held))))

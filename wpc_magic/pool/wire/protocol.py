@@ -9,7 +9,8 @@ channel            pool -> worker                              worker -> pool
 call channel       `CALL`, `CHUNK`, `WHOLE_CHUNK`, `STREAM`,   `VALUE`, `ERROR`, `BEGAN`, `RELEASE`, `RESENT`,
 (main thread)      `RELEASE`; `Setup`, `Blocks`, `LogLevels`,  `ITEMS`; `Installed`, `Refused`, `Printed`,
                    `Install`, `Forget`, `Activate`,            `Shown`, `Warned`, `Logged`, `Event`,
-                   `HoldFunction`, `Shutdown`                  `Progress`, `Tainted`
+                   `HoldFunction`, `KeepValue`, `Trace`,       `Progress`, `Tainted`
+                   `Shutdown`
 control channel    `Ping`, `Revoke`, `Interrupt`, `Shutdown`,  `Pong`, `Revoked`, `StackTaken`
 (control thread)   `TakeStack`, `Trim`, `Resend`, `Credit`,    `Described`
                    `LogLevels`, `Describe`
@@ -61,6 +62,7 @@ __all__ = [
     "Install",
     "Installed",
     "Interrupt",
+    "KeepValue",
     "LogLevels",
     "Logged",
     "Ping",
@@ -243,6 +245,12 @@ class Trace(NamedTuple):
 
     name: str  # of the call's span
     carrier: dict[str, str]
+
+
+class KeepValue(NamedTuple):
+    """The value of a call that comes next is to stay on the machine of the worker, as far as it is large."""
+
+    seq: int
 
 
 class HoldFunction(NamedTuple):
@@ -436,6 +444,7 @@ ToWorker = (
     | Forget
     | Activate
     | HoldFunction
+    | KeepValue
     | Trace
     | Shutdown
     | Ping

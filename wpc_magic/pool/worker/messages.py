@@ -50,6 +50,8 @@ class Messages:
             server.anonymous.hold(message)
             if message.dropped:
                 runtime.cells.collect_if_grown()  # one that calls itself is a cycle
+        elif isinstance(message, protocol.KeepValue):
+            server.kept.add(message.seq)
         elif isinstance(message, protocol.Trace):
             server.trace = message
         elif isinstance(message, protocol.Setup):

@@ -83,6 +83,8 @@ class Server:
         Shared memory.
     words : memoryview
         The words of the status page.
+    kept : set of int
+        The calls whose values are to stay on this machine.
     trace : protocol.Trace
         The trace that the next call joins, if it says so.
     shutting_down : bool
@@ -141,6 +143,7 @@ class Server:
         self.interruption.stop_stream = self.streams.stop
         self._begin_lock = threading.Lock()  # a call either begins or is revoked
         self._begun = 0
+        self.kept: set[int] = set()
         self._revoked: set[int] = set()
         self._tainted: protocol.Tainted | None = None  # what an interrupt has broken: no more calls begin
         self._taint_sent = False
@@ -211,6 +214,7 @@ class Server:
             with self._begin_lock:
                 if seq in self._revoked:
                     self._revoked.discard(seq)
+                    self.kept.discard(seq)
                     self.shared.drop(buffers)
                     return
                 self._begun = seq
@@ -359,7 +363,8 @@ class Server:
                 self._fail(seq, began, error, unsendable(value, error))
                 return
         failed = failed_items(value, kind == protocol.WHOLE_CHUNK) if kind in protocol.CHUNKS else 0
-        self._send_answer(self.shared.answer(protocol.VALUE, ran, seq, body, buffers, failed), seq)
+        keep = self.shared.keep if seq in self.kept else self.shared.answer
+        self._send_answer(keep(protocol.VALUE, ran, seq, body, buffers, failed), seq)
 
     def _failure(self, error: BaseException, note: str = "") -> bytes:
         self.exit_if_forked(error)
@@ -386,6 +391,7 @@ class Server:
             # Before the answer: after it the pool may send another call, which would end with this process.
             pieces = [*frame(protocol.MESSAGE, 0, 0, 0, pack(self.take_taint())), *pieces]
         self.outgoing.send_frame(pieces)
+        self.kept.discard(seq)
         self.words[ANSWERED] = seq
 
     # -- coroutines -------------------------------------------------------------------------------------

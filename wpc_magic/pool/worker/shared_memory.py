@@ -8,6 +8,7 @@ from wpc_magic.pool.wire.block_receiver import Receiver, ShortageError
 from wpc_magic.pool.wire.block_ref import BlockRef
 from wpc_magic.pool.wire.block_sender import Sender
 from wpc_magic.pool.wire.block_store import BlockStore
+from wpc_magic.pool.wire.blocks import MIN_BLOCK_SIZE, Block, Placed, block_size
 from wpc_magic.pool.wire.channel import block_frame, frame
 
 TYPE_CHECKING = False
@@ -100,6 +101,22 @@ class SharedBuffers:
                 if ref is not None:
                     return block_frame(kind, failed, ran_ns, seq, body, ref)
         return frame(kind, failed, ran_ns, seq, body, buffers)
+
+    def keep(
+        self, kind: int, ran_ns: int, seq: int, body: bytes, buffers: Sequence[memoryview], failed: int = 0
+    ) -> list[Bytes]:
+        """Return the frame of an answer whose large buffers stay here, with who receives our blocks."""
+        if buffers and (size := block_size(buffers)) >= MIN_BLOCK_SIZE:
+            try:
+                placed = Placed.alone(Block(size, self.store.in_memory), buffers)
+            except OSError:
+                pass  # there is no room for them
+            else:
+                ref = self._sender.send(placed, lease=seq)
+                placed.release()
+                if ref is not None:
+                    return block_frame(kind, failed, ran_ns, seq, body, ref)
+        return self.answer(kind, ran_ns, seq, body, buffers, failed)
 
     def contents(self, lease: int) -> memoryview | None:
         """Return a copy of a block of ours; None if the pool does not use it. Any thread may call this."""

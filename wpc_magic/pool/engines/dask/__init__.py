@@ -22,7 +22,9 @@ status pages would wait for whatever the tasks of others do in the Dask worker. 
 can be reached, and on a cluster with TLS, the four connections are relayed over its comm (`agent.pump`).
 
 Large arguments and constants travel once to each host (`copies`), where the host process keeps them in memory
-(`kept_blocks`) and passes its descriptor to every worker that needs it; see `wire.far_sender`.
+(`kept_blocks`) and passes its descriptor to every worker that needs it; see `wire.far_sender`. A value that
+the pool is to keep stays there, too (`far_values`): to a call on another host it goes over a connection
+between the two agents (`Agent._carry`, `carriers`), and here if somebody asks for it.
 
 The package travels to each host once, as an archive, so its versions always match.
 """

@@ -162,6 +162,7 @@ class Agent:
         self._comms: dict[int, Any] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._leaving = False
+        self._carrying: set[asyncio.Future[None]] = set()
         self._doors = {
             f"wpc-open-{pool}": self.open,
             f"wpc-relay-{pool}": self.relay,
@@ -191,6 +192,8 @@ class Agent:
             event.set()
         for end in list(self._ends.values()):
             end.set()
+        for carrying in list(self._carrying):
+            carrying.cancel()
 
     def hold(self, token: str) -> None:
         """Return when the slot is over. In a thread of the Dask worker."""
@@ -264,6 +267,10 @@ class Agent:
                 if "claim" in message:
                     tokens.add(message["claim"])
                     self._claimed.add(message["claim"])
+                elif "carry" in message:
+                    carrying = asyncio.ensure_future(self._carry(**message["carry"]))
+                    self._carrying.add(carrying)
+                    carrying.add_done_callback(self._carrying.discard)
                 elif "release" in message:
                     tokens.discard(message["release"])
                     self._release(message["release"])
@@ -293,6 +300,34 @@ class Agent:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await pump(comm, sock)
         return Status.dont_reply
+
+    async def _carry(
+        self, address: str, source: tuple[str, int], give: bytes, door: tuple[str, int], take: bytes
+    ) -> None:
+        """Bring a block from another host: its agent relays what its host process gives to the one here.
+
+        Parameters
+        ----------
+        address : str
+            The address of the other Dask worker.
+        source, door : tuple
+            Host and port of the host process there, as seen from there, and of that here.
+        give, take : bytes
+            What connections to them begin with.
+        """
+        from distributed.comm import connect
+
+        loop = asyncio.get_running_loop()
+        with socket.create_connection((door[0], door[1]), _PATIENCE_S) as sock:
+            sock.setblocking(False)
+            with contextlib.suppress(OSError):  # it notices that the block does not come
+                await loop.sock_sendall(sock, bytes(take))
+                comm = await connect(address, **self._worker.connection_args)
+                bind, port = source
+                asked = {"op": f"wpc-relay-{self._pool}", "bind": bind, "port": port, "reply": False}
+                await comm.write(asked)
+                await comm.write({"data": bytes(give)})
+                await pump(comm, sock)
 
 
 def _listeners_to_status(worker: Any) -> set[Any]:

@@ -8,34 +8,60 @@ import itertools
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
+from ...errors import WorkerLostError
+from ...wire.block_ref import BlockRef
 from ...wire.blocks import Block
+from ...wire.held_value import LentBuffers
 from . import messages
+from .far_values import FarBlock, FarValue
 
 __all__ = ["HostCopies"]
 
 
-class HostCopies:
-    """The copies of the blocks of one pool that a host keeps, each of which travels there once.
+class Owner(Protocol):
+    """The host; see `hosts.Host`."""
 
-    Any thread may call `lend` and `free`; the rest runs in the client's event loop.
+    name: str
+
+    def soon(self, do: Callable[..., object], *args: Any) -> None:
+        """Have a function called in the client's event loop; any thread may call this."""
+
+    def carry(self, source: Any, there: int, here: int) -> None:
+        """Have a block brought from another host. In the loop."""
+
+    def fetch(self, number: int, size: int) -> bytearray:
+        """Return the contents of a block. In a thread that may wait."""
+
+
+class HostCopies:
+    """The blocks of one pool that a host has: copies, each of which travels there once, and values.
+
+    Any thread may call what is public; the rest runs in the client's event loop.
 
     Parameters
     ----------
-    soon : callable
-        Has a function called in that loop.
+    owner : Owner
+        The host.
+
+    Attributes
+    ----------
+    owner : Owner
+        As above.
+    lost : str
+        Why the host has none of them any more; empty: it has.
     """
 
-    def __init__(self, soon: Callable[[Callable[[], object]], object]) -> None:
-        self._soon = soon
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+        self.lost = ""
         self._numbers = itertools.count(1)
         self._blocks: WeakValueDictionary[int, Block] = WeakValueDictionary()
         self._contents: dict[int, memoryview] = {}  # of what was not sent yet
         self._unsent: deque[bytes | int] = deque()  # messages, and the numbers of contents
         self._wake = asyncio.Event()
-        self._is_closed = False
 
     def lend(self, key: int, block: Block, lease: int) -> None:
         """Have a worker process get the descriptor of a copy; the first one there has the copy made.
@@ -49,26 +75,67 @@ class HostCopies:
         lease : int
             The number that the worker knows the lease by.
         """
-        if self._is_closed:
+        if self.lost:
             return  # and so has the process ended
         if block.copies is None:
             block.copies = {}
         number = block.copies.get(self)
-        if number is None:
+        if number is None and isinstance(block, FarBlock):
+            number = self._bring(block)
+        elif number is None:
             self._contents[number := next(self._numbers)] = contents = block.contents()
             block.copies[self] = number
             self._blocks[number] = block
             self._post(messages.pack(("block", number, block.size, len(contents))), number)
         self._post(messages.pack(("lend", number, key, lease)))
 
+    def _bring(self, block: FarBlock) -> int:
+        """Have the host get a copy of what another one has."""
+        assert block.copies is not None
+        number = block.copies[self] = next(self._numbers)
+        self._blocks[number] = block
+        self._post(messages.pack(("bring", number, block.size)))
+        origin: Any = block.origin
+        self.owner.soon(self.owner.carry, origin.owner, block.number, number)
+        return number
+
+    def adopt(self, key: int, ref: BlockRef) -> LentBuffers:
+        """Return what stands for the buffers of a value that a worker process has left with the host."""
+        ((lease, size, _),) = ref.parts
+        number = next(self._numbers)
+        self._post(messages.pack(("adopt", number, key, lease, size)))
+        return FarValue(FarBlock(self, number, size), ref).lent()
+
+    def forget(self, key: int) -> None:
+        """Have the values freed that a process has left there, and of which nobody has heard."""
+        if not self.lost:
+            self._post(messages.pack(("forget", 0, key)))
+
+    def fetch(self, number: int, size: int) -> bytearray:
+        """Return the contents of a block that the host has.
+
+        Raises
+        ------
+        WorkerLostError
+            If it has it not any more.
+        """
+        if self.lost:
+            raise WorkerLostError(self.lost)
+        try:
+            return self.owner.fetch(number, size)
+        except OSError as error:
+            raise WorkerLostError(
+                self.lost or f"{self.owner.name} does not give the value: {error}"
+            ) from error
+
     def free(self, number: int, is_retired: bool) -> None:
         """Have a copy freed, whose memory must not be used again if it is retired."""
-        if not self._is_closed:
+        if not self.lost:
             self._post(messages.pack(("free", number, is_retired)))
 
     def _post(self, *unsent: bytes | int) -> None:
         self._unsent.extend(unsent)
-        self._soon(self._wake.set)
+        self.owner.soon(self._wake.set)
 
     async def send_to(self, sock: socket.socket) -> None:
         """Send what there is, and is going to be, until the connection has ended."""
@@ -87,7 +154,7 @@ class HostCopies:
 
     def close(self) -> None:
         """Forget everything: the host is lost."""
-        self._is_closed = True
+        self.lost = f"the value was kept on {self.owner.name}, which is lost"
         self._unsent.clear()
         self._contents.clear()
         for block in list(self._blocks.values()):

@@ -23,7 +23,8 @@ from ..archive import place
 from ..oom_kills import OomKills
 from ..process import WorkerProcess
 from . import messages
-from .kept_blocks import KeptBlocks
+from .carriers import Carriers
+from .kept_blocks import DescriptorLimit, KeptBlocks
 from .streams import keep_alive
 
 __all__ = ["main"]
@@ -52,6 +53,7 @@ class _Worker:
         self.dump_until = 0.0
         self.ended: messages.Exit | None = None
         self.forget_at = 0.0
+        self.blocks_ended = False
         self.unlent: list[tuple[int, int]] = []  # leases, and descriptors of blocks
         self.pipes = {process.stdout_fd: 0, process.stderr_fd: 1}
 
@@ -92,8 +94,10 @@ class _Host:
         self._facts_at = self._busy_until = 0.0
         self._oom_kills = OomKills()
         self._behind: list[tuple[_Worker, int]] = []  # pipes that are not read
-        self._kept = KeptBlocks(self._lend)
+        self._kept = KeptBlocks(self._lend, self._look_for_values)
+        self._carriers = Carriers(self._selector, self._kept)
         self._blocks: socket.socket | None = None
+        self._limit = DescriptorLimit()
         self._over = False
 
     def watch_parents(self, stdin: int) -> None:
@@ -170,6 +174,8 @@ class _Host:
         elif what == messages.BLOCKS and self._blocks is None:
             self._blocks = sock
             self._watch(sock, self._on_blocks)
+        elif what in (messages.GIVE, messages.TAKE):
+            self._carriers.accept(sock, what, key)
         elif what in (messages.CALL, messages.CONTROL):
             self._ends.setdefault(key, {})[what] = sock
             self._start(key)
@@ -199,6 +205,8 @@ class _Host:
             self._over = not self._kept.receive(self._blocks) or self._over
         except OSError:
             self._over = True
+        if self._carriers.waits:
+            self._carriers.look()
 
     def _send(self, *message: Any) -> None:
         self._unsent += messages.pack(message)
@@ -267,9 +275,11 @@ class _Host:
                 sock.close()
             self._send("failed", key, str(error))
             return
+        self._limit.give_back(process.pid)
         worker = self._workers[key] = _Worker(key, process)
         for fd in worker.pipes:
             self._watch_pipe(worker, fd)
+        self._watch(process.blocks, lambda: self._look_for_values(key))
         if process.sentinel_fd >= 0:
             self._watch(process.sentinel_fd, lambda: self._exited(worker))
         uploaded = [self._uploads[digest] for digest in asked.uploads]
@@ -292,6 +302,18 @@ class _Host:
     def _lend_rest(worker: _Worker) -> None:
         while worker.unlent and worker.process.lend_descriptor(*worker.unlent[0]):
             os.close(worker.unlent.pop(0)[1])
+
+    def _look_for_values(self, key: int) -> None:
+        """Take the descriptors of values that a worker leaves here, as far as they have arrived."""
+        worker = self._workers.get(key)
+        if worker is None or worker.blocks_ended:
+            return
+        try:
+            while (left := worker.process.kept_descriptor()) is not None:
+                self._kept.arrived(key, *left)
+        except EOFError:
+            worker.blocks_ended = True
+            self._unwatch(worker.process.blocks)
 
     # -- what becomes of workers ------------------------------------------------------------------------
 
@@ -407,6 +429,9 @@ class _Host:
         return True
 
     def _forget(self, worker: _Worker, ended: messages.Exit) -> None:
+        self._look_for_values(worker.key)
+        if not worker.blocks_ended:
+            self._unwatch(worker.process.blocks)
         del self._workers[worker.key]
         for _, fd in worker.unlent:
             os.close(fd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -76,7 +77,7 @@ class Host:
         self.address = address
         self.name = address
         self.clock = Clock()
-        self.copies = HostCopies(self._soon)
+        self.copies = HostCopies(self)
         self.is_relayed = False
         self.versions: Versions | None = None
         self.offers: Mapping[str, float] = {}
@@ -87,6 +88,8 @@ class Host:
         self._comm: Any = None
         self._events: socket.socket | None = None
         self._told: dict[str, Any] = {}
+        self._door = "", 0
+        self._pid = os.getpid()
         self._processes: dict[int, RemoteProcess] = {}
         self._tokens: dict[int, Any] = {}
         self._starting: dict[int, tuple[asyncio.Future[RemoteProcess], list[socket.socket]]] = {}
@@ -127,6 +130,7 @@ class Host:
             raise StartError(f"no worker can be started at {self.address}: {told['error']}")
         self._told = told
         self.offers = told["resources"]
+        self._door = told["bind"], told["port"]  # as its Dask worker reaches it
         self._begin(self._watch())
         try:
             await self._connect()
@@ -205,9 +209,61 @@ class Host:
             sock.setblocking(False)
         received = asyncio.Event()
         relay = asyncio.ensure_future(pump(comm, theirs, received))
-        self._relays.setdefault(key, []).append((relay, received))
+        if what == messages.GIVE:
+            self._keep(relay)  # it ends by itself
+        else:
+            self._relays.setdefault(key, []).append((relay, received))
         await self._loop.sock_sendall(ours, hello)
         return ours
+
+    # -- blocks ------------------------------------------------------------------------------------------
+
+    async def _send_blocks(self, sock: socket.socket) -> None:
+        with contextlib.closing(sock):
+            await self.copies.send_to(sock)
+        self._lose("is lost: the connection to it has ended")
+
+    def carry(self, source: Host, there: int, here: int) -> None:
+        """Have the agent bring a block from another host, over a connection of Dask between the two."""
+        told = {
+            "address": source.address,
+            "source": source._door,
+            "give": messages.HELLO.pack(source._told["secret"], messages.GIVE, there),
+            "door": self._door,
+            "take": messages.HELLO.pack(self._told["secret"], messages.TAKE, here),
+        }
+        self._begin(self._tell_agent({"carry": told}))
+
+    def fetch(self, number: int, size: int) -> bytearray:
+        """Return the contents of a block that is there. In a thread that may wait.
+
+        Raises
+        ------
+        OSError
+            If it is not there, or the host cannot be reached.
+        """
+        if self._pid != os.getpid():
+            raise OSError("a fork of the program has no connection to it")
+        try:
+            fetched = asyncio.run_coroutine_threadsafe(self._fetch(number, size), self._loop)
+        except RuntimeError as error:  # the loop is closed
+            raise OSError(str(error)) from error
+        try:
+            return fetched.result()
+        except BaseException:
+            fetched.cancel()
+            raise
+
+    async def _fetch(self, number: int, size: int) -> bytearray:
+        contents = bytearray(size)
+        left = memoryview(contents)
+        with contextlib.closing(await self._dial(messages.GIVE, number)) as sock:
+            while left:
+                count = await self._loop.sock_recv_into(sock, left)
+                if not count:
+                    raise OSError("the connection has ended")
+                left = left[count:]
+        return contents
 
     # -- processes --------------------------------------------------------------------------------------
 
@@ -268,18 +324,21 @@ class Host:
 
     def post(self, *message: Any) -> None:
         """Send a message to the host process; any thread may call this."""
-        self._soon(self._unsent.put_nowait, messages.pack(message))
+        self.soon(self._unsent.put_nowait, messages.pack(message))
 
     def closed(self, key: int) -> None:
         """Free the place of a process that the driver has closed; any thread may call this."""
-        self._soon(self._forget, key)
+        self.soon(self._forget, key)
 
-    def _soon(self, do: Callable[..., object], *args: Any) -> None:
+    def soon(self, do: Callable[..., object], *args: Any) -> None:
+        """Have a function called in the client's event loop; any thread may call this."""
         with contextlib.suppress(RuntimeError):  # the loop is closed, and so are all connections
             self._loop.call_soon_threadsafe(do, *args)
 
     def _forget(self, key: int) -> None:
         process = self._processes.pop(key, None)
+        if process is not None:
+            self.copies.forget(key)
         if process is not None and process.poll() is None:
             self._unsent.put_nowait(messages.pack(("kill", key)))
         token = self._tokens.pop(key, None)
@@ -308,11 +367,6 @@ class Host:
         with contextlib.suppress(OSError):  # `_read` notices, too
             while True:
                 await self._loop.sock_sendall(events, await self._unsent.get())
-
-    async def _send_blocks(self, sock: socket.socket) -> None:
-        with contextlib.closing(sock):
-            await self.copies.send_to(sock)
-        self._lose("is lost: the connection to it has ended")
 
     async def _read(self, events: socket.socket) -> None:
         received = bytearray()

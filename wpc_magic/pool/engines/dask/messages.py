@@ -11,8 +11,10 @@ __all__ = [
     "CALL",
     "CONTROL",
     "EVENTS",
+    "GIVE",
     "HELLO",
     "LENGTH",
+    "TAKE",
     "Exit",
     "Start",
     "pack",
@@ -23,6 +25,8 @@ __all__ = [
 HELLO = struct.Struct("<32sBQ")
 """How each connection to a host process begins: its secret, what it is for, and for which worker."""
 EVENTS, CALL, CONTROL, BLOCKS = 0, 1, 2, 3
+GIVE, TAKE = 4, 5
+"""To fetch a copy of a block, and to bring one: then in place of the worker, the number of the copy."""
 
 LENGTH = struct.Struct("<I")
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ...wire import status_page
+from ...wire.block_ref import BlockRef
 from ...wire.blocks import Block
 from ...wire.channel import NO_SIGPIPE, without_sigpipe
 from .copies import HostCopies
@@ -157,6 +158,7 @@ class RemoteProcess:
         self.place_name, self.offers = owner.address, owner.offers
         self.call, self.control = channels
         self.lend: Callable[[Block, int], object] | None = partial(owner.copies.lend, key)
+        self.adopt: Callable[[BlockRef], object] | None = partial(owner.copies.adopt, key)
         self.path: list[str] | None = path
         self.peak_bytes = 0
         self.is_exit_known = True
