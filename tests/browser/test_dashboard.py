@@ -272,7 +272,8 @@ def test_what_fails_grows_idles_and_waits_is_read_from_the_page_while_a_cell_run
         "%%wpc_function\nimport pathlib, time\nKEPT = []\n"
         "def grow(name):\n    while not pathlib.Path(name).exists():\n"
         "        if len(KEPT) < 60:\n            KEPT.append(b'x' * 2_000_000)\n        time.sleep(0.2)\n"
-        "def fails(text):\n    print(text)\n    raise ValueError(text)",
+        "def fails(text):\n    print(text)\n    raise ValueError(text)\n"
+        "def never():\n    pass",
         f'EVIL = """{EVIL}"""\n'
         "wpc.define_worker_constant(name='SEED', value=1)\nSEED = 2\n"
         "here = str(pathlib.Path('release').resolve())\n"
@@ -281,7 +282,7 @@ def test_what_fails_grows_idles_and_waits_is_read_from_the_page_while_a_cell_run
         "until('second')\n"
         "calls.append(wpc.call.grow.options(worker_id=2)(here))\n"
         "get_ipython().run_cell_magic('wpc_cell', '', '6 * 7')\n"
-        "calls += [wpc.call.fails('never') for _ in range(3)]\n"
+        "calls += [wpc.call.never() for _ in range(3)]\n"
         "until('end')",
     )
     notebook.run_all()

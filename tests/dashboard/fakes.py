@@ -252,7 +252,7 @@ class FakePool:
         self._record("cancel_queued")
         return 0
 
-    def worker_details(self, worker_id: int) -> WorkerDetails:
+    def worker_details(self, worker_id: int, timeout_ms: int = 1000) -> WorkerDetails:
         self._record("worker", worker_id)
         return WorkerDetails(self.runs_with, self.output)
 

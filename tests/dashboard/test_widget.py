@@ -8,7 +8,7 @@ import threading
 import time
 import types
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import comm
@@ -24,6 +24,7 @@ from wpc_magic.dashboard import Dashboard, open_dashboard
 from wpc_magic.dashboard.page import STATIC, joined_modules, joined_styles
 from wpc_magic.dashboard.static_fallback import MAX_AGE_S, PICTURE_AGE_S, StaticFallback
 from wpc_magic.pool.core.stats import FunctionStats
+from wpc_magic.pool.driver.sampling import StackSample
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -383,3 +384,42 @@ def test_the_modules_are_joined_in_the_order_of_their_imports():
 
 def test_every_style_sheet_is_joined():
     assert all(path.read_text() in joined_styles() for path in STATIC.glob("*.css"))
+
+
+def test_hot_lines_are_sampled_from_a_click_until_the_panel_is_left_or_the_dashboard_closed(
+    comms: list[FakeComm],
+):
+    def sampling() -> list[threading.Thread]:
+        return [each for each in threading.enumerate() if each.name == "wpc-dashboard-samples"]
+
+    pool = FakePool(2)
+    pool.samples = [StackSample(1, "fit", 1, (("fit.py", 3, "fit"),))]
+    dashboard = Dashboard(pool)
+
+    def send(**content: Any) -> None:
+        dashboard._on_message(dashboard, content, [])
+
+    send(action="sample", id="a", number=1)  # it is not shown
+    while dashboard._feed._requests.busy:
+        pass
+    assert sampling() == []
+    send(action="watch", view="v", visible=True, panel="Hot lines")
+    send(action="sample", id="b", number=1)
+    dashboard.comm.wait_for_patch("hot")
+    (first,) = until_some(sampling)
+    send(action="watch", view="v", visible=True, panel="Events")
+    first.join(30)
+    assert not first.is_alive()
+    send(action="watch", view="v", visible=True, panel="Hot lines")
+    send(action="sample", id="c", number=1)
+    (second,) = until_some(sampling)
+    dashboard.close()
+    second.join(30)
+    assert not second.is_alive()
+
+
+def until_some(find: Callable[[], list[Any]]) -> list[Any]:
+    """Return what there is as soon as there is something."""
+    while not (found := find()):
+        pass
+    return found

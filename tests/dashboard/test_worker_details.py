@@ -11,6 +11,7 @@ import pytest
 
 from tests.dashboard.fakes import FakePool
 from tests.dashboard.test_details import ended
+from tests.pool.test_stacks import stop
 from wpc_magic.dashboard.worker_details import worker_details
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.core.ended_calls import PoolHistory
@@ -54,7 +55,7 @@ def test_a_real_worker_says_what_it_runs_with_and_keeps_secrets(monkeypatch: pyt
         pool.start_workers(1, threads_per_worker=3)
         assert pool.call.says(5).result() == 5
         details: Any = worker_details(pool, 1)
-        while not details["output"]:  # what is printed comes with a message of its own
+        while not (details["output"] and details["facts"]):  # what is printed comes with a message of its own
             details = worker_details(pool, 1)
         facts = dict(details["facts"])
         assert facts["OMP_NUM_THREADS"] == "3"
@@ -69,7 +70,7 @@ def test_a_real_worker_says_what_it_runs_with_and_keeps_secrets(monkeypatch: pyt
             pool.worker_details(7)
         (worker,) = pool.snapshot().workers
         assert worker.pid is not None
-        os.kill(worker.pid, signal.SIGSTOP)
+        stop(worker.pid)
         try:
             assert pool.worker_details(1, timeout_ms=1).runs_with is None
         finally:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.pool.busy import SOURCE
 from tests.pool.conftest import Begun, Door, pids
+from tests.pool.test_stacks import stop
 from wpc_magic import WorkerProcedureCall
 from wpc_magic.pool.driver.sampling import StackSample, StackSampler
 
@@ -82,7 +83,7 @@ def test_a_worker_that_does_not_answer_is_asked_once_and_its_answer_stands_for_a
     busy.call.spins(begun.path)
     begun.wait()
     (pid,) = pids(busy).values()
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     sampler = busy.stack_sampler()
     try:
         for _ in range(50):
@@ -113,7 +114,7 @@ def test_a_death_ends_a_request_and_the_next_worker_is_asked(busy: WorkerProcedu
     begun.wait()
     sampler = busy.stack_sampler()
     (pid,) = pids(busy).values()
-    os.kill(pid, signal.SIGSTOP)  # so that it does not answer
+    stop(pid)  # so that it does not answer
     assert sampler.request()
     os.kill(pid, signal.SIGKILL)
     assert future.exception() is not None

@@ -83,8 +83,9 @@ class HotPanel:
             for _ in range(round(LONGEST_S / PERIOD_S)):
                 if pool() is None or not sampler.request() or end.wait(PERIOD_S):
                     break
-                for sample in sampler.take():
-                    with self._lock:
+                taken = sampler.take()
+                with self._lock:
+                    for sample in taken:
                         hot.add(sample)
         finally:
             with self._lock:

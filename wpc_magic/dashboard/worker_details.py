@@ -10,6 +10,7 @@ from .view import event_row
 
 __all__ = ["LogLine", "WorkerDetails", "worker_details"]
 
+_ANSWER_MS = 5_000  # a worker that is stopped does not answer, and then other clicks wait for so long
 _LATEST = 10  # calls
 _LOOKED_AT = 5_000  # calls among which they are looked for
 _EVENTS = 15
@@ -44,7 +45,7 @@ def worker_details(pool: Any, number: int) -> WorkerDetails:
     number : int
         The worker.
     """
-    found = pool.worker_details(number)
+    found = pool.worker_details(number, timeout_ms=_ANSWER_MS)
     calls = [call for call in pool.history(latest=_LOOKED_AT).calls if call.worker_id == number]
     events = [event for event in pool.events() if event.worker_id == number][-_EVENTS:]
     return WorkerDetails(

@@ -101,7 +101,7 @@ class Inspection:
         >>> from wpc_magic.pool import WorkerProcedureCall
         >>> with WorkerProcedureCall() as pool:
         ...     pool.start_workers(1)
-        ...     details = pool.worker_details(1)
+        ...     details = pool.worker_details(1, timeout_ms=60_000)
         ...     "wpc_magic" in dict(details.runs_with.packages)
         True
         """
