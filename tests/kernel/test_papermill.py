@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
-DEADLINE_S = 120
+DEADLINE_S = 240
 CELLS = [
     "%load_ext wpc_magic\n%wpc_start -n 2\n%config WpcMagics.progress = 0.1",
     "%%wpc_function\nimport time\ndef nap(s):\n    print(f'slept {s} s')\n    time.sleep(s)\n    return s",
@@ -48,12 +48,14 @@ def test_papermill_and_its_page_keep_what_cells_have_shown_last(tmp_path: Path) 
     shown = ["\n".join(map(text_of, cell.outputs)) for cell in saved.cells if cell.cell_type == "code"]
     assert shown[2].count("slept 0.2 s") == 4
     assert "4 items in " in shown[2]
-    assert "item " not in shown[2].replace("4 items in", ""), "only the last state"
+    assert "/4" not in shown[2], "only the last state"
     assert "nap(0.1)" in shown[5] or "CallFuture nap" in shown[5]
     assert "TypeError" in shown[6]
     assert "(0.33, [0.2, 0.2, 0.2, 0.2])" in shown[7]
     assert re.fullmatch(
-        r"<CallFuture nap\(0\.05\) #\d+: finished in .+ → 0\.05>", shown[8].splitlines()[0]
+        # What has ended when it is shown for the first time is shown without its arguments.
+        r"<CallFuture nap(\(0\.05\))? #\d+: finished in .+ → 0\.05>",
+        shown[8].splitlines()[0],
     ), shown[8]
     page, _ = HTMLExporter().from_notebook_node(saved)
     for text in ("4 items in ", "slept 0.2 s", "TypeError"):
