@@ -10,6 +10,7 @@ from .calls import NO_OPTIONS, Call, queued_at
 from .cancellation import Cancellation
 from .dependent_calls import DependentCall
 from .lifecycle import LOST
+from .loads import Loads
 from .placement import Placement
 from .queued_calls import QueuedCalls
 from .registry import Kind, Record
@@ -64,7 +65,7 @@ class Dispatcher:
         self._wake = wake
         self.queued = queued = QueuedCalls(state, self._queue_released, self._queue_dependent)
         self._demands = demands = queued.demands
-        self._placement = placement = Placement(state, demands)
+        self._placement = placement = Placement(state, demands, self._use)
         self._loads = placement.loads  # saves a lookup for every call
         self.update_load = placement.update_load
         self.offered = placement.offered
@@ -82,6 +83,9 @@ class Dispatcher:
         self._stealing = WorkStealing(state, placement.is_idle, self.update_load)
         self.in_flight = 0
         self._prefetching = 0  # slots where calls may wait behind another
+
+    def _use(self, loads: Loads[Slot]) -> None:
+        self._loads = loads
 
     # -- a call is submitted ----------------------------------------------------------------------------
 
@@ -403,17 +407,31 @@ class Dispatcher:
 
     def requeue(self, calls: Iterable[Call], now: float) -> None:
         """Put calls that were sent and did not end back to the head of the queue, in their order."""
-        for call in reversed(list(calls)):
+        back = list(calls)
+        for call in reversed(back):
             self.queued.take_back(call)
-        self.dispatch(now)
+        self._dispatch_queues_of(back, now)
         if self._state.resting:
             self._wake()
         self.queued.fail_if_unusable()
 
+    def _dispatch_queues_of(self, calls: Iterable[Call], now: float) -> None:
+        """Send what can be sent of the queues where calls have come or gone.
+
+        The loads of the slots are as they were: to look at all of them takes long where there are many.
+        """
+        if self._held:
+            self._queue_freed(now)
+        if self._demands.queues:
+            self._dispatch_demands(now)
+        plain = [call for call in calls if not call.options.resources]
+        for pinned, queue in {slot: queue for queue, slot in map(self.queued.queue_of, plain)}.items():
+            self._dispatch(queue, pinned, now)
+
     def _queue_released(self, call: Call, now: float) -> None:
         """Queue a call that is held back no longer, ahead: it was made before most that are queued now."""
         self.queued.put_back(call)
-        self.dispatch(now)
+        self._dispatch_queues_of((call,), now)
         if self._state.resting:
             self._wake()
 
@@ -459,7 +477,7 @@ class Dispatcher:
     def _end_queued(self, call: Call, error: Exception | None, now: float) -> None:
         """End a queued call: it leaves the queue, and what waited behind it may fit where it did not."""
         if self.queued.end(call, error):
-            self.dispatch(now)
+            self._dispatch_queues_of((call,), now)
 
     # -- a worker is lost, or the pool stops ------------------------------------------------------------
 

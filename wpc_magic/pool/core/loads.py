@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
-__all__ = ["Loads"]
+__all__ = ["CoroutineLoads", "Loads"]
 
 _Worker = TypeVar("_Worker")
 
@@ -64,3 +65,46 @@ class Loads(Generic[_Worker]):
     def slots(self) -> list[_Worker]:
         """Return all slots."""
         return list(self.of)
+
+
+class CoroutineLoads(Loads[_Worker]):
+    """Loads that also follow how many calls each slot holds in all, by which coroutines are placed.
+
+    They take the place of plain ones when the first coroutine is placed: so others cost nothing more.
+
+    Parameters
+    ----------
+    before : Loads
+        Those whose place they take.
+    held : callable
+        Given a slot, returns how many calls it holds.
+
+    Examples
+    --------
+    >>> before = Loads[str]()
+    >>> before.put("a", 0); before.put("b", 0)
+    >>> loads = CoroutineLoads(before, {"a": 2, "b": 1}.__getitem__)
+    >>> loads.least_loaded(1), loads.least_crowded(2)
+    ('a', 'b')
+    """
+
+    def __init__(self, before: Loads[_Worker], held: Callable[[_Worker], int]) -> None:
+        self.of, self._buckets = before.of, before._buckets
+        self._held = held
+        self._crowds = Loads[_Worker]()
+        for slot in self.of:
+            self._crowds.put(slot, held(slot))
+
+    def put(self, slot: _Worker, load: int) -> None:
+        """Add a slot, or update its loads."""
+        super().put(slot, load)
+        self._crowds.put(slot, self._held(slot))
+
+    def drop(self, slot: _Worker) -> None:
+        """Remove a slot, if it is present."""
+        super().drop(slot)
+        self._crowds.drop(slot)
+
+    def least_crowded(self, limit: int) -> _Worker | None:
+        """Return the slot that holds the fewest calls, fewer than `limit`, or None."""
+        return self._crowds.least_loaded(limit)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .calls import Call
 from .demands import Demands
 from .lifecycle import SlotState
-from .loads import Loads
-from .prefetch import prefetch_depth
+from .loads import CoroutineLoads, Loads
+from .prefetch import ASYNC_DEPTH, prefetch_depth
 from .registry import Record
 from .slots import Slot
 from .state import State
@@ -23,6 +25,8 @@ class Placement:
         The shared state of the core.
     demands : Demands
         What machines offer.
+    use : callable
+        Given `loads` when they become others.
 
     Attributes
     ----------
@@ -32,9 +36,10 @@ class Placement:
         The slot that the latest call was sent to.
     """
 
-    def __init__(self, state: State, demands: Demands) -> None:
+    def __init__(self, state: State, demands: Demands, use: Callable[[Loads[Slot]], object]) -> None:
         self._state = state
         self._demands = demands
+        self._use = use
         self.loads: Loads[Slot] = Loads()
         self.latest: Slot | None = None
 
@@ -59,9 +64,7 @@ class Placement:
         if pinned is not None:
             return pinned if self.fits(pinned, record, call) else None
         if record.is_async:
-            # Not by `loads`, which counts synchronous calls: coroutines share a worker with each other.
-            open_ = [s for s in self._state.slots.values() if self.fits(s, record, call)]
-            return min(open_, key=lambda slot: len(slot.sent), default=None)
+            return self._least_crowded(in_flight)
         return self.next_slot(self.prefetch_depth(record, call), in_flight)
 
     def next_slot(self, depth: int, in_flight: int) -> Slot | None:
@@ -74,6 +77,16 @@ class Placement:
         if not in_flight and latest is not None and latest in self.loads.of:
             return latest
         return self.loads.least_loaded(depth)
+
+    def _least_crowded(self, in_flight: int) -> Slot | None:
+        """Return the slot for a coroutine: it shares a worker with others, so all calls there count."""
+        loads, latest = self.loads, self.latest
+        if not isinstance(loads, CoroutineLoads):
+            self.loads = loads = CoroutineLoads(loads, lambda slot: len(slot.sent))
+            self._use(loads)
+        if not in_flight and latest is not None and latest in loads.of:
+            return latest
+        return loads.least_crowded(ASYNC_DEPTH)
 
     def fits(self, slot: Slot, record: Record, call: Call) -> bool:
         """Whether a slot has room for a call."""

@@ -77,7 +77,7 @@ class Chunks:
         # The numbers of an item that runs again are those of its place, and the items of a chunk have one.
         is_alone = pool.runs_alone(request.name) or (again is not None and self._seed is not None)
         chunk_size = 1 if is_alone else request.chunk_size
-        self._sizes = ChunkSizes(pool, request.name, request.options, chunk_size)
+        self._sizes = ChunkSizes(pool, request.name, request.options, chunk_size, request.total)
         self._observer = pool.wait_observer
         self._on_error = request.on_error
         self._keeps_going = request.on_error != "raise"

@@ -34,7 +34,7 @@ class MapRequest(NamedTuple):
     keywords : Keywords, dict or None
         The keyword arguments, which are the same for all items.
     chunk_size : int or None
-        How many items are sent together; None: as many as take about 10 ms.
+        How many items are sent together; None: as many as take about 10 ms, or more for many workers.
     ordered : bool
         Whether results are in the order of the items, or in the order of completion.
     on_error : {"raise", "return", "skip"}
