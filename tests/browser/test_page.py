@@ -149,6 +149,36 @@ def test_both_processes_are_shown_until_the_old_one_has_ended_its_call(show: Sho
     expect(leaving).to_have_count(0)
 
 
+def test_workers_of_a_cluster_stand_under_their_hosts(show: Show, shots: Path):
+    pool = FakePool(5)
+    for number, host in ((1, "node-10"), (2, "node-2"), (3, "node-10"), (4, EVIL), (5, "")):
+        pool.change_worker(number, host=host)
+    pool.change_worker(5, health_state="starting", pid=None)
+    run(pool, 3)
+    for dark, width in ((False, 1100), (True, 1100), (False, 520)):
+        page = show(pool, width=width, dark=dark)
+        page.show()
+        page.screenshot(shots / f"hosts-{width}-{'dark' if dark else 'light'}.png")
+    page = show(pool)
+    page.show()
+    rows = page.root.locator(".wpc-workers tbody tr")
+
+    def order() -> list[str]:
+        return rows.evaluate_all("(all) => all.map((row) => row.dataset.host ?? row.dataset.worker)")
+
+    assert order() == [EVIL, "4", "node-2", "2", "node-10", "1", "3", "", "5"]
+    expect(rows.nth(4)).to_have_text("node-102 workers · 1 busy")
+    expect(rows.nth(7)).to_contain_text("On no machine yet")
+    page.button("Restart worker 2").focus()
+    pool.change_worker(1, pid=None, health_state="restarting", host="")
+    pool.change_worker(4, host="node-2")
+    page.show()
+    expect(page.root.locator('tr[data-worker="1"]')).to_contain_text("restarting")
+    assert order() == ["node-2", "2", "4", "node-10", "1", "3", "", "5"]
+    expect(page.button("Restart worker 2")).to_be_focused()
+    assert page.page.evaluate("window.hacked") is None
+
+
 def test_a_worker_that_is_opened_shows_its_stack_calls_log_and_environment(show: Show, shots: Path):
     page = show(FakePool())
     page.button("Worker 2: its stack").click()

@@ -54,6 +54,15 @@ def test_a_process_that_leaves_has_a_line_of_its_own():
     ]
 
 
+def test_workers_of_a_cluster_stand_by_host():
+    pool = FakePool(3)
+    for number, host in ((1, "node-2"), (2, "node-1"), (3, "node-2")):
+        pool.change_worker(number, host=host)
+    table = take_static_view(pool).tables()[0]
+    assert table.columns[-1] == "host"
+    assert [(row[-1], row[0]) for row in table.rows] == [("node-1", 2), ("node-2", 1), ("node-2", 3)]
+
+
 def test_a_pool_without_workers_says_so():
     text = repr(take_static_view(FakePool(0)))
     assert "No worker runs.\n\nThis stands still." in text

@@ -42,15 +42,21 @@ class StaticView:
     def tables(self) -> list[Table]:
         """Return the table of the workers, and that of the latest events if there are any."""
         pool = self.frame["pool"]
-        rows = [line for row in self.frame["workers"] for line in (self._worker(row), *self._leaving(row))]
+        hosts = {row["host"] for row in self.frame["workers"]} != {""}
+        columns = (*_WORKER_COLUMNS, "host") if hosts else _WORKER_COLUMNS
+        rows = [
+            (*line, row["host"])[: len(columns)]
+            for row in sorted(self.frame["workers"], key=lambda row: (row["host"], row["id"]))
+            for line in (self._worker(row), *self._leaving(row))
+        ]
         at = time.strftime("%H:%M:%S", time.localtime(self.now))
         caption = " · ".join((f"{pool['name']} {pool['state']}", *totals(pool), at))
-        workers = Table(_WORKER_COLUMNS, rows, caption if rows else f"{caption}. No worker runs.")
+        workers = Table(columns, rows, caption if rows else f"{caption}. No worker runs.")
         latest = [_event(row) for row in self.frame["events"][-_SHOWN_EVENTS:]]
         if not latest:
             return [workers]
-        columns = ("time (UTC)", "worker", "severity", "event", "call", "details")
-        return [workers, Table(columns, latest, "The latest events")]
+        of_events = ("time (UTC)", "worker", "severity", "event", "call", "details")
+        return [workers, Table(of_events, latest, "The latest events")]
 
     def _worker(self, row: WorkerRow) -> tuple[Any, ...]:
         state = row["state"]

@@ -85,6 +85,7 @@ class WorkerRow(TypedDict):
     restarts: int
     memory: str
     cpu: int | None
+    host: str  # the machine of its process, or of its last one; empty: this one
     call_ids: list[str]  # of calls that can be stopped: a short one has ended before a click
     leaving: list[LeavingRow]
 
@@ -215,6 +216,7 @@ def _worker_row(worker: WorkerSnapshot, before: WorkerRow | None, reading: Readi
         restarts=worker.restarts,
         memory=reading.memory,
         cpu=reading.cpu,
+        host=worker.host or (before["host"] if before is not None and worker.pid is None else ""),
         call_ids=list(worker.call_ids) if (worker.running_s or 0.0) >= _STOPPABLE_S else [],
         leaving=_leaving_rows(worker.leaving, before["leaving"] if before is not None else [], now),
     )

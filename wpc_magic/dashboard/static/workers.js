@@ -1,5 +1,6 @@
 // The workers: a row each, and below 880 px a card each; under a row the processes that still leave its slot, what is
-// to be decided before a busy worker is restarted, and what is known of a worker that is opened.
+// to be decided before a busy worker is restarted, and what is known of a worker that is opened. On a cluster they
+// stand under their hosts.
 
 import { button, count, createNode, elapsed, mark, nameOf, setData, setHidden, setText, unseen } from "./dom.js";
 import { describeWorker } from "./worker.js";
@@ -93,7 +94,7 @@ class Row {
 
   draw(row, usable) {
     this.restart.disabled = !usable || row.state === "stopped";
-    if (row === this.row) return false; // only what has changed is a new object
+    if (row === this.row) return; // only what has changed is a new object
     const before = this.row ?? {};
     const changed = (name) => row[name] !== before[name];
     this.row = row;
@@ -115,7 +116,7 @@ class Row {
       this.bar.style.transform = `scaleX(${Math.min(row.cpu ?? 0, 100) / 100})`;
     }
     if (this.ask && row.call === null) this.closeAsk(); // it has ended by itself; nothing is restarted unasked
-    return changed("leaving") ? this.drawLeaving(row.leaving ?? []) : false;
+    if (changed("leaving")) this.drawLeaving(row.leaving ?? []);
   }
 
   drawLeaving(processes) {
@@ -129,7 +130,6 @@ class Row {
       if (!this.leaving.has(process.n)) this.leaving.set(process.n, new Leaving(this.request));
       this.leaving.get(process.n).draw(process, this.id);
     }
-    return true;
   }
 
   /** Update what depends on the time. */
@@ -191,11 +191,38 @@ class Row {
   }
 }
 
+/** The line above the workers of one machine. */
+class Host {
+  constructor(name) {
+    this.counts = createNode("span", "wpc-host-counts");
+    const head = createNode("th", "", { role: "rowheader", scope: "rowgroup", colspan: String(COLUMNS.length) }, name || "On no machine yet", this.counts);
+    this.node = createNode("tr", "wpc-host", { role: "row", "data-host": name }, head);
+  }
+
+  draw(workers) {
+    const busy = workers.filter((each) => each.call !== null).length;
+    const cpu = workers.map((each) => each.cpu ?? null).filter((each) => each !== null);
+    const used = cpu.length ? ` · ${cpu.reduce((sum, each) => sum + each)} % CPU` : "";
+    setText(this.counts, `${workers.length} worker${workers.length === 1 ? "" : "s"} · ${busy} busy${used}`);
+  }
+}
+
+/** The workers by host; one group without a name if all are on this machine. */
+function byHost(workers) {
+  const groups = new Map();
+  if (!workers.some((each) => each.host)) return groups.set("", workers);
+  const names = [...new Set(workers.map((each) => each.host ?? ""))];
+  names.sort((a, b) => (a === "") - (b === "") || a.localeCompare(b, undefined, { numeric: true }));
+  for (const name of names) groups.set(name, workers.filter((each) => (each.host ?? "") === name));
+  return groups;
+}
+
 export class Workers {
   /** `request(message, label, button, onReply)` sends a click. */
   constructor(request) {
     this.request = request;
     this.rows = new Map();
+    this.hosts = new Map();
     this.body = createNode("tbody", "", { role: "rowgroup" });
     const head = createNode("tr", "", { role: "row" }, ...COLUMNS.map(([name, label]) =>
       createNode("th", `wpc-${name}${NUMERIC.has(name) ? " number" : ""}`, { role: "columnheader", scope: "col" }, label || unseen("Actions"))));
@@ -212,26 +239,45 @@ export class Workers {
       for (const node of row.nodes()) node.remove();
       this.rows.delete(id);
     }
-    let before = null;
-    for (const worker of workers) {
-      let row = this.rows.get(worker.id);
-      const isNew = !row;
-      if (isNew) this.rows.set(worker.id, (row = new Row(worker.id, this.request)));
-      if (row.draw(worker, usable) || isNew) {
-        for (const node of row.nodes()) {
-          if (node.isConnected && node.previousSibling === before) {
-            before = node;
-            continue;
-          }
-          if (before) before.after(node);
-          else this.body.prepend(node);
-          before = node;
-        }
-      }
-      before = row.nodes().at(-1);
+    const focused = this.node.contains(document.activeElement) ? document.activeElement : null;
+    const groups = byHost(workers);
+    const named = groups.size > 1 || !groups.has("");
+    for (const [name, host] of this.hosts) {
+      if (named && groups.has(name)) continue;
+      host.node.remove();
+      this.hosts.delete(name);
     }
+    let before = null;
+    for (const [name, group] of groups) {
+      if (named) {
+        if (!this.hosts.has(name)) this.hosts.set(name, new Host(name));
+        const host = this.hosts.get(name);
+        host.draw(group);
+        before = this.place([host.node], before);
+      }
+      for (const worker of group) {
+        if (!this.rows.has(worker.id)) this.rows.set(worker.id, new Row(worker.id, this.request));
+        const row = this.rows.get(worker.id);
+        row.draw(worker, usable);
+        before = this.place(row.nodes(), before);
+      }
+    }
+    // A node that is moved loses the focus.
+    if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
     setHidden(this.table, workers.length === 0);
     setHidden(this.empty, workers.length > 0);
+  }
+
+  /** Put nodes behind another one, unless they are there; return the last. */
+  place(nodes, before) {
+    for (const node of nodes) {
+      if (!node.isConnected || node.previousSibling !== before) {
+        if (before) before.after(node);
+        else this.body.prepend(node);
+      }
+      before = node;
+    }
+    return before;
   }
 
   tick(now) {
