@@ -135,8 +135,8 @@ def _on_dask(what: str) -> Callable[[Results], tuple[Spread, str]]:
     return _times(f"dask.{what}.cluster", f"dask.{what}.local")
 
 
-def _than_dask(what: str) -> Callable[[Results], tuple[Spread, str]]:
-    return _times(f"dask.{what}.plain", f"dask.{what}.cluster")
+def _than(name: str, what: str) -> Callable[[Results], tuple[Spread, str]]:
+    return _times(f"{name}.{what}.plain", f"{name}.{what}.cluster")
 
 
 def _limit(key: str) -> Callable[[Results], tuple[Spread, str]]:
@@ -240,13 +240,19 @@ TARGETS: list[Target] = [
     Target("memory of an idle worker (USS)", _plain("uss", 2**-20), 12, 8, "MB"),
     Target("pool of 2, idle for 10 s: processor time in all", _plain("idle", 1e3), 10, None, "ms"),
     Target("call on a Dask cluster of this machine, against the local pool", _on_dask("call"), 1.5),
-    Target("… faster than Dask's own `submit`", _than_dask("call"), 1, at_most=False),
+    Target("… faster than Dask's own `submit`", _than("dask", "call"), 1, at_most=False),
     Target("… 20,000 at once, each", _on_dask("burst"), 2),
-    Target("… faster than Dask's own burst", _than_dask("burst"), 1, at_most=False),
+    Target("… faster than Dask's own burst", _than("dask", "burst"), 1, at_most=False),
     Target("… `map` over tiny items, each", _on_dask("map"), 2),
-    Target("… faster than Dask's own `map`", _than_dask("map"), 1, at_most=False),
+    Target("… faster than Dask's own `map`", _than("dask", "map"), 1, at_most=False),
     Target("… 64 MB there and back on it", _on_dask("array")),
-    Target("… faster than as an argument of Dask's `submit`", _than_dask("array"), None, 1, at_most=False),
+    Target("… faster than as an argument of Dask's `submit`", _than("dask", "array"), None, 1, at_most=False),
+    Target("call on it: faster than a task of Ray", _than("ray", "call"), None, 1, at_most=False),
+    Target("… 20,000 at once: faster than Ray's", _than("ray", "burst"), None, 1, at_most=False),
+    Target(
+        "… `map` over tiny items: faster than a task of Ray each", _than("ray", "map"), None, 1, at_most=False
+    ),
+    Target("… 64 MB there and back: faster than Ray's", _than("ray", "array"), None, 1, at_most=False),
     Target(
         "latency with 1,000 registered functions, against 1", _times("functions.many", "functions.few"), 1.5
     ),

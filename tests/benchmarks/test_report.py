@@ -266,6 +266,7 @@ def test_nothing_is_imported_that_is_only_installed_for_the_benchmark():
         "ipyparallel",
         "distributed",
         "dask",
+        "ray",
         "joblib",
         "numpy",
         "matplotlib",
