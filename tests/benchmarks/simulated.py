@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from wpc_magic.pool.engines.dask import messages
@@ -49,11 +50,12 @@ class SimulatedEngine:
     """Starts workers that are not there; see `engine.Engine`."""
 
     name = "simulated"
-    shares_memory = False
+    shares_memory = copies_blocks = False
     is_relayed = False
 
     def __init__(self) -> None:
         self.clock = Clock()
+        self.copies: Any = SimpleNamespace(lend=lambda *_: None)
         self._processes: dict[int, RemoteProcess] = {}
         self._answering: subprocess.Popen[bytes] | None = None
         self._count = 0
@@ -96,6 +98,7 @@ class SimulatedEngine:
         try:
             channels = self._dial(messages.CALL, key), self._dial(messages.CONTROL, key)
             process = RemoteProcess(key, key, host, self, channels, [])
+            process.lend = None  # everything travels through the channels
         except OSError as error:
             came(StartError(f"a worker could not be started: {error}"))
             return
