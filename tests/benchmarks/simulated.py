@@ -55,6 +55,7 @@ class SimulatedEngine:
 
     def __init__(self) -> None:
         self.clock = Clock()
+        self.address, self.offers = "simulated", {}
         self.copies: Any = SimpleNamespace(lend=lambda *_: None)
         self._processes: dict[int, RemoteProcess] = {}
         self._answering: subprocess.Popen[bytes] | None = None

@@ -321,6 +321,10 @@ class Dispatcher:
         """Update the load of every slot, and send what can be sent."""
         for slot in self._state.slots.values():  # first: all that follows looks at them
             self._placement.update_load(slot)
+        self._dispatch_all(now)
+
+    def _dispatch_all(self, now: float) -> None:
+        """Send what can be sent; the loads of slots are as they were, and to look at many takes long."""
         if self._held:
             self._queue_freed(now)
         for slot in self._state.slots.values():
@@ -407,31 +411,17 @@ class Dispatcher:
 
     def requeue(self, calls: Iterable[Call], now: float) -> None:
         """Put calls that were sent and did not end back to the head of the queue, in their order."""
-        back = list(calls)
-        for call in reversed(back):
+        for call in reversed(list(calls)):
             self.queued.take_back(call)
-        self._dispatch_queues_of(back, now)
+        self._dispatch_all(now)
         if self._state.resting:
             self._wake()
         self.queued.fail_if_unusable()
 
-    def _dispatch_queues_of(self, calls: Iterable[Call], now: float) -> None:
-        """Send what can be sent of the queues where calls have come or gone.
-
-        The loads of the slots are as they were: to look at all of them takes long where there are many.
-        """
-        if self._held:
-            self._queue_freed(now)
-        if self._demands.queues:
-            self._dispatch_demands(now)
-        plain = [call for call in calls if not call.options.resources]
-        for pinned, queue in {slot: queue for queue, slot in map(self.queued.queue_of, plain)}.items():
-            self._dispatch(queue, pinned, now)
-
     def _queue_released(self, call: Call, now: float) -> None:
         """Queue a call that is held back no longer, ahead: it was made before most that are queued now."""
         self.queued.put_back(call)
-        self._dispatch_queues_of((call,), now)
+        self._dispatch_all(now)
         if self._state.resting:
             self._wake()
 
@@ -477,7 +467,7 @@ class Dispatcher:
     def _end_queued(self, call: Call, error: Exception | None, now: float) -> None:
         """End a queued call: it leaves the queue, and what waited behind it may fit where it did not."""
         if self.queued.end(call, error):
-            self._dispatch_queues_of((call,), now)
+            self._dispatch_all(now)
 
     # -- a worker is lost, or the pool stops ------------------------------------------------------------
 
