@@ -15,8 +15,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 from wpc_magic.pool.engines.dask import messages
 from wpc_magic.pool.engines.dask.process import Clock, RemoteProcess
@@ -51,12 +51,12 @@ class SimulatedEngine:
 
     name = "simulated"
     shares_memory = copies_blocks = False
-    is_relayed = False
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.address, self.offers = "simulated", {}
-        self.copies: Any = SimpleNamespace(lend=lambda *_: None)
+        # The host that a process is on, as far as that is needed.
+        self._host = Mock(clock=self.clock, is_relayed=False, address="simulated", offers={})
+        self._host.post, self._host.closed = self.post, self.closed
         self._processes: dict[int, RemoteProcess] = {}
         self._answering: subprocess.Popen[bytes] | None = None
         self._count = 0
@@ -98,8 +98,8 @@ class SimulatedEngine:
         host = f"host-{(key - 1) // _SLOTS_A_HOST + 1}"
         try:
             channels = self._dial(messages.CALL, key), self._dial(messages.CONTROL, key)
-            process = RemoteProcess(key, key, host, self, channels, [])
-            process.lend = None  # everything travels through the channels
+            process = RemoteProcess(key, key, host, self._host, channels, [])
+            process.lend = process.adopt = None  # everything travels through the channels
         except OSError as error:
             came(StartError(f"a worker could not be started: {error}"))
             return
