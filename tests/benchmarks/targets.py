@@ -254,6 +254,22 @@ TARGETS: list[Target] = [
     ),
     Target("… 64 MB there and back: faster than Ray's", _than("ray", "array"), None, 1, at_most=False),
     Target(
+        "dashboard, 16 workers with calls of 10 ms: processor time a frame",
+        _plain("dashboard.cpu", 1e3),
+        1,
+        None,
+        "ms",
+    ),
+    Target("… size of a frame", _plain("dashboard.bytes", 1e-3), 2, None, "kB"),
+    Target("… frames a second", _plain("dashboard.frames", 1), 4, None, "/s"),
+    Target(
+        "… throughput of no-op calls, of that without it",
+        _times("dashboard.closed", "dashboard.open"),
+        0.97,
+        at_most=False,
+    ),
+    Target("cell in the background until its variable is there", _plain("background.cell", 1e3), unit="ms"),
+    Target(
         "latency with 1,000 registered functions, against 1", _times("functions.many", "functions.few"), 1.5
     ),
     Target("latency with 64 workers, against 2", _times("workers.many", "workers.few"), 1.5),

@@ -13,8 +13,11 @@ from .timeline import MAX_BARS, WINDOW_S, Timeline, timeline_of
 
 __all__ = ["LiveTimeline", "take_timeline"]
 
-_MOST_CALLS = 500
+_MOST_CALLS = 250
 """How many calls are looked at each time; of more, every second, third, ... stands for as many."""
+
+_FINE_LANES = 4
+"""How many lanes may be busy until bars become coarser."""
 
 
 def take_timeline(
@@ -92,7 +95,10 @@ class LiveTimeline:
             return {"timeline": whole}
         rows = [unpacked(row) for row in recent.rows]
         begin = min((row.ended - max(row.ran_ns, 0) / 1e9 for row in rows), default=now)
-        resolution = WINDOW_S / MAX_BARS
+        # The more lanes are busy, the coarser: what is sent each second is about as large. The whole timeline,
+        # which has no more bars, is coarser still.
+        busy = len({row.incarnation for row in rows})
+        resolution = WINDOW_S / MAX_BARS * max(1.0, busy / _FINE_LANES)
         more = timeline_of(
             rows, recent.processes, begin, now, offset=offset, resolution=resolution, weight=recent.weight
         )

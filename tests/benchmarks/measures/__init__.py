@@ -9,6 +9,7 @@ from . import (
     clusters,
     constants,
     definitions,
+    displays,
     growth,
     lifecycle,
     mapping,
@@ -35,5 +36,6 @@ ALL: list[Measure] = [
     *constants.MEASURES,
     *growth.MEASURES,
     *clusters.MEASURES,
+    *displays.MEASURES,
     *steps.MEASURES,
 ]
