@@ -50,12 +50,25 @@ class BarePage:
         The width of the page.
     dark : bool
         Whether the theme is dark.
+    direction : str
+        That of the page: ``"rtl"`` where text runs from right to left.
+    **emulated : object
+        What else the page emulates: ``forced_colors``, ``reduced_motion``.
     """
 
-    def __init__(self, browser: Browser, pool: FakePool, width: int = 1100, dark: bool = False) -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        pool: FakePool,
+        width: int = 1100,
+        dark: bool = False,
+        direction: str = "ltr",
+        **emulated: Any,
+    ) -> None:
         self.pool, self.clock = pool, FakeClock(time.time())
         self.feed = Feed(pool, self._receive, clock=self.clock)
-        self.page = browser.new_page(viewport={"width": width, "height": 900}, device_scale_factor=1.5)
+        size: Any = {"width": width, "height": 900}
+        self.page = browser.new_page(viewport=size, device_scale_factor=1.5, **emulated)
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         colours = (
@@ -63,6 +76,7 @@ class BarePage:
         )
         self.page.set_content(HTML.format(styles=joined_styles() + (DARK if dark else ""), **colours))
         module = joined_modules().replace("export default", "window.dashboard =")
+        self.page.evaluate("(direction) => { document.documentElement.dir = direction; }", direction)
         self.page.add_script_tag(content=module + MODEL, type="module")
         self.page.wait_for_function("() => window.open_")
         frame, seq, notice = self.feed.latest

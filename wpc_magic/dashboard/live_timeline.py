@@ -95,8 +95,8 @@ class LiveTimeline:
             return {"timeline": whole}
         rows = [unpacked(row) for row in recent.rows]
         begin = min((row.ended - max(row.ran_ns, 0) / 1e9 for row in rows), default=now)
-        # The more lanes are busy, the coarser: what is sent each second is about as large. The whole timeline,
-        # which has no more bars, is coarser still.
+        # The more lanes are busy, the coarser: what is sent each second is about as large. The whole
+        # timeline, which has no more bars, is coarser still.
         busy = len({row.incarnation for row in rows})
         resolution = WINDOW_S / MAX_BARS * max(1.0, busy / _FINE_LANES)
         more = timeline_of(
