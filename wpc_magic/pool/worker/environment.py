@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 
 from wpc_magic.pool.wire.protocol import Described
-from wpc_magic.pool.worker.secrets import without_secrets
+from wpc_magic.pool.worker.secrets import has_secrets, without_secrets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,14 +18,18 @@ _MODULE = type(sys)
 _MOST_PACKAGES = 200
 _LONGEST = 200  # characters of a value
 # Of what computes, and of where it runs: the rest is nobody's business.
-_CHOSEN = re.compile(
-    r"(?:OMP|OPENBLAS|MKL|BLIS|NUMEXPR|VECLIB|NUMBA|POLARS|DUCKDB|KMP|GOMP|XLA|JAX|TORCH|TF_NUM|TF_FORCE|CUDA|NVIDIA|ROCR|HIP"
-    r"|MALLOC|PYTHON|CONDA|SLURM|DASK|MPL)\w*"
-    r"|LANG|LC_\w+|TZ|HOME|PATH|TMPDIR|VIRTUAL_ENV|LD_LIBRARY_PATH|LD_PRELOAD"
+# fmt: off
+_NAMES = {"LANG", "TZ", "HOME", "PATH", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD"}
+_BEGINNINGS = (
+    "OMP_", "OPENBLAS_", "MKL_", "BLIS_", "NUMEXPR_", "VECLIB_", "NUMBA_", "POLARS_", "DUCKDB_", "KMP_",
+    "GOMP_", "XLA_", "JAX_", "TORCH_", "TF_NUM_", "TF_FORCE_", "CUDA_", "NVIDIA_", "ROCR_", "HIP_", "MALLOC_",
+    "PYTHON", "CONDA_", "SLURM_", "DASK_", "MPL", "LC_",
 )
-_SECRET = re.compile(
-    r"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|AUTH|COOKIE|SIGNATURE|URL|URI|PROXY", re.IGNORECASE
+_SECRET = (
+    "KEY", "TOKEN", "SECRET", "PASS", "PWD", "CREDENTIAL", "AUTH", "COOKIE", "SIGNATURE", "URL", "URI",
+    "PROXY",
 )
+# fmt: on
 
 
 def describe(token: int) -> Described:
@@ -54,9 +57,21 @@ def chosen_variables(environment: Mapping[str, str]) -> tuple[tuple[str, str], .
     (('OMP_NUM_THREADS', '2'), ('TZ', 'a://***@c'))
     """
     return tuple(
-        (name, re.sub(r"(?<=://)[^/@\s]*(?=@)", "***", without_secrets(value))[:_LONGEST])
+        (name, _without_credentials(value)[:_LONGEST])
         for name, value in sorted(environment.items())
-        if _CHOSEN.fullmatch(name) and not _SECRET.search(name)
+        if (name in _NAMES or name.startswith(_BEGINNINGS))
+        and not any(word in name.upper() for word in _SECRET)
+    )
+
+
+def _without_credentials(value: str) -> str:
+    """Return a value without what a pool was told to hide, and without user and password of a URL."""
+    if has_secrets():
+        value = without_secrets(value)
+    scheme, is_url, rest = value.partition("://")
+    user, is_named, host = rest.partition("@")
+    return (
+        f"{scheme}://***@{_without_credentials(host)}" if is_url and is_named and "/" not in user else value
     )
 
 
