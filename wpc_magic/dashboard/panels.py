@@ -70,7 +70,7 @@ class Panels:
 
     def close(self) -> None:
         """End what goes on for a panel."""
-        self._hot.stop()
+        self._hot.close()
 
     def forget(self) -> None:
         """Send everything again: a page may have missed something."""

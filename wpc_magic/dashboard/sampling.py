@@ -45,6 +45,7 @@ class HotPanel:
         self._lock = threading.Lock()
         self._hot: HotLines | None = None  # None: nobody has asked
         self._end: threading.Event | None = None  # of the thread that samples; None: there is none
+        self._thread: threading.Thread | None = None  # the latest
         self._sent: dict[str, Any] | None = None
 
     @property
@@ -67,9 +68,10 @@ class HotPanel:
                 self._end.set()
             self._hot, self._end = hot, threading.Event()
             arguments = weakref.ref(pool), sampler, hot, self._end
-            threading.Thread(
+            self._thread = threading.Thread(
                 target=self._run, args=arguments, name="wpc-dashboard-samples", daemon=True
-            ).start()
+            )
+            self._thread.start()
 
     def stop(self) -> None:
         """End sampling; what was counted stays."""
@@ -77,6 +79,13 @@ class HotPanel:
             if self._end is not None:
                 self._end.set()
             self._end = None
+
+    def close(self) -> None:
+        """End sampling, and wait until its thread has ended."""
+        self.stop()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
     def _run(self, pool: Any, sampler: Any, hot: HotLines, end: threading.Event) -> None:
         try:
