@@ -167,11 +167,12 @@ PROMISES = [
     Promise(
         "working folder, environment",
         (
+            "test_workers_have_the_folder_and_the_variables_that_options_say",
             "test_a_restart_brings_environment_and_folder_to_workers_of_this_machine_only",
             "test_workers_have_the_variables_that_limit_threads",
         ),
         "as here, from the next start on",
-        "those of the Dask worker; only `threads_per_worker` goes along",
+        "those of the Dask worker, and what options say",
     ),
     Promise(
         "arrays, counters and queues in common",

@@ -13,7 +13,12 @@ import pytest
 
 from tests.contract.engines import Place
 from wpc_magic.pool import WorkerProcedureCall
-from wpc_magic.pool.errors import ArgumentsNotSerializableError, DefinitionError, NestedCallError
+from wpc_magic.pool.errors import (
+    ArgumentsNotSerializableError,
+    DefinitionError,
+    NestedCallError,
+    StartError,
+)
 
 MakePool = Callable[..., WorkerProcedureCall]
 
@@ -88,6 +93,20 @@ def test_workers_have_the_variables_that_limit_threads(make_pool: MakePool) -> N
     pool = make_pool(0, "def limit():\n    import os\n    return os.environ.get('OMP_NUM_THREADS')")
     pool.start_workers(1, threads_per_worker=3)
     assert pool.call.limit().result() == "3"
+
+
+def test_workers_have_the_folder_and_the_variables_that_options_say(
+    make_pool: Callable[..., WorkerProcedureCall], tmp_path: Path
+) -> None:
+    pool = make_pool(
+        0, "def around():\n    import os\n    return os.getcwd(), os.environ.get('WPC_CONTRACT')"
+    )
+    pool.start_workers(1, working_folder=str(tmp_path), environment={"WPC_CONTRACT": "asked for"})
+    assert pool.call.around().result() == (str(tmp_path), "asked for")
+    pool.stop_workers()
+    missing = str(tmp_path / "missing")
+    with pytest.raises(StartError, match=missing):
+        pool.start_workers(1, working_folder=missing, max_restarts_per_worker=0)
 
 
 def test_a_restart_brings_environment_and_folder_to_workers_of_this_machine_only(

@@ -23,6 +23,7 @@ __all__ = [
     "check_workers",
     "error_names",
     "read_amounts",
+    "read_variables",
     "shown",
     "shown_amounts",
 ]
@@ -226,6 +227,32 @@ def read_amounts(word: str, value: Any) -> dict[str, float]:
         is_number = isinstance(amount, int | float) and not isinstance(amount, bool)
         if not is_number or not 0 < amount < math.inf:
             raise OptionError(f"{word} takes a positive number for {shown(name)}, not {shown(amount)}")
+    return dict(value)
+
+
+def read_variables(word: str, value: Any) -> dict[str, str]:
+    """Return environment variables, given as a mapping, or as text: ``"A=1 B=2"``.
+
+    Raises
+    ------
+    OptionError
+        If it is neither, or a system does not take them.
+
+    Examples
+    --------
+    >>> read_variables("environment", "A=1 B=")
+    {'A': '1', 'B': ''}
+    """
+    if isinstance(value, str):
+        parts = [part.partition("=") for part in value.split()]
+        value = {name: text if equals else None for name, equals, text in parts}
+    if not isinstance(value, Mapping):
+        raise OptionError(f'{word} takes variables by name, {{"NAME": "value"}}, not {shown(value)}')
+    for name, text in value.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise OptionError(f"{word} takes names of variables as text, not {shown(name)}")
+        if not isinstance(text, str) or "\0" in text:
+            raise OptionError(f"{word} takes a text for {shown(name)}, not {shown(text)}")
     return dict(value)
 
 

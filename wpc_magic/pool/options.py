@@ -8,7 +8,16 @@ import keyword
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from .checks import MAX_WHOLE, check_count, check_flag, check_text, error_names, read_amounts, shown
+from .checks import (
+    MAX_WHOLE,
+    check_count,
+    check_flag,
+    check_text,
+    error_names,
+    read_amounts,
+    read_variables,
+    shown,
+)
 from .checks import check_whole as _whole
 from .errors import OptionError
 
@@ -225,6 +234,12 @@ class PoolOptions(_Options):
     host_resources : mapping or None
         What each machine offers to calls that ask for `resources`: ``{"GPU": 2}``, or as text ``"GPU=2"``.
         None: on a Dask cluster what each Dask worker offers, and here nothing.
+    working_folder : str or None
+        The working directory of workers, on their machines; ``~`` is their home. None: that of this process,
+        on a cluster that of the Dask worker. It applies from the next start on, as the next one does.
+    environment : mapping or None
+        Environment variables of workers, ``{"NAME": "value"}``, besides those of this process, on a cluster
+        of the Dask worker. Limits of threads among them count.
     block_memory_mb : int or None
         How much shared memory this process, and each worker, may keep for large arguments and results, in
         MiB; the rest is sent through a socket. None: a quarter of the memory that this process may use: the
@@ -279,6 +294,8 @@ class PoolOptions(_Options):
     unresponsive_after_ms: int = 5_000
     threads_per_worker: int | None = None
     host_resources: Any = None
+    working_folder: str | None = None
+    environment: Mapping[str, str] | None = None
     block_memory_mb: int | None = None
     blocks_in: Literal["memory", "file"] = "memory"
     keep_failed_arguments_mb: int = 1
@@ -325,6 +342,10 @@ class PoolOptions(_Options):
                 _whole(name, getattr(self, name), 1)
         if self.host_resources is not None:
             object.__setattr__(self, "host_resources", read_amounts("host_resources", self.host_resources))
+        if self.working_folder is not None:
+            check_text("working_folder", self.working_folder)
+        if self.environment is not None:
+            object.__setattr__(self, "environment", read_variables("environment", self.environment))
         if self.cache_folder is not None:
             check_text("cache_folder", self.cache_folder)
         check_flag("restart_on_failure", self.restart_on_failure)

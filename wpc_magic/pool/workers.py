@@ -178,7 +178,7 @@ class Workers:
         check_flag("wait", wait)
         self._begin_start(count, options)
         if wait:
-            self._finish_start(self.wait_until_ready)
+            self._finish_start(self._wait_for_start)
 
     def _begin_start(self, count: int | None, options: dict[str, Any], most: int = 0) -> None:
         """Begin to start workers, of which there may be as many as `most` later."""
@@ -212,6 +212,27 @@ class Workers:
             return ""
         return ", but every one has failed; restart_workers() starts them again, as %wpc_restart does"
 
+    def _wait_for_start(self) -> None:
+        """Wait until every worker is ready; but not for ever for the first place on a cluster that has none.
+
+        Raises
+        ------
+        StartError
+            Also if there was none in ten times `start_timeout_ms`.
+        """
+        core = self._driver.core
+        limit_s = 10 * self.options.start_timeout_ms / 1000
+        while not self._driver.condition.wait_for(core.is_settled, limit_s):
+            with self._driver.reading() as core:
+                waits_for = [slot.waits_for for slot in core.state.slots.values()]
+            if all(waits_for):
+                raise StartError(
+                    f"the cluster had a place for none of {len(waits_for)} workers within {limit_s:g} s: "
+                    f"{waits_for[0]}. That is ten times start_timeout_ms; start_workers(wait=False) and "
+                    "%wpc_start --no-wait do not wait"
+                )
+        self._check_ready()
+
     def _finish_start(self, wait: Callable[[], None]) -> None:
         try:
             wait()
@@ -223,16 +244,19 @@ class Workers:
         threads = self.options.threads_per_worker
         limit = str(threads or max(1, usable_cores() // count))
         # What the user has set applies to workers too, unless the option overrides it.
-        limits = {name: limit for name in _THREAD_LIMITS if threads is not None or name not in os.environ}
+        own = dict(self.options.environment or {})
+        known = {**os.environ, **own}
+        limits = {name: limit for name in _THREAD_LIMITS if threads is not None or name not in known}
+        chosen = self.options.working_folder
         try:
-            folder = os.getcwd()
+            folder = os.getcwd() if chosen is None else os.path.expanduser(chosen)
         except FileNotFoundError:
             raise StartError("the working directory is gone; change to another one with os.chdir") from None
         # As the interpreter does, it leaves out what is no text (a Path, say).
         path = [str.__str__(entry) for entry in sys.path if isinstance(entry, str)]
         uploads = tuple(upload.archive for upload in self._uploads.values())
-        asked = {} if threads is None else limits
-        return WorkerEnvironment({**os.environ, **limits}, folder, path, uploads, asked)
+        asked = own if threads is None else {**own, **limits}
+        return WorkerEnvironment({**known, **limits}, folder, path, uploads, asked, chosen)
 
     def stop_workers(self, drain: bool = False, timeout_ms: int | None = None) -> None:
         """Stop the workers, within `stop_timeout_ms`; definitions are kept.

@@ -16,7 +16,7 @@ from tests.pool.conftest import HELD, PATIENCE_S, Door, EventListener
 from tests.pool.engines.clusters import Scheduler, dask_worker, local_cluster
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.core.events import WorkerEvent
-from wpc_magic.pool.errors import NoWorkerError
+from wpc_magic.pool.errors import NoWorkerError, StartError
 
 pytestmark = pytest.mark.leaves(reason="a client of Dask keeps connections for later")
 
@@ -92,6 +92,13 @@ def test_a_call_that_asks_for_resources_runs_on_a_dask_worker_that_has_them(
     assert (first.result(), second.result()) == ("first", "second")
     with pytest.raises(NoWorkerError, match="machines here offer GPU=1"):
         pool.call.held.options(resources={"GPU": 2})(door.path)
+
+
+def test_a_start_gives_up_where_there_is_no_place(cluster: Cluster, pool: WorkerProcedureCall) -> None:
+    with pytest.raises(StartError, match="a place for none of 2 workers within 1 s: no worker of the Dask"):
+        pool.start_workers(2, start_timeout_ms=100)
+    assert not pool.is_running
+    assert not cluster.client.nthreads()
 
 
 def test_a_dask_worker_that_is_retired_ends_after_the_calls_that_run_there(

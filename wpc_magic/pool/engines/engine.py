@@ -34,15 +34,18 @@ class WorkerEnvironment(NamedTuple):
     uploads : tuple of Archive
         Modules of this machine, for those that do not have them: each is unpacked once on a machine, and its
         folder is the first in ``sys.path``.
-    limits : mapping
-        Those of the variables that limit threads as the options say.
+    asked : mapping
+        Those of the variables that the options ask for.
+    folder : str or None
+        The working directory if the options ask for one, as they name it.
     """
 
     environ: Mapping[str, str]
     cwd: str
     path: list[str]
     uploads: tuple[Archive, ...] = ()
-    limits: Mapping[str, str] = {}
+    asked: Mapping[str, str] = {}
+    folder: str | None = None
 
 
 class Measured(Protocol):

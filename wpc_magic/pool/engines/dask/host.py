@@ -269,7 +269,9 @@ class _Host:
         try:
             if not all(digest in self._uploads for digest in asked.uploads):
                 raise StartError(self._not_placed)
-            process = WorkerProcess.start(environ={**os.environ, **asked.limits}, channels=channels)
+            folder = None if asked.folder is None else os.path.expanduser(asked.folder)
+            environ = {**os.environ, **asked.environ}
+            process = WorkerProcess.start(environ=environ, cwd=folder, channels=channels)
         except StartError as error:
             for sock in channels:
                 sock.close()

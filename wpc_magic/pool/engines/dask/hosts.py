@@ -298,7 +298,8 @@ class Host:
                     self._uploaded.add(archive.digest)
                     self._unsent.put_nowait(messages.pack(("upload", archive.digest, archive.data)))
             uploads = [archive.digest for archive in environment.uploads]
-            start = messages.Start(key, list(environment.path), dict(environment.limits), uploads)
+            asked = dict(environment.asked)
+            start = messages.Start(key, list(environment.path), asked, uploads, environment.folder)
             self._unsent.put_nowait(messages.pack(("start", start)))
             return await started
         except BaseException as error:

@@ -40,16 +40,19 @@ class Start(NamedTuple):
         Its number among those of the pool.
     path : list of str
         The ``sys.path`` of the pool: what of it exists there comes after that of the host.
-    limits : dict
-        Environment variables that limit threads, if that was asked for.
+    environ : dict
+        Environment variables, if some were asked for.
     uploads : list of str
         The digests of the archives whose modules come before all others. They were sent before.
+    folder : str or None
+        The working directory there; None: that of the Dask worker.
     """
 
     key: int
     path: list[str]
-    limits: dict[str, str]
+    environ: dict[str, str]
     uploads: list[str]
+    folder: str | None
 
 
 class Exit(NamedTuple):
