@@ -234,6 +234,10 @@ class PoolOptions(_Options):
     host_resources : mapping or None
         What each machine offers to calls that ask for `resources`: ``{"GPU": 2}``, or as text ``"GPU=2"``.
         None: on a Dask cluster what each Dask worker offers, and here nothing.
+    reconnect_ms : int
+        How long nothing may be heard of a machine of a cluster: then it is lost, what was sent there fails,
+        and its workers end. A network that comes back before costs nothing, unless it resets connections.
+        Dask's own ``distributed.comm.timeouts.tcp``, 30 s, is a limit, too.
     working_folder : str or None
         The working directory of workers, on their machines; ``~`` is their home. None: that of this process,
         on a cluster that of the Dask worker. It applies from the next start on, as the next one does.
@@ -294,6 +298,7 @@ class PoolOptions(_Options):
     unresponsive_after_ms: int = 5_000
     threads_per_worker: int | None = None
     host_resources: Any = None
+    reconnect_ms: int = 15_000
     working_folder: str | None = None
     environment: Mapping[str, str] | None = None
     block_memory_mb: int | None = None
@@ -315,6 +320,7 @@ class PoolOptions(_Options):
             "restart_stable_after_ms",
             "heartbeat_interval_ms",
             "unresponsive_after_ms",
+            "reconnect_ms",
             "cache_limit_mb",
             "event_history",
         ):

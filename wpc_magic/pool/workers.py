@@ -256,7 +256,9 @@ class Workers:
         path = [str.__str__(entry) for entry in sys.path if isinstance(entry, str)]
         uploads = tuple(upload.archive for upload in self._uploads.values())
         asked = own if threads is None else {**own, **limits}
-        return WorkerEnvironment({**known, **limits}, folder, path, uploads, asked, chosen)
+        return WorkerEnvironment(
+            {**known, **limits}, folder, path, uploads, asked, chosen, self.options.reconnect_ms
+        )
 
     def stop_workers(self, drain: bool = False, timeout_ms: int | None = None) -> None:
         """Stop the workers, within `stop_timeout_ms`; definitions are kept.

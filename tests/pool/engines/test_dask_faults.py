@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.pool.conftest import HELD, PATIENCE_S, Door, EventListener, wait_until_dead
@@ -131,3 +132,32 @@ def test_a_restarted_scheduler_gives_places_again_and_a_stop_ends_where_there_is
     pool.stop_workers()
     wait_until_dead(pid)
     assert not pool.is_running
+
+
+def test_a_host_that_stands_still_is_lost_and_nothing_of_it_goes_on(
+    cluster: Cluster, pool: WorkerProcedureCall, door: Door
+) -> None:
+    cluster.add_worker()
+    pool.start_workers(1, reconnect_ms=5_000)
+    running = pool.call.held(door.path)
+    visit = door.wait()
+    host = psutil.Process(visit.pid).parent()
+    assert host is not None
+    host.suspend()
+    with pytest.raises(WorkerCrashedError, match="is lost: nothing was heard of it for 5 s"):
+        running.result(PATIENCE_S)
+    wait_until_dead(visit.pid)
+    wait_until_dead(host.pid)
+    assert pool.call.where().result(PATIENCE_S) != host.pid
+
+
+def test_a_dask_worker_that_stands_still_holds_up_no_call(
+    cluster: Cluster, pool: WorkerProcedureCall
+) -> None:
+    process = psutil.Process(cluster.add_worker().pid)
+    pool.start_workers(1)
+    process.suspend()
+    try:
+        assert pool.call.where().result(PATIENCE_S) == pool.call.where().result(PATIENCE_S)
+    finally:
+        process.resume()

@@ -38,6 +38,8 @@ class WorkerEnvironment(NamedTuple):
         Those of the variables that the options ask for.
     folder : str or None
         The working directory if the options ask for one, as they name it.
+    reconnect_ms : int
+        How long nothing may be heard of another machine, in milliseconds.
     """
 
     environ: Mapping[str, str]
@@ -46,6 +48,7 @@ class WorkerEnvironment(NamedTuple):
     uploads: tuple[Archive, ...] = ()
     asked: Mapping[str, str] = {}
     folder: str | None = None
+    reconnect_ms: int = 15_000
 
 
 class Measured(Protocol):

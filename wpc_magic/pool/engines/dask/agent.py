@@ -208,7 +208,7 @@ class Agent:
             self._released.pop(token, None)
             self._claimed.discard(token)
 
-    async def open(self, comm: Any, digest: str, releases: list[str]) -> Any:
+    async def open(self, comm: Any, digest: str, releases: list[str], silence_s: float) -> Any:
         """Start a host process, and keep it as long as the pool keeps this connection.
 
         First it tells what this machine runs: the pool may refuse that.
@@ -226,7 +226,7 @@ class Agent:
             if needs:
                 placed = await asyncio.to_thread(self._helpers["place"], digest, bytes(archive), folder)
             bind = self._worker.ip if self._worker.address.startswith("tcp://") else "127.0.0.1"
-            process, answer = await asyncio.to_thread(_start_host, placed, bind, folder)
+            process, answer = await asyncio.to_thread(_start_host, placed, bind, folder, silence_s)
         except OSError as error:
             with contextlib.suppress(OSError):
                 await comm.write({"error": f"{type(error).__name__}: {error}"})
@@ -400,7 +400,9 @@ async def pump(comm: Any, sock: socket.socket, received: asyncio.Event | None = 
         sock.close()
 
 
-def _start_host(package: str, bind: str, folder: str) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+def _start_host(
+    package: str, bind: str, folder: str, silence_s: float
+) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     """Start a host process; return it, and what the pool has to know.
 
     Raises
@@ -418,7 +420,13 @@ def _start_host(package: str, bind: str, folder: str) -> tuple[subprocess.Popen[
     assert process.stdin is not None
     assert process.stdout is not None
     # Not as an argument, which everybody on the machine can read.
-    told = {"secret": secret.hex(), "bind": bind, "path": sys.path, "folder": folder}
+    told = {
+        "secret": secret.hex(),
+        "bind": bind,
+        "path": sys.path,
+        "folder": folder,
+        "silence_s": silence_s,
+    }
     process.stdin.write(json.dumps(told).encode() + b"\n")
     process.stdin.flush()
     line = process.stdout.readline()

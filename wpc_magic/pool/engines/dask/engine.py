@@ -208,13 +208,14 @@ class DaskEngine:
 
         result: Any = StartError("the pool was stopped")
         place: Any = None
+        silence_s = environment.reconnect_ms / 1000
         try:
             for _ in range(_TRIES):
                 if shared is not None:
                     # There may be no other one: the other process leaves when this one is ready.
                     shared, in_use = None, shared
                     try:
-                        host = await self._host(in_use.address)
+                        host = await self._host(in_use.address, silence_s)
                         if host.is_leaving:
                             continue
                         process = await host.start(key, in_use.token, environment)
@@ -224,7 +225,7 @@ class DaskEngine:
                     return
                 place = await self._places.find(lambda: came(Waits(_NO_PLACE)))
                 try:
-                    host = await self._host(place.address)
+                    host = await self._host(place.address, silence_s)
                     process = await host.start(key, place.token, environment)
                 except LostError as error:
                     # No death of a worker: the next place is most likely another one.
@@ -248,7 +249,7 @@ class DaskEngine:
             if not isinstance(result, StartError) and host.is_leaving:
                 self.on_leave(result, _LEAVES)
 
-    async def _host(self, address: str) -> Any:
+    async def _host(self, address: str, silence_s: float) -> Any:
         """Return the host at an address, which is opened for the first slot there."""
         from .hosts import Host
 
@@ -256,7 +257,7 @@ class DaskEngine:
         if opening is None:
 
             async def open_it() -> Host:
-                host = Host(self._client, self._pool, address, self._lost, self._leaves)
+                host = Host(self._client, self._pool, address, silence_s, self._lost, self._leaves)
                 await host.open()
                 if host.versions is not None:
                     self._versions[host.name] = host.versions

@@ -71,9 +71,14 @@ class _Host:
         The ``sys.path`` of the Dask worker.
     folder : str
         Where archives are unpacked.
+    silence_s : float
+        How long nothing may be heard of the pool's machine, in seconds.
     """
 
-    def __init__(self, secret: bytes, bind: str, path: list[str], folder: str) -> None:
+    def __init__(self, secret: bytes, bind: str, path: list[str], folder: str, silence_s: float) -> None:
+        self._silence_s = silence_s
+        self._beat_s = min(1.0, silence_s / 5)
+        self._beat_at = 0.0
         self._folder = folder
         self._uploads: dict[str, str] = {}  # the folder of each archive, by its digest
         self._not_placed = ""
@@ -134,7 +139,9 @@ class _Host:
     def _pause(self) -> float | None:
         if self._workers:
             return _BUSY_S if time.monotonic() < self._busy_until else _IDLE_S
-        return 1.0 if self._greeting or self._kept.has_free else None
+        if self._greeting or self._kept.has_free or self._events is not None:
+            return self._beat_s
+        return None
 
     # -- connections ------------------------------------------------------------------------------------
 
@@ -166,7 +173,7 @@ class _Host:
         if not hmac.compare_digest(secret, self._secret):
             sock.close()
             return
-        keep_alive(sock)
+        keep_alive(sock, self._silence_s)
         if what == messages.EVENTS and self._events is None:
             self._events = sock
             self._watch(sock, self._on_events)
@@ -384,6 +391,9 @@ class _Host:
                 self._look_at_dump(worker)
         if pages:
             self._send("pages", 0, time.monotonic_ns(), pages)
+        if now >= self._beat_at and self._events is not None:
+            self._beat_at = now + self._beat_s
+            self._send("alive", 0)
         if now >= self._facts_at and self._workers:
             self._facts_at = now + _FACTS_S
             self._oom_kills.refresh(now)
@@ -450,7 +460,8 @@ def main() -> None:
             return
         line += read
     told = json.loads(line)
-    host = _Host(bytes.fromhex(told["secret"]), told["bind"], told["path"], told["folder"])
+    secret = bytes.fromhex(told["secret"])
+    host = _Host(secret, told["bind"], told["path"], told["folder"], told["silence_s"])
     host.watch_parents(0)
     os.write(1, json.dumps({"port": host.port, "pid": os.getpid()}).encode() + b"\n")
     nothing = os.open(os.devnull, os.O_WRONLY)

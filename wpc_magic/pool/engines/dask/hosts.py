@@ -23,6 +23,8 @@ from .streams import keep_alive
 __all__ = ["Host", "LostError"]
 
 _DIAL_S = 3.0
+_OPEN_S = 30.0  # it unpacks the package, and starts Python
+_LISTENS = 10
 _PATIENCE_S = 5.0
 _RELAY_S = 2.0
 _READ = 1 << 18
@@ -43,6 +45,8 @@ class Host:
         What the pool is called there.
     address : str
         The address of the Dask worker.
+    silence_s : float
+        How long nothing may be heard of the host, in seconds: then it is lost.
     on_lost : callable
         Given this, called when the host is lost.
     on_leaves : callable
@@ -71,6 +75,7 @@ class Host:
         client: Any,
         pool: str,
         address: str,
+        silence_s: float,
         on_lost: Callable[[Host], object],
         on_leaves: Callable[[Host], object],
     ) -> None:
@@ -82,6 +87,8 @@ class Host:
         self.versions: Versions | None = None
         self.offers: Mapping[str, float] = {}
         self._client, self._pool = client, pool
+        self._silence_s = silence_s
+        self._is_heard = self._is_handling = False
         self._on_lost, self._on_leaves = on_lost, on_leaves
         self.is_leaving = False
         self._loop = asyncio.get_running_loop()
@@ -113,19 +120,13 @@ class Host:
         StartError
             If the process cannot be started there.
         """
-        from distributed.comm import connect
-
         try:
-            self._comm = await connect(self.address, **self._client.connection_args)
-            package = own_package()
-            asked = {"digest": package.digest, "releases": list(COMPARED)}
-            await self._comm.write({"op": f"wpc-open-{self._pool}", **asked, "reply": False})
-            told = await self._comm.read()
-            self._check_versions(told["versions"])
-            await self._comm.write({"data": package.data if told["needs"] else b""})
-            told = await self._comm.read()
+            told = await asyncio.wait_for(self._ask_agent(), _OPEN_S)
         except OSError as error:
-            raise LostError(f"{self.address} cannot be reached: {error}") from error
+            if self._comm is not None:
+                self._comm.abort()
+            why = f"it does not answer in {_OPEN_S:g} s" if isinstance(error, TimeoutError) else error
+            raise LostError(f"{self.address} cannot be reached: {why}") from error
         if "error" in told:
             raise StartError(f"no worker can be started at {self.address}: {told['error']}")
         self._told = told
@@ -137,6 +138,20 @@ class Host:
         except OSError as error:
             await self.close()
             raise LostError(f"the host process at {self.address} cannot be reached: {error}") from error
+
+    async def _ask_agent(self) -> dict[str, Any]:
+        """Have the agent start a host process; return what it tells of that."""
+        from distributed.comm import connect
+
+        self._comm = await connect(self.address, **self._client.connection_args)
+        package = own_package()
+        asked = {"digest": package.digest, "releases": list(COMPARED), "silence_s": self._silence_s}
+        await self._comm.write({"op": f"wpc-open-{self._pool}", **asked, "reply": False})
+        told = await self._comm.read()
+        self._check_versions(told["versions"])
+        await self._comm.write({"data": package.data if told["needs"] else b""})
+        answer: dict[str, Any] = await self._comm.read()
+        return answer
 
     def _check_versions(self, told: Any) -> None:
         """Keep what the machine runs.
@@ -180,6 +195,7 @@ class Host:
             raise OSError(f"it does not answer ({error})") from None
         self._events = events
         self._keep(reading)
+        self._begin(self._notice_silence())
         self._begin(self._write(events))
 
     async def _dial(self, what: int, key: int) -> socket.socket:
@@ -192,7 +208,7 @@ class Host:
             sock.setblocking(False)
             try:
                 await asyncio.wait_for(self._loop.sock_connect(sock, (bind, port)), _DIAL_S)
-                keep_alive(sock)
+                keep_alive(sock, self._silence_s)
                 await self._loop.sock_sendall(sock, hello)
             except BaseException as error:
                 sock.close()
@@ -374,8 +390,10 @@ class Host:
         try:
             while data := await self._loop.sock_recv(events, _READ):
                 received += data
+                self._is_heard = self._is_handling = True
                 for what, key, *rest in messages.unpack(received):
                     await self._handle(what, key, *rest)
+                self._is_handling = False
         except OSError:
             pass
         finally:
@@ -383,6 +401,19 @@ class Host:
                 self._lose("is lost: the connection to it has ended")
             elif not self._greeted.done():
                 self._greeted.set_exception(OSError("the connection was closed"))
+
+    async def _notice_silence(self) -> None:
+        """Lose the host when nothing was heard of it for long: it tells at least once a second that it lives.
+
+        The system notices a machine that is gone, and no process there that stands still. It is not the clock
+        that counts, since this loop may stand still itself, and has heard nothing meanwhile.
+        """
+        quiet = 0
+        while quiet < _LISTENS:
+            self._is_heard = False
+            await asyncio.sleep(self._silence_s / _LISTENS)
+            quiet = 0 if self._is_heard or self._is_handling else quiet + 1
+        self._lose(f"is lost: nothing was heard of it for {self._silence_s:g} s")
 
     async def _handle(self, what: str, key: Any, *rest: Any) -> None:
         if what == "pages":
