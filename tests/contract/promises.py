@@ -80,7 +80,7 @@ PROMISES = [
             "test_the_items_of_a_stream_arrive_as_they_were",
         ),
         "in shared memory",
-        "over the network, arguments and constants once to each machine",
+        "over the network, arguments and constants once to each machine; kept values stay where they are",
     ),
     Promise(
         "a definition is in force in all workers or in none, and a call never runs older code",
