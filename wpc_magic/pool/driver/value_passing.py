@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,8 @@ class ValuePassing:
             later = partial(self._encode_soon, call, number, future)
             receive = partial(self._receive, call, number)
             if future._driver is not call.future._driver:
-                receive = partial(self._receive_from_afar, receive, later)
+                # The future has this, and a reference to itself would count as somebody who wants it.
+                receive = partial(self._receive_from_afar, call, number, weakref.ref(future))
             future._driver.pass_on(future, receive, later)
 
     def pass_on(
@@ -128,15 +130,19 @@ class ValuePassing:
         else:
             self._receive(call, number, HeldValue(body, [bytes(buffer) for buffer in buffers]))
 
-    @staticmethod
     def _receive_from_afar(
-        receive: Callable[..., object], later: Callable[[], object], passed: HeldValue | PassedFailure
+        self,
+        call: DependentCall,
+        number: int,
+        future: weakref.ref[CallFuture],
+        passed: HeldValue | PassedFailure,
     ) -> None:
         """Take what a call of another pool has ended with, whose machines the workers here cannot reach."""
-        if isinstance(passed, HeldValue) and passed.is_far:
-            later()
+        ended = future()
+        if isinstance(passed, HeldValue) and passed.is_far and ended is not None:
+            self._encode_soon(call, number, ended)
         else:
-            receive(passed)
+            self._receive(call, number, passed)
 
     # -- what it waits for ends -------------------------------------------------------------------------
 
