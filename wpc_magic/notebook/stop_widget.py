@@ -24,9 +24,15 @@ class _Comm(BaseComm):
     comms go to the thread that last sent, which may be busy with a cell.
     """
 
-    def __init__(self, kernel: Any, **options: Any) -> None:
+    def __init__(self, kernel: Any, take: Callable[[Any], None], **options: Any) -> None:
         self._kernel = kernel
+        self._take = take
         super().__init__(**options)
+
+    def open(self, *args: Any, **options: Any) -> None:
+        """Open it to the page, which may answer at once, in another thread: that is taken."""
+        self.on_msg(self._take)
+        super().open(*args, **options)
 
     def publish_msg(
         self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
@@ -75,6 +81,7 @@ class StopWidget(anywidget.AnyWidget):
             self.on_msg(self._on_message)  # before: the page may answer at once, in another thread
             self.comm = _Comm(
                 self._kernel,
+                self._handle_msg,
                 target_name="jupyter.widget",
                 data={"state": self.get_state(), "buffer_paths": []},
                 metadata={"version": _PROTOCOL},
