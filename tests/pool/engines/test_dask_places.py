@@ -16,6 +16,7 @@ from tests.pool.conftest import HELD, PATIENCE_S, Door, EventListener
 from tests.pool.engines.clusters import Scheduler, dask_worker, local_cluster
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.core.events import WorkerEvent
+from wpc_magic.pool.engines.dask.engine import DaskEngine
 from wpc_magic.pool.errors import NoWorkerError, StartError
 
 pytestmark = pytest.mark.leaves(reason="a client of Dask keeps connections for later")
@@ -94,6 +95,16 @@ def test_a_call_that_asks_for_resources_runs_on_a_dask_worker_that_has_them(
         pool.call.held.options(resources={"GPU": 2})(door.path)
 
 
+def test_as_many_workers_start_as_have_what_each_takes(cluster: Cluster) -> None:
+    cluster.add_worker("--resources", "GPU=2", threads=3)
+    cluster.add_worker()
+    cluster.client.wait_for_workers(2, timeout=PATIENCE_S)
+    for resources, room in (({}, 4), ({"GPU": 1}, 2), ({"disk": 1}, 1)):
+        engine = DaskEngine(client=cluster.client, resources=resources)
+        assert engine.capacity() == room
+        engine.close()
+
+
 def test_a_start_gives_up_where_there_is_no_place(cluster: Cluster, pool: WorkerProcedureCall) -> None:
     with pytest.raises(StartError, match="a place for none of 2 workers within 1 s: no worker of the Dask"):
         pool.start_workers(2, start_timeout_ms=100)
@@ -145,7 +156,7 @@ def test_an_adaptive_cluster_grows_and_shrinks_with_the_pool_and_keeps_what_runs
     pool.start_workers(2)
     calls = [pool.call.held(door.path, n) for n in range(2)]
     visits = [door.wait(), door.wait()]
-    assert len(adaptive.nthreads()) == 2
+    assert len(adaptive.nthreads()) >= 2
     pool.resize(1)
     for visit in visits:
         visit.let_go()

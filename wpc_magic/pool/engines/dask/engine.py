@@ -83,13 +83,19 @@ class DaskEngine:
     # -- in other threads -------------------------------------------------------------------------------
 
     def capacity(self) -> int:
-        """Return how many threads the workers of the cluster have now; at least 1."""
+        """Return for how many workers the cluster has threads, and what each takes besides; at least 1."""
         self.open()
-        threads: dict[str, int] = self._run(self._nthreads(), _TIMEOUT_S)
-        return max(1, sum(threads.values()))
+        workers: dict[str, Any] = self._run(self._workers(), _TIMEOUT_S)
+        return max(1, sum(self._room_of(worker) for worker in workers.values()))
 
-    async def _nthreads(self) -> Any:
-        return await self._client.nthreads()
+    async def _workers(self) -> Any:
+        return (await self._client.scheduler.identity(n_workers=-1))["workers"]
+
+    def _room_of(self, worker: dict[str, Any]) -> int:
+        offered = worker["resources"]
+        most = [int(offered.get(name, 0) / need) for name, need in self._resources.items() if need > 0]
+        threads: int = worker["nthreads"]
+        return min([threads, *most])
 
     def open(self) -> None:
         """Connect to the cluster, and have each of its workers get the agent.
