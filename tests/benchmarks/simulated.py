@@ -78,7 +78,7 @@ class SimulatedEngine:
     def _dial(self, what: int, key: int) -> socket.socket:
         sock = socket.create_connection(("127.0.0.1", self._port))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.sendall(messages.HELLO.pack(b"", what, key))
+        sock.sendall(messages.hello(b"", what, key))
         return sock
 
     def _read(self) -> None:
@@ -212,11 +212,11 @@ class _Answering:
     def _accept(self, _: int) -> None:
         sock, _ = self._listener.accept()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        hello = sock.recv(messages.HELLO.size, socket.MSG_WAITALL)
-        if len(hello) < messages.HELLO.size:
+        purpose = messages.read_hello(b"", sock.recv(messages.HELLO_SIZE, socket.MSG_WAITALL))
+        if purpose is None:
             sock.close()
             return
-        _, what, key = messages.HELLO.unpack(hello)
+        what, key = purpose
         if what == messages.EVENTS:
             self._events = sock
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -305,6 +306,33 @@ def test_nothing_is_left_of_a_client_that_was_killed(client: Any) -> None:
 
 
 # -- what cannot be -----------------------------------------------------------------------------------------
+
+
+def test_where_a_port_cannot_be_reached_all_goes_through_the_connections_of_dask_and_it_is_said(
+    make_pool: Any, client: Any, monkeypatch: pytest.MonkeyPatch, listen: Any
+) -> None:
+    from wpc_magic.pool.engines.dask.hosts import Host
+
+    connect = Host._connect
+
+    async def connect_elsewhere(host: Host) -> None:
+        host._told = {**host._told, "bind": "127.0.0.1", "port": refusing.getsockname()[1]}
+        await connect(host)
+
+    monkeypatch.setattr(Host, "_connect", connect_elsewhere)
+    with socket.socket() as refusing:  # it does not listen
+        refusing.bind(("127.0.0.1", 0))
+        pool = make_pool(0, SOURCE, engine="dask", client=client)
+        events = listen(pool)
+        pool.start_workers(1)
+        spawned = next(each for each in events.until("worker_ready") if each.event_name == "worker_spawned")
+        assert spawned.details["relayed"] is True
+        assert list(pool.map("double", range(500))) == [2 * n for n in range(500)]
+        large = b"x" * 10_000_000  # more than a relay lets run ahead
+        assert pool.call.double(large).result(PATIENCE_S) == 2 * large
+        with pytest.raises(WorkerCrashedError, match="SIGSEGV"):
+            pool.call.crash().result(PATIENCE_S)
+        assert pool.call.double(1).result(PATIENCE_S) == 2
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ from wpc_magic.pool.wire.block_ref import BlockRef
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Sequence
     from typing import Any, TypeAlias
 
@@ -300,7 +299,7 @@ class Channel(Reader):
 
     __slots__ = ("outbox",)
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: _socket.socket) -> None:
         super().__init__(sock)
         without_sigpipe(sock)
         sock.setblocking(False)

@@ -17,6 +17,7 @@ from wpc_magic.pool.wire.anonymous_file import anonymous_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 __all__ = ["Session", "context_of", "private_file", "server_context"]
@@ -115,25 +116,23 @@ class Session:
                 pass
         return b"".join(parts)
 
-    def seal(self, data: Any) -> list[bytes]:
-        """Return what is to be sent for some data.
+    def seal(self, data: Any) -> Iterable[bytes]:
+        """Return what is to be sent for some data; if that is large, it is encrypted while it is taken.
 
         Raises
         ------
         ssl.SSLError
             If the handshake is not complete.
         """
-        write, read = self._object.write, self._unsent.read
-        with self._lock:
-            if 0 < len(data) <= _SLICE:
-                write(data)
-                return [read()]
+        if len(data) > _SLICE:
             whole = memoryview(data)
-            sealed = []
-            for start in range(0, len(whole), _SLICE):
-                write(whole[start : start + _SLICE])
-                sealed.append(read())
-            return sealed
+            return (self._sealed(whole[start : start + _SLICE]) for start in range(0, len(whole), _SLICE))
+        return (self._sealed(data),) if data else ()
+
+    def _sealed(self, data: Any) -> bytes:
+        with self._lock:
+            self._object.write(data)
+            return self._unsent.read()
 
 
 def server_context(told: dict[str, Any]) -> ssl.SSLContext:

@@ -34,6 +34,8 @@ _SLOTS = "wpc-slot"
 _SLOT_S = 5.0  # so long adaptive clusters give a task a thread by default
 _PATIENCE_S = 5.0
 _CHUNK = 1 << 18
+_WINDOW = 1 << 22
+"""Bytes that may be under way in one direction of a relay: no end keeps more for one that does not read."""
 
 
 def shipped(maker: str, source: str, settings: dict[str, Any]) -> tuple[Any, ...]:
@@ -163,6 +165,7 @@ class Agent:
         self._telling: set[asyncio.Task[None]] = set()
         self._leaving = False
         self._carrying: set[asyncio.Future[None]] = set()
+        self._ports: dict[int, tuple[str, int]] = {}
         self._doors = {
             f"wpc-open-{pool}": self.open,
             f"wpc-relay-{pool}": self.relay,
@@ -225,14 +228,19 @@ class Agent:
             archive = (await comm.read())["data"]
             if needs:
                 placed = await asyncio.to_thread(self._helpers["place"], digest, bytes(archive), folder)
-            bind = self._worker.ip if self._worker.address.startswith("tcp://") else "127.0.0.1"
-            process, answer = await asyncio.to_thread(_start_host, placed, bind, folder, silence_s)
+            certificates = _certificates(self._worker)
+            is_open = certificates is not None or self._worker.address.startswith("tcp://")
+            bind = self._worker.ip if is_open else "127.0.0.1"
+            process, answer = await asyncio.to_thread(
+                _start_host, placed, bind, folder, silence_s, certificates
+            )
         except OSError as error:
             with contextlib.suppress(OSError):
                 await comm.write({"error": f"{type(error).__name__}: {error}"})
             return Status.dont_reply
         end = self._ends[process.pid] = asyncio.Event()
         self._comms[process.pid] = comm
+        self._ports[process.pid] = bind, answer["port"]
         try:
             await comm.write({**answer, "resources": dict(self._worker.state.total_resources)})
             await self._serve(comm, tokens, end)
@@ -241,6 +249,7 @@ class Agent:
             process.stdin.close()  # so it kills its workers, and exits
             self._ends.pop(process.pid, None)
             del self._comms[process.pid]
+            self._ports.pop(process.pid, None)
             for token in tokens:
                 self._release(token)
             await asyncio.to_thread(_await_end, process)
@@ -291,18 +300,22 @@ class Agent:
         if event is not None:
             event.set()
 
-    async def relay(self, comm: Any, bind: str, port: int) -> Any:
-        """Carry a connection to the host process, for a pool that cannot reach its port."""
+    async def relay(self, comm: Any, process: int) -> Any:
+        """Carry a connection to a host process of this agent, for a pool that cannot reach its port."""
         from distributed.core import Status
 
-        sock = socket.create_connection((bind, port), _PATIENCE_S)  # on this machine: at once, or not
+        port = self._ports.get(process)
+        if port is None:  # it has ended meanwhile
+            comm.abort()
+            return Status.dont_reply
+        sock = socket.create_connection(port, _PATIENCE_S)  # on this machine: at once, or not
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await pump(comm, sock)
         return Status.dont_reply
 
     async def _carry(
-        self, address: str, source: tuple[str, int], give: bytes, door: tuple[str, int], take: bytes
+        self, address: str, source: int, give: bytes, door: tuple[str, int], take: bytes
     ) -> None:
         """Bring a block from another host: its agent relays what its host process gives to the one here.
 
@@ -310,8 +323,10 @@ class Agent:
         ----------
         address : str
             The address of the other Dask worker.
-        source, door : tuple
-            Host and port of the host process there, as seen from there, and of that here.
+        source : int
+            The process id of the host process there.
+        door : tuple
+            Host and port of the host process here.
         give, take : bytes
             What connections to them begin with.
         """
@@ -323,9 +338,7 @@ class Agent:
             with contextlib.suppress(OSError):  # it notices that the block does not come
                 await loop.sock_sendall(sock, bytes(take))
                 comm = await connect(address, **self._worker.connection_args)
-                bind, port = source
-                asked = {"op": f"wpc-relay-{self._pool}", "bind": bind, "port": port, "reply": False}
-                await comm.write(asked)
+                await comm.write({"op": f"wpc-relay-{self._pool}", "process": source, "reply": False})
                 await comm.write({"data": bytes(give)})
                 await pump(comm, sock)
 
@@ -364,44 +377,124 @@ async def pump(comm: Any, sock: socket.socket, received: asyncio.Event | None = 
     received : asyncio.Event, optional
         Is set when all has been received that the other side of the connection will ever send.
     """
-    loop = asyncio.get_running_loop()
-
+    relay = _Relay(comm, sock)
     # One direction may end with an error long before the other one has carried the last answer.
-    async def outwards() -> None:
-        while True:
-            try:
-                data = await loop.sock_recv(sock, _CHUNK)
-            except OSError:  # all has been read, and what came for it was not
-                data = b""
-            await comm.write({"data": data})
-            if not data:
-                return
-
-    async def inwards() -> None:
-        while data := (await comm.read())["data"]:
-            with contextlib.suppress(OSError):  # nobody reads it any more
-                await loop.sock_sendall(sock, data)
-        if received is not None:
-            received.set()
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_WR)
-
-    directions = [asyncio.ensure_future(each) for each in (outwards(), inwards())]
+    coroutines = relay.outwards(), relay.receive(), relay.inwards(received)
+    tasks = out, receiving, into = [asyncio.ensure_future(each) for each in coroutines]
+    for task in tasks:
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
-        await asyncio.gather(*directions)
-    except OSError:
-        pass
+        await into
+        await asyncio.wait({out, receiving}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for direction in directions:
-            direction.cancel()
+        for task in tasks:
+            task.cancel()
         if received is not None:
             received.set()
         comm.abort()
         sock.close()
 
 
+class _Relay:
+    """One end of what carries bytes over a connection of Dask.
+
+    Dask takes whatever is written to a connection, and keeps it until it can be sent. So each end says how
+    much it has passed on, and the other one runs no further ahead than `_WINDOW`.
+    """
+
+    def __init__(self, comm: Any, sock: socket.socket) -> None:
+        self._comm, self._sock = comm, sock
+        self._loop = asyncio.get_running_loop()
+        self._writing = asyncio.Lock()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._ahead = 0
+        self._arrived: asyncio.Queue[bytes] = asyncio.Queue()  # the other end keeps to the window
+
+    async def _write(self, message: dict[str, Any]) -> None:
+        async with self._writing:
+            await self._comm.write(message)
+
+    async def outwards(self) -> None:
+        """Send what can be read from the socket."""
+        data = b"."
+        while data:
+            await self._has_room.wait()
+            try:
+                data = await self._loop.sock_recv(self._sock, _CHUNK)
+            except OSError:  # all has been read, and what came for it was not
+                data = b""
+            self._ahead += len(data)
+            if self._ahead >= _WINDOW:
+                self._has_room.clear()
+            await self._write({"data": data})
+
+    async def receive(self) -> None:
+        """Receive, apart from `inwards`: that may wait for a reader which itself waits for room."""
+        try:
+            while True:
+                message = await self._comm.read()
+                if "passed_on" in message:
+                    self._ahead -= message["passed_on"]
+                    if self._ahead < _WINDOW:
+                        self._has_room.set()
+                else:
+                    self._arrived.put_nowait(message["data"])
+        finally:
+            self._arrived.put_nowait(b"")
+
+    async def inwards(self, received: asyncio.Event | None) -> None:
+        """Write what was received to the socket."""
+        passed_on = 0
+        while data := await self._arrived.get():
+            with contextlib.suppress(OSError):  # nobody reads it any more
+                await self._loop.sock_sendall(self._sock, data)
+            passed_on += len(data)
+            if passed_on >= _WINDOW // 4:
+                with contextlib.suppress(OSError):  # `receive` notices, too
+                    await self._write({"passed_on": passed_on})
+                passed_on = 0
+        if received is not None:
+            received.set()
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+
+def _certificates(worker: Any) -> dict[str, Any] | None:
+    """Return what the host process needs for TLS, as texts; None: nobody here knows it.
+
+    They are those of the Dask worker, which are files for some clusters, and texts for others.
+    """
+    if not worker.address.startswith("tls://"):
+        return None
+    try:
+        told = worker.security.get_tls_config_for_role("worker")
+        versions = [getattr(worker.security, f"tls_{which}_version", None) for which in ("min", "max")]
+        if not (told.get("ca_file") and told.get("cert")):
+            return None
+        ca, certificate, key = (_text(told.get(name)) for name in ("ca_file", "cert", "key"))
+    except (AttributeError, OSError):
+        return None
+    return {
+        "ca": ca,
+        "certificate": certificate,
+        "key": key,
+        "ciphers": told.get("ciphers") or "",
+        "oldest": int(versions[0] or 0),
+        "newest": int(versions[1] or 0),
+    }
+
+
+def _text(value: str | None) -> str:
+    """Return the text of a certificate that is given as that, or as the path of a file."""
+    if not value or "\n" in value:
+        return value or ""
+    with open(value, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
 def _start_host(
-    package: str, bind: str, folder: str, silence_s: float
+    package: str, bind: str, folder: str, silence_s: float, certificates: dict[str, Any] | None
 ) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     """Start a host process; return it, and what the pool has to know.
 
@@ -426,6 +519,7 @@ def _start_host(
         "path": sys.path,
         "folder": folder,
         "silence_s": silence_s,
+        "tls": certificates,
     }
     process.stdin.write(json.dumps(told).encode() + b"\n")
     process.stdin.flush()
@@ -434,7 +528,8 @@ def _start_host(
     if not line:
         process.stdin.close()
         raise OSError(f"the host process exited with code {process.wait()}, see the log of the Dask worker")
-    return process, {"secret": secret, "bind": bind, **json.loads(line)}
+    answer = {"secret": secret, "bind": bind, "is_secure": certificates is not None, **json.loads(line)}
+    return process, answer
 
 
 def _await_end(process: subprocess.Popen[bytes]) -> None:

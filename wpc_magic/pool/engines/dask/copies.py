@@ -8,7 +8,7 @@ import itertools
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 from ...errors import WorkerLostError
@@ -17,6 +17,9 @@ from ...wire.blocks import Block
 from ...wire.held_value import LentBuffers
 from . import messages
 from .far_values import FarBlock, FarValue
+
+if TYPE_CHECKING:
+    from ...wire.tls import Session
 
 __all__ = ["HostCopies"]
 
@@ -137,8 +140,16 @@ class HostCopies:
         self._unsent.extend(unsent)
         self.owner.soon(self._wake.set)
 
-    async def send_to(self, sock: socket.socket) -> None:
-        """Send what there is, and is going to be, until the connection has ended."""
+    async def send_to(self, sock: socket.socket, session: Session | None) -> None:
+        """Send what there is, and is going to be, until the connection has ended.
+
+        Parameters
+        ----------
+        sock : socket.socket
+            The connection.
+        session : Session or None
+            Its TLS; None: it has none.
+        """
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             while True:
@@ -146,8 +157,9 @@ class HostCopies:
                     each: Any = self._unsent.popleft()
                     if isinstance(each, int):
                         each = self._contents.pop(each)
-                    await loop.sock_sendall(sock, each)
-                    del each  # it may be a whole block
+                    for piece in (each,) if session is None else session.seal(each):
+                        await loop.sock_sendall(sock, piece)
+                    piece = each = None  # it may be a whole block
                 self._wake.clear()
                 if not self._unsent:
                     await self._wake.wait()

@@ -6,8 +6,8 @@ it ends when the pool's connection does, or the Dask worker.
 
 from __future__ import annotations
 
+import _socket
 import errno
-import hmac
 import json
 import os
 import selectors
@@ -19,11 +19,14 @@ from typing import Any
 
 from ...errors import StartError
 from ...wire import fault_dump
+from ...wire.tls import Session, server_context
+from ...wire.tls_channel import TlsSocket
 from ..archive import place
 from ..oom_kills import OomKills
 from ..process import WorkerProcess
 from . import messages
 from .carriers import Carriers
+from .greetings import Greetings
 from .kept_blocks import DescriptorLimit, KeptBlocks
 from .streams import keep_alive
 
@@ -33,7 +36,6 @@ _BUSY_S = 0.01  # how often status pages are looked at while something happens
 _IDLE_S = 0.05
 _BUSY_FOR_S = 0.5
 _FACTS_S = 1.0
-_GREETING_S = 10.0  # for the first bytes of a connection
 _DUMPS_S = 3.0  # how long a dump is looked for after it was asked for
 _UNREAD_S = 2.0  # how long the pool may take to receive what a worker has sent before it exited
 _ROOM = 1 << 22  # bytes that wait to be sent to the pool, above which no output is read
@@ -67,6 +69,8 @@ class _Host:
         What each connection has to begin with.
     bind : str
         The address to listen at.
+    certificates : dict or None
+        What `tls.server_context` takes, if direct connections are to be encrypted.
     path : list of str
         The ``sys.path`` of the Dask worker.
     folder : str
@@ -75,33 +79,39 @@ class _Host:
         How long nothing may be heard of the pool's machine, in seconds.
     """
 
-    def __init__(self, secret: bytes, bind: str, path: list[str], folder: str, silence_s: float) -> None:
+    def __init__(
+        self,
+        secret: bytes,
+        bind: str,
+        certificates: dict[str, Any] | None,
+        path: list[str],
+        folder: str,
+        silence_s: float,
+    ) -> None:
         self._silence_s = silence_s
         self._beat_s = min(1.0, silence_s / 5)
         self._beat_at = 0.0
         self._folder = folder
         self._uploads: dict[str, str] = {}  # the folder of each archive, by its digest
         self._not_placed = ""
-        self._secret = secret
         self._path = path
         self._selector = selectors.DefaultSelector()
-        family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-        self._listener = socket.create_server((bind, 0), family=family, backlog=1024)
-        self._listener.setblocking(False)
-        self.port = int(self._listener.getsockname()[1])
-        self._watch(self._listener, self._accept)
-        self._greeting: dict[socket.socket, float] = {}
-        self._ends: dict[int, dict[int, socket.socket]] = {}
+        self._certificates = b"" if certificates is None else json.dumps(certificates).encode()
+        context = None if certificates is None else server_context(certificates)
+        self._greetings = Greetings(self._watch, self._unwatch, secret, bind, context, self._connected)
+        self.port = self._greetings.port
+        self._ends: dict[int, dict[int, tuple[socket.socket, bool]]] = {}
         self._asked: dict[int, messages.Start] = {}
         self._workers: dict[int, _Worker] = {}
         self._events: socket.socket | None = None
+        self._session: Session | None = None
         self._received, self._unsent = bytearray(), bytearray()
         self._facts_at = self._busy_until = 0.0
         self._oom_kills = OomKills()
         self._behind: list[tuple[_Worker, int]] = []  # pipes that are not read
         self._kept = KeptBlocks(self._lend, self._look_for_values)
         self._carriers = Carriers(self._selector, self._kept)
-        self._blocks: socket.socket | None = None
+        self._blocks: _socket.socket | None = None
         self._limit = DescriptorLimit()
         self._over = False
 
@@ -139,52 +149,27 @@ class _Host:
     def _pause(self) -> float | None:
         if self._workers:
             return _BUSY_S if time.monotonic() < self._busy_until else _IDLE_S
-        if self._greeting or self._kept.has_free or self._events is not None:
+        if self._greetings.is_busy or self._kept.has_free or self._events is not None:
             return self._beat_s
         return None
 
     # -- connections ------------------------------------------------------------------------------------
 
-    def _accept(self) -> None:
-        try:
-            sock, _ = self._listener.accept()
-        except OSError:  # it has gone again
-            return
-        sock.setblocking(False)
-        self._greeting[sock] = time.monotonic() + _GREETING_S
-        self._watch(sock, lambda: self._greeted(sock))
-
-    def _greeted(self, sock: socket.socket) -> None:
-        try:
-            data = sock.recv(messages.HELLO.size, socket.MSG_PEEK)
-            if 0 < len(data) < messages.HELLO.size:
-                return  # the rest comes; the time limit ends one that does not
-            data = sock.recv(messages.HELLO.size)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        self._greeting.pop(sock, None)
-        self._unwatch(sock)
-        if len(data) < messages.HELLO.size:
-            sock.close()
-            return
-        secret, what, key = messages.HELLO.unpack(data)
-        if not hmac.compare_digest(secret, self._secret):
-            sock.close()
-            return
+    def _connected(self, sock: socket.socket, what: int, key: int, session: Session | None) -> None:
+        """Take a connection of the pool, which is new: each is made once."""
         keep_alive(sock, self._silence_s)
+        is_secure, what = bool(what & messages.SECURE), what & ~messages.SECURE
         if what == messages.EVENTS and self._events is None:
-            self._events = sock
+            self._events, self._session = sock, session
             self._watch(sock, self._on_events)
             self._send("hello", socket.gethostname())
         elif what == messages.BLOCKS and self._blocks is None:
-            self._blocks = sock
-            self._watch(sock, self._on_blocks)
-        elif what in (messages.GIVE, messages.TAKE):
+            self._blocks = sock if session is None else TlsSocket(sock, session)
+            self._watch(self._blocks, self._on_blocks)
+        elif what in (messages.GIVE, messages.TAKE) and not is_secure:  # they go through Dask then
             self._carriers.accept(sock, what, key)
-        elif what in (messages.CALL, messages.CONTROL):
-            self._ends.setdefault(key, {})[what] = sock
+        elif what in (messages.CALL, messages.CONTROL) and what not in self._ends.get(key, ()):
+            self._ends.setdefault(key, {})[what] = sock, is_secure
             self._start(key)
         else:
             sock.close()
@@ -202,21 +187,38 @@ class _Host:
         if not data:
             self._over = True
             return
-        self._received += data
+        try:
+            self._received += data if self._session is None else self._session.open(data)
+        except OSError:  # these are not the bytes that the pool has sent
+            self._over = True
+            return
         for what, key, *rest in messages.unpack(self._received):
             self._handle(what, key, *rest)
 
     def _on_blocks(self) -> None:
         assert self._blocks is not None
         try:
-            self._over = not self._kept.receive(self._blocks) or self._over
+            self._over = not self._receive_blocks(self._blocks) or self._over
         except OSError:
             self._over = True
         if self._carriers.waits:
             self._carriers.look()
 
+    def _receive_blocks(self, sock: _socket.socket) -> bool:
+        """Receive once; return whether the connection is still open."""
+        if not isinstance(sock, TlsSocket):
+            return self._kept.receive(sock)
+        try:
+            is_open = sock.receive()
+        except BlockingIOError:
+            return True
+        while sock.session.has_more:  # a poll does not show it
+            self._kept.receive(sock)
+        return is_open
+
     def _send(self, *message: Any) -> None:
-        self._unsent += messages.pack(message)
+        packed = messages.pack(message)
+        self._unsent += packed if self._session is None else b"".join(self._session.seal(packed))
         self._flush()
 
     def _flush(self) -> None:
@@ -272,13 +274,18 @@ class _Host:
         if asked is None or len(ends) < 2:
             return
         del self._asked[key], self._ends[key]
-        channels = ends[messages.CALL], ends[messages.CONTROL]
+        (call, is_secure), (control, _) = ends[messages.CALL], ends[messages.CONTROL]
+        channels = call, control
         try:
             if not all(digest in self._uploads for digest in asked.uploads):
                 raise StartError(self._not_placed)
             folder = None if asked.folder is None else os.path.expanduser(asked.folder)
-            environ = {**os.environ, **asked.environ}
-            process = WorkerProcess.start(environ=environ, cwd=folder, channels=channels)
+            process = WorkerProcess.start(
+                environ={**os.environ, **asked.environ},
+                cwd=folder,
+                channels=channels,
+                certificates=self._certificates if is_secure else b"",
+            )
         except StartError as error:
             for sock in channels:
                 sock.close()
@@ -372,10 +379,7 @@ class _Host:
     def _look(self) -> None:
         """Look at what nobody tells: pages, dumps, and what has become of what was sent."""
         now = time.monotonic()
-        for sock in [sock for sock, until in self._greeting.items() if now > until]:
-            del self._greeting[sock]
-            self._unwatch(sock)
-            sock.close()
+        self._greetings.close_late_ones(now)
         self._kept.trim(now)
         pages = []
         for worker in list(self._workers.values()):
@@ -461,7 +465,7 @@ def main() -> None:
         line += read
     told = json.loads(line)
     secret = bytes.fromhex(told["secret"])
-    host = _Host(secret, told["bind"], told["path"], told["folder"], told["silence_s"])
+    host = _Host(secret, told["bind"], told["tls"], told["path"], told["folder"], told["silence_s"])
     host.watch_parents(0)
     os.write(1, json.dumps({"port": host.port, "pid": os.getpid()}).encode() + b"\n")
     nothing = os.open(os.devnull, os.O_WRONLY)

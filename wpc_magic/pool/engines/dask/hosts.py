@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import StartError
 from ..archive import own_package
@@ -18,13 +18,17 @@ from . import messages
 from .agent import pump
 from .copies import HostCopies
 from .process import Clock, RemoteProcess
-from .streams import keep_alive
+from .streams import keep_alive, secured, secured_channels
+
+if TYPE_CHECKING:
+    from ...wire.tls import Session
 
 __all__ = ["Host", "LostError"]
 
 _DIAL_S = 3.0
 _OPEN_S = 30.0  # it unpacks the package, and starts Python
 _LISTENS = 10
+_GREETING_S = 10.0
 _PATIENCE_S = 5.0
 _RELAY_S = 2.0
 _READ = 1 << 18
@@ -94,6 +98,7 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._comm: Any = None
         self._events: socket.socket | None = None
+        self._context: Any = None  # of TLS, for direct connections
         self._told: dict[str, Any] = {}
         self._door = "", 0
         self._pid = os.getpid()
@@ -172,23 +177,32 @@ class Host:
     async def _connect(self) -> None:
         """Connect to the host process: directly if its answer shows that this is possible, else by relay."""
         await self._find_way()
-        self._begin(self._send_blocks(await self._dial(messages.BLOCKS, 0)))
+        sock = await self._dial(messages.BLOCKS, 0)
+        session = None if self._context is None else await secured(sock, self._context, _GREETING_S)
+        self._begin(self._send_blocks(sock, session))
 
     async def _find_way(self) -> None:
-        if self.address.startswith(("tcp://", "inproc://")):
+        if self._told["is_secure"]:
+            self._context = self._client.connection_args.get("ssl_context")
+        if self._context is not None or self.address.startswith(("tcp://", "inproc://")):
             try:
                 await self._greet()
                 return
             except OSError:
                 self._greeted = self._loop.create_future()
-        self.is_relayed = True
+        self.is_relayed, self._context = True, None
         await self._greet()
 
     async def _greet(self) -> None:
         events = await self._dial(messages.EVENTS, 0)
-        reading = asyncio.ensure_future(self._read(events))
         try:
-            self.name = await asyncio.wait_for(asyncio.shield(self._greeted), _DIAL_S)
+            session = None if self._context is None else await secured(events, self._context, _GREETING_S)
+        except BaseException:
+            events.close()
+            raise
+        reading = asyncio.ensure_future(self._read(events, session))
+        try:
+            self.name = await asyncio.wait_for(asyncio.shield(self._greeted), _GREETING_S)
         except (TimeoutError, OSError) as error:
             reading.cancel()
             events.close()
@@ -196,13 +210,15 @@ class Host:
         self._events = events
         self._keep(reading)
         self._begin(self._notice_silence())
-        self._begin(self._write(events))
+        self._begin(self._write(events, session))
 
     async def _dial(self, what: int, key: int) -> socket.socket:
         """Return a connection to the host process for one purpose."""
-        hello = messages.HELLO.pack(self._told["secret"], what, key)
+        # Values are fetched where the host process has no TLS of its own: through Dask, which has.
+        is_secure = self._context is not None and what != messages.GIVE
+        hello = messages.hello(self._told["secret"], what | (messages.SECURE if is_secure else 0), key)
         bind, port = self._told["bind"], self._told["port"]
-        if not self.is_relayed:
+        if is_secure or not (self.is_relayed or self._context is not None):
             family = socket.AF_INET6 if ":" in bind else socket.AF_INET
             sock = socket.socket(family, socket.SOCK_STREAM)
             sock.setblocking(False)
@@ -219,7 +235,7 @@ class Host:
         from distributed.comm import connect
 
         comm = await connect(self.address, **self._client.connection_args)
-        await comm.write({"op": f"wpc-relay-{self._pool}", "bind": bind, "port": port, "reply": False})
+        await comm.write({"op": f"wpc-relay-{self._pool}", "process": self._told["pid"], "reply": False})
         ours, theirs = socket.socketpair()
         for sock in (ours, theirs):
             sock.setblocking(False)
@@ -234,19 +250,19 @@ class Host:
 
     # -- blocks ------------------------------------------------------------------------------------------
 
-    async def _send_blocks(self, sock: socket.socket) -> None:
+    async def _send_blocks(self, sock: socket.socket, session: Session | None) -> None:
         with contextlib.closing(sock):
-            await self.copies.send_to(sock)
+            await self.copies.send_to(sock, session)
         self._lose("is lost: the connection to it has ended")
 
     def carry(self, source: Host, there: int, here: int) -> None:
         """Have the agent bring a block from another host, over a connection of Dask between the two."""
         told = {
             "address": source.address,
-            "source": source._door,
-            "give": messages.HELLO.pack(source._told["secret"], messages.GIVE, there),
+            "source": source._told["pid"],
+            "give": messages.hello(source._told["secret"], messages.GIVE, there),
             "door": self._door,
-            "take": messages.HELLO.pack(self._told["secret"], messages.TAKE, here),
+            "take": messages.hello(self._told["secret"], messages.TAKE, here),
         }
         self._begin(self._tell_agent({"carry": told}))
 
@@ -317,12 +333,15 @@ class Host:
             asked = dict(environment.asked)
             start = messages.Start(key, list(environment.path), asked, uploads, environment.folder)
             self._unsent.put_nowait(messages.pack(("start", start)))
-            return await started
+            process = await started
+            if self._context is not None:
+                process.call, process.control = await secured_channels(ends, self._context)
+            return process
         except BaseException as error:
             for end in ends:  # the end of the control channel ends the process
                 end.close()
-            if (process := self._processes.get(key)) is not None:
-                process.close()
+            if (closed := self._processes.get(key)) is not None:
+                closed.close()
             self._forget(key)
             if isinstance(error, OSError):
                 raise LostError(f"{self.name} cannot be reached: {error}") from error
@@ -380,16 +399,18 @@ class Host:
 
     # -- what it tells ----------------------------------------------------------------------------------
 
-    async def _write(self, events: socket.socket) -> None:
+    async def _write(self, events: socket.socket, session: Session | None) -> None:
         with contextlib.suppress(OSError):  # `_read` notices, too
             while True:
-                await self._loop.sock_sendall(events, await self._unsent.get())
+                message = await self._unsent.get()
+                for piece in [message] if session is None else session.seal(message):
+                    await self._loop.sock_sendall(events, piece)
 
-    async def _read(self, events: socket.socket) -> None:
+    async def _read(self, events: socket.socket, session: Session | None) -> None:
         received = bytearray()
         try:
             while data := await self._loop.sock_recv(events, _READ):
-                received += data
+                received += data if session is None else session.open(data)
                 self._is_heard = self._is_handling = True
                 for what, key, *rest in messages.unpack(received):
                     await self._handle(what, key, *rest)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import mmap
 import os
 import resource
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -122,7 +122,7 @@ class KeptBlocks:
         """How many copies there are."""
         return len(self._copies)
 
-    def receive(self, sock: socket.socket) -> bool:
+    def receive(self, sock: _socket.socket) -> bool:
         """Receive once from the connection of the pool; return whether it is still open.
 
         Raises
@@ -140,7 +140,7 @@ class KeptBlocks:
         self._handle_received()
         return bool(data)
 
-    def _receive_contents(self, sock: socket.socket) -> bool:
+    def _receive_contents(self, sock: _socket.socket) -> bool:
         copy = self._filled
         if copy is not None and copy.is_written:  # its pages are there, and nothing is copied again
             count = sock.recv_into(copy.memory()[self._offset : min(self._end, self._offset + _PIECE)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import pickle
 import struct
 from typing import Any, NamedTuple
@@ -12,21 +13,27 @@ __all__ = [
     "CONTROL",
     "EVENTS",
     "GIVE",
-    "HELLO",
+    "HELLO_SIZE",
     "LENGTH",
+    "SECURE",
     "TAKE",
     "Exit",
     "Start",
+    "hello",
     "pack",
+    "read_hello",
     "unpack",
     "unpack_first",
 ]
 
-HELLO = struct.Struct("<32sBQ")
-"""How each connection to a host process begins: its secret, what it is for, and for which worker."""
+_PURPOSE = struct.Struct("<BQ")
+HELLO_SIZE = _PURPOSE.size + 32
 EVENTS, CALL, CONTROL, BLOCKS = 0, 1, 2, 3
+"""What a connection is for."""
 GIVE, TAKE = 4, 5
 """To fetch a copy of a block, and to bring one: then in place of the worker, the number of the copy."""
+SECURE = 16
+"""Is added to that if a TLS handshake follows."""
 
 LENGTH = struct.Struct("<I")
 
@@ -74,6 +81,37 @@ class Exit(NamedTuple):
     is_exit_known: bool
     peak_bytes: int
     oom_killed: bool | None
+
+
+def hello(secret: bytes, what: int, key: int) -> bytes:
+    """Return what a connection to a host process begins with, which shows who makes it, and for what.
+
+    The secret itself is not in it: a handshake may follow, and who reads this can use it for nothing else.
+
+    Parameters
+    ----------
+    secret : bytes
+        What only the pool and the host process know.
+    what, key : int
+        What the connection is for, and for which worker.
+
+    Examples
+    --------
+    >>> read_hello(b"secret", hello(b"secret", CALL, 7))
+    (1, 7)
+    >>> read_hello(b"secret", hello(b"guess", CALL, 7)) is None
+    True
+    """
+    purpose = _PURPOSE.pack(what, key)
+    return purpose + hmac.digest(secret, purpose, "sha256")
+
+
+def read_hello(secret: bytes, data: bytes) -> tuple[int, int] | None:
+    """Return what a connection is for, and for which worker; None: it is not the pool that makes it."""
+    if len(data) != HELLO_SIZE:
+        return None
+    what, key = _PURPOSE.unpack_from(data)
+    return (what, key) if hmac.compare_digest(data, hello(secret, what, key)) else None
 
 
 def pack(message: tuple[Any, ...]) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ...wire import status_page
 from ...wire.block_ref import BlockRef
 from ...wire.blocks import Block
-from ...wire.channel import NO_SIGPIPE, without_sigpipe
+from ...wire.channel import NO_SIGPIPE, Channel, without_sigpipe
 from .copies import HostCopies
 from .messages import Exit
 
@@ -131,7 +131,7 @@ class RemoteProcess:
         The name of the host.
     owner : Owner
         Passes on what is asked of the process.
-    channels : tuple of socket.socket
+    channels : tuple of socket.socket or Channel
         The pool's ends of its call and control channels.
     path : list of str
         The ``sys.path`` that it is to have.
@@ -150,7 +150,7 @@ class RemoteProcess:
         pid: int,
         host: str,
         owner: Owner,
-        channels: tuple[socket.socket, socket.socket],
+        channels: tuple[socket.socket | Channel, socket.socket | Channel],
         path: list[str],
     ) -> None:
         self.key, self.pid, self.host = key, pid, host
