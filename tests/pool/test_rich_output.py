@@ -52,6 +52,14 @@ def records():
         warnings.warn("kept")
     return [str(each.message) for each in found]
 
+def filters_again():
+    "Do what scikit-learn does in each of its threads."
+    for action, message, category, module, lineno in list(warnings.filters):
+        names = [getattr(each, "pattern", each) or "" for each in (message, module)]
+        assert all(type(name) is str for name in names), (message, module)
+        with warnings.catch_warnings():
+            warnings.filterwarnings(action, names[0], category, names[1], lineno)
+
 def logs(*levels):
     import logging
     for level in levels:
@@ -222,6 +230,10 @@ def test_a_warning_of_a_later_cell_is_shown_there_again(pool: WorkerProcedureCal
 def test_functions_may_record_warnings_themselves(pool: WorkerProcedureCall, sunk: list[Any]) -> None:
     assert pool.call.records().result() == ["kept"]
     assert sunk == []
+
+
+def test_what_filters_warnings_in_a_worker_can_be_given_on(pool: WorkerProcedureCall) -> None:
+    assert pool.call.filters_again().result() is None
 
 
 def test_a_record_arrives_before_the_value_with_its_worker_and_its_call(

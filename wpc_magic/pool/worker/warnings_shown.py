@@ -53,6 +53,8 @@ def hook_warnings(output: Output) -> None:
 class _CellModules:
     """Stands for a pattern that matches the modules of cells."""
 
+    pattern = PREFIX  # scikit-learn has its own threads filter warnings as this one does
+
     @staticmethod
     def match(name: str) -> bool:
         return name.startswith(PREFIX)
