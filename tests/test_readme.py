@@ -18,7 +18,7 @@ from wpc_magic.pool.core.lifecycle import SlotState
 from wpc_magic.pool.options import PoolOptions
 
 # The functions that emit an event, whose name is among their first two arguments.
-EMITTERS = ("emit", "notice")
+EMITTERS = ("emit", "notice", "Note")
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 DEADLINE_S = 120

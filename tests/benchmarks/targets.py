@@ -237,6 +237,8 @@ TARGETS: list[Target] = [
     Target("one 1 s call and 40 of 1 ms, 2 workers: the 40 done in", _plain("fairness", 1e3), 80, 50, "ms"),
     Target(_START, _limit("start"), 3.5, 2),
     Target("a crashed worker's slot serving again, beyond the backoff", _plain("crash", 1e3), 100, 10, "ms"),
+    Target("… one with NumPy and matplotlib, from a template", _plain("warm.template", 1e3), 60, None, "ms"),
+    Target("… the same as a new interpreter", _plain("warm.spawn", 1e3), unit="ms"),
     Target("memory of an idle worker (USS)", _plain("uss", 2**-20), 12, 8, "MB"),
     Target("pool of 2, idle for 10 s: processor time in all", _plain("idle", 1e3), 10, None, "ms"),
     Target("call on a Dask cluster of this machine, against the local pool", _on_dask("call"), 1.5),

@@ -89,6 +89,7 @@ class WpcMagics(CallMagics, SharedMagics, UploadMagics):
     max_pending_calls_per_worker = PoolOption("max_pending_calls_per_worker")
     saturation = PoolOption("saturation")
     threads_per_worker = PoolOption("threads_per_worker")
+    start_method = PoolOption("start_method")
     block_memory_mb = PoolOption("block_memory_mb")
     cache_folder = PoolOption("cache_folder")
     cache_limit_mb = PoolOption("cache_limit_mb")

@@ -253,6 +253,9 @@ class PoolOptions(_Options):
     keep_failed_arguments_mb : int
         How large the arguments of a failed call may be, in MiB, to be kept for `replay` and ``%wpc_debug``;
         those of the last 16 are. 0: none.
+    start_method : {"spawn", "template"}
+        How workers of this machine are started. ``"spawn"``: each by a new interpreter, which imports what it
+        needs. ``"template"`` (Linux): by a fork of one process that has imported it already.
     cache_folder : str or None
         The folder of the results cache, which several pools may share. None: ``wpc_magic/results`` in the
         user's folder for caches.
@@ -304,6 +307,7 @@ class PoolOptions(_Options):
     block_memory_mb: int | None = None
     blocks_in: Literal["memory", "file"] = "memory"
     keep_failed_arguments_mb: int = 1
+    start_method: Literal["spawn", "template"] = "spawn"
     cache_folder: str | None = None
     cache_limit_mb: int = 1_024
     event_history: int = 1_000
@@ -356,6 +360,7 @@ class PoolOptions(_Options):
             check_text("cache_folder", self.cache_folder)
         check_flag("restart_on_failure", self.restart_on_failure)
         check_choice("blocks_in", self.blocks_in, "memory", "file")
+        check_choice("start_method", self.start_method, "spawn", "template")
         check_choice("saturation", self.saturation, "error", "wait")
 
 

@@ -27,13 +27,29 @@ def start(contestant: Any, workers: int) -> dict[str, float]:
 
 def crash(contestant: Any, count: int) -> dict[str, float]:
     """From the call that crashes a worker until its slot has replied again, minus the backoff delay."""
+    return {"crash": _crash(contestant, count, "")}
+
+
+def warm(contestant: Any, count: int) -> dict[str, float]:
+    """The same with a worker that imports NumPy and matplotlib, as a new interpreter and from a template."""
+    imports = "import matplotlib.pyplot, numpy\ndef imports(): pass"
+    return {
+        f"warm.{method}": _crash(contestant, count, imports, start_method=method)
+        for method in ("spawn", "template")
+    }
+
+
+def _crash(contestant: Any, count: int, source: str, **options: Any) -> float:
     contestant.define(
         restart_base_delay_ms=int(_BACKOFF_S * 1000),
         restart_max_delay_ms=int(_BACKOFF_S * 1000),
         restart_jitter_ms=0,
         max_restarts_per_worker=1_000,
+        **options,
     )
     pool = contestant.pool
+    if source:
+        pool.define_worker_functions(source)
     pool.start_workers(2)
     leave = pool.call.leave.options(worker_id=1)
     pid = pool.call.pid_after.options(worker_id=1)
@@ -48,7 +64,7 @@ def crash(contestant: Any, count: int) -> dict[str, float]:
             raise Failed(f"the worker did not die: {failure!r}")
         before = after
     contestant.close()
-    return {"crash": statistics.median(times)}
+    return statistics.median(times)
 
 
 def idle_memory(contestant: Any) -> dict[str, float]:
@@ -76,6 +92,7 @@ def idle_cpu(contestant: Any, seconds: float) -> dict[str, float]:
 MEASURES = [
     Measure("start", start, ["start"], full={"workers": 4}, quick={"workers": 4}),
     Measure("crash", crash, ["crash"], who=[US], full={"count": 10}, quick={"count": 3}),
+    Measure("warm", warm, ["warm.spawn", "warm.template"], who=[US], full={"count": 10}, quick={"count": 3}),
     Measure("memory", idle_memory, ["uss"], who=[US]),
     Measure("idle", idle_cpu, ["idle"], who=[US], full={"seconds": 10.0}, quick={"seconds": 1.5}, rounds=3),
 ]

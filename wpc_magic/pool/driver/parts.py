@@ -30,6 +30,7 @@ from .output import OutputQueue
 from .poller import Poller
 from .stacks import StackRequests
 from .state_lock import StateLock
+from .template_modules import template_modules
 from .value_passing import ValuePassing
 from .waiters import Waiters
 
@@ -145,6 +146,18 @@ class Parts:
         self.condition = PoolCondition(self.lock, self.effects.apply)
         self.waiters = Waiters(
             self.lock, self.links, self.poller, self.inbox, self.output, self.effects.apply
+        )
+
+    def environment(self) -> WorkerEnvironment:
+        """Return what the next worker inherits, and how it is to be started. Under the lock."""
+        state = self.core.state
+        method = state.options.start_method
+        if method == "spawn":
+            return self.worker_environment
+        return self.worker_environment._replace(
+            start_method=method,
+            modules=template_modules(state.registry.records.values()),
+            import_s=state.options.start_timeout_ms / 1000,
         )
 
     def drop(self, link: Link) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core import effects
 from ..core.slots import Slot
-from ..engines.engine import Process, Waits
+from ..engines.engine import Note, Process, Waits
 from ..engines.oom_kills import OomKills
 from ..engines.process import own_authkey
 from ..errors import PoolStateError, StartError
@@ -59,9 +59,10 @@ class DriverThread:
         self._failure: str | None = None
         self._trim_at = 0.0
         self._abandoned = False
+        self._prepared_epoch = 0  # for which the engine is ready
         self.given_up: deque[Any] = deque()
-        self._started: deque[tuple[effects.Spawn, Process | StartError | Waits]] = deque()
         self._leaving: deque[tuple[Process, str]] = deque()
+        self._started: deque[tuple[effects.Spawn, Process | StartError | Waits | Note]] = deque()
         self._poller.handlers = {
             "call": self._on_call,
             "control": self._on_control,
@@ -163,7 +164,7 @@ class DriverThread:
         self._parts.engine.close()
         while self._started:  # after a failure
             _, started = self._started.popleft()
-            if not isinstance(started, StartError | Waits):
+            if not isinstance(started, StartError | Waits | Note):
                 started.end()
                 started.close()
 
@@ -202,6 +203,10 @@ class DriverThread:
         while self.given_up:
             self._core.dispatcher.cancel(self.given_up.popleft().call, now)
         self._effects.apply()
+        state = self._core.state
+        if state.options.start_method == "template" and state.registry.epoch != self._prepared_epoch:
+            self._prepared_epoch = state.registry.epoch
+            parts.engine.prepare(parts.environment())
         if now >= self._trim_at:
             self._trim_at = now + _TRIM_S
             parts.oom_kills.refresh(now)
@@ -227,10 +232,11 @@ class DriverThread:
                 self._effects.apply()
                 return
             replaces = parts.process_of(spawn.slot)
-        parts.engine.start(parts.worker_environment, partial(self._came, spawn), replaces)
+            environment = parts.environment()
+        parts.engine.start(environment, partial(self._came, spawn), replaces)
         self._take_in()
 
-    def _came(self, spawn: effects.Spawn, started: Process | StartError | Waits) -> None:
+    def _came(self, spawn: effects.Spawn, started: Process | StartError | Waits | Note) -> None:
         """Note what has become of a start; any thread may call this."""
         self._started.append((spawn, started))
         if threading.current_thread() is not self.thread:
@@ -245,6 +251,8 @@ class DriverThread:
                     self._spawn_failed(spawn, str(started))
                 elif isinstance(started, Waits):
                     self._core.supervisor.start_waits(spawn.slot, spawn.incarnation, started.why)
+                elif isinstance(started, Note):
+                    self._core.state.emit(spawn.slot, started.event, "warn", details=started.details)
                 else:
                     self._spawned(spawn, started)
                 self._effects.apply()

@@ -102,6 +102,8 @@ class Child:
         with self._lock:
             if self._owns_pid():
                 self._kill_group()
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)  # a fork that does not lead its group yet
 
     def poll(self) -> int | None:
         """Return the exit code if the process has exited (minus the number of a signal), else None.

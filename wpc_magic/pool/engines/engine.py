@@ -17,7 +17,7 @@ from ..wire.channel import Channel
 from ..wire.status_page import StatusPage
 from .archive import Archive
 
-__all__ = ["Came", "Dump", "Engine", "Measured", "Process", "Waits", "WorkerEnvironment"]
+__all__ = ["Came", "Dump", "Engine", "Measured", "Note", "Process", "Waits", "WorkerEnvironment"]
 
 
 class WorkerEnvironment(NamedTuple):
@@ -40,6 +40,12 @@ class WorkerEnvironment(NamedTuple):
         The working directory if the options ask for one, as they name it.
     reconnect_ms : int
         How long nothing may be heard of another machine, in milliseconds.
+    start_method : {"spawn", "template"}
+        How workers of this machine are started.
+    modules : tuple of str
+        What a template imports, in this order.
+    import_s : float
+        How long one of them may take, in seconds; and the template itself.
     """
 
     environ: Mapping[str, str]
@@ -49,6 +55,9 @@ class WorkerEnvironment(NamedTuple):
     asked: Mapping[str, str] = {}
     folder: str | None = None
     reconnect_ms: int = 15_000
+    start_method: str = "spawn"
+    modules: tuple[str, ...] = ()
+    import_s: float = 10.0
 
 
 class Measured(Protocol):
@@ -194,7 +203,14 @@ class Waits(NamedTuple):
     why: str
 
 
-Came: TypeAlias = Callable[[Process | StartError | Waits], None]
+class Note(NamedTuple):
+    """What is told beside a start: an event, with its details."""
+
+    event: str
+    details: Mapping[str, object]
+
+
+Came: TypeAlias = Callable[[Process | StartError | Waits | Note], None]
 
 
 class Engine(Protocol):
@@ -245,10 +261,13 @@ class Engine(Protocol):
             What it inherits.
         came : callable
             Is given the process, or why there is none: once, by any thread, also before this returns. Before
-            that it may be told that the start waits.
+            that it may be told that the start waits, and given notes.
         replaces : Process, optional
             The one whose place it takes over: that goes on until this one is ready, and then ends.
         """
+
+    def prepare(self, environment: WorkerEnvironment) -> None:
+        """Get ready for starts that may come, since what they inherit has changed. In the driver's thread."""
 
     def differences(self) -> str:
         """Return the table of what its machines run that is not what runs here; empty: there is nothing."""

@@ -8,6 +8,7 @@ from ..errors import StartError
 from ..machine import usable_cores
 from .engine import Came, Process, WorkerEnvironment
 from .process import WorkerProcess
+from .templates import TemplateStarts
 
 __all__ = ["LocalEngine"]
 
@@ -17,11 +18,11 @@ class LocalEngine:
 
     name = "local"
     shares_memory = True
+    copies_blocks = False
 
     def __init__(self) -> None:
         self.on_leave: Callable[[Process, str], object] = lambda process, why: None  # never called
-
-    copies_blocks = False
+        self._templates: TemplateStarts | None = None
 
     def capacity(self) -> int:
         """Return the number of usable cores."""
@@ -31,7 +32,12 @@ class LocalEngine:
         """Do nothing: this machine is there."""
 
     def start(self, environment: WorkerEnvironment, came: Came, replaces: Process | None = None) -> None:
-        """Start a process, which takes milliseconds, and hand it over at once."""
+        """Start a process, which takes milliseconds, and hand it over at once; or have a template fork it."""
+        if environment.start_method == "template":
+            if self._templates is None:
+                self._templates = TemplateStarts()
+            self._templates.start(environment, came)
+            return
         result: WorkerProcess | StartError
         try:
             result = WorkerProcess.start(environ=environment.environ, cwd=environment.cwd)
@@ -39,15 +45,28 @@ class LocalEngine:
             result = error
         came(result)
 
+    def prepare(self, environment: WorkerEnvironment) -> None:
+        """Have the template, if there is one, import what is new."""
+        if self._templates is not None and environment.start_method == "template":
+            self._templates.start(environment)
+
     def differences(self) -> str:
         """Return nothing: there is one machine."""
         return ""
 
     def give_up_starts(self) -> None:
-        """Do nothing: no start waits."""
+        """End the starts that wait for the template."""
+        if self._templates is not None:
+            self._templates.give_up()
 
     def close(self) -> None:
-        """Do nothing: nothing is held."""
+        """End the template."""
+        templates, self._templates = self._templates, None
+        if templates is not None:
+            templates.close()
 
     def after_fork(self) -> None:
-        """Do nothing: nothing is held."""
+        """Forget the template, in a fork of this process."""
+        templates, self._templates = self._templates, None
+        if templates is not None:
+            templates.after_fork()

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "Address",
+    "Int",
+    "Long",
     "Memory",
     "TooShortError",
     "address_of",
+    "c_function",
     "equal",
     "make_private",
     "map_file",
@@ -35,11 +39,15 @@ class _Byte(_ctypes._SimpleCData):  # type: ignore[type-arg]
     _type_ = "B"
 
 
-class _Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
+class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    """`int` of C."""
+
     _type_ = "i"
 
 
-class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
+class Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    """`long` of C."""
+
     _type_ = "l"
 
 
@@ -47,7 +55,9 @@ class _Size(_ctypes._SimpleCData):  # type: ignore[type-arg]
     _type_ = "L"
 
 
-class _Address(_ctypes._SimpleCData):  # type: ignore[type-arg]
+class Address(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    """A pointer of C."""
+
     _type_ = "P"
 
 
@@ -59,19 +69,19 @@ class _Buffer(_ctypes.Structure):
     """`Py_buffer`."""
 
     _fields_ = [  # noqa: RUF012  # ctypes reads it so
-        ("buf", _Address),
-        ("obj", _Address),
-        ("len", _Long),
-        ("itemsize", _Long),
-        ("readonly", _Int),
-        ("ndim", _Int),
-        *((name, _Address) for name in ("format", "shape", "strides", "suboffsets", "internal")),
+        ("buf", Address),
+        ("obj", Address),
+        ("len", Long),
+        ("itemsize", Long),
+        ("readonly", Int),
+        ("ndim", Int),
+        *((name, Address) for name in ("format", "shape", "strides", "suboffsets", "internal")),
     ]
 
 
-def _function(name: str, returns: Any, *takes: Any, python: bool = False) -> Any:
-    """Return a function of the C library, or of Python's own, which is called with the GIL."""
-    flags = _ctypes.FUNCFLAG_PYTHONAPI if python else _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+def c_function(name: str, returns: Any, *takes: Any, python: bool = False) -> Any:
+    """Return a function of the C library, or of Python's own (`python`), which is called with the GIL."""
+    flags = _ctypes.FUNCFLAG_USE_ERRNO | (_ctypes.FUNCFLAG_PYTHONAPI if python else _ctypes.FUNCFLAG_CDECL)
 
     class Function(_ctypes.CFuncPtr):
         _flags_ = flags
@@ -82,13 +92,13 @@ def _function(name: str, returns: Any, *takes: Any, python: bool = False) -> Any
 
 
 _PROCESS = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-_FAILED = (1 << 8 * _ctypes.sizeof(_Address)) - 1
-_mmap = _function("mmap", _Address, _Address, _Size, _Int, _Int, _Int, _Long)
-_munmap = _function("munmap", _Int, _Address, _Size)
-_madvise = _function("madvise", _Int, _Address, _Size, _Int)
-_memcmp = _function("memcmp", _Int, _Address, _Address, _Size)
-_get_buffer = _function("PyObject_GetBuffer", _Int, _Object, _Address, _Int, python=True)
-_release_buffer = _function("PyBuffer_Release", None, _Address, python=True)
+_FAILED = (1 << 8 * _ctypes.sizeof(Address)) - 1
+_mmap = c_function("mmap", Address, Address, _Size, Int, Int, Int, Long)
+_munmap = c_function("munmap", Int, Address, _Size)
+_madvise = c_function("madvise", Int, Address, _Size, Int)
+_memcmp = c_function("memcmp", Int, Address, Address, _Size)
+_get_buffer = c_function("PyObject_GetBuffer", Int, _Object, Address, Int, python=True)
+_release_buffer = c_function("PyBuffer_Release", None, Address, python=True)
 
 
 class TooShortError(OSError):

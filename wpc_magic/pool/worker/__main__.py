@@ -2,7 +2,8 @@
 
 `process` runs it as ``python -P -c ...``, with six descriptors (the three channels, the status page, the
 lifeline, the fault dump), a seventh one if the channels of messages are to be encrypted (a file with the
-certificates for that), and the pid that our parent must have.
+certificates for that), and the pid that our parent must have. A worker that a `template` has forked begins
+with `serve`.
 
 This folder uses the standard library's underscore modules where the public ones import five times as much:
 ``import socket, signal, pickle, typing`` takes longer than the start of an interpreter.
@@ -34,13 +35,20 @@ from wpc_magic.pool.worker.server import Server
 from wpc_magic.pool.worker.shared_memory import SharedBuffers
 from wpc_magic.pool.worker.thread_limits import limit_threads
 
-__all__ = ["main"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NamedTuple
+else:
+    from wpc_magic.pool.wire.named_tuple import NamedTuple
+
+__all__ = ["Descriptors", "die_with_parent", "main", "reset_signals", "serve"]
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _IGNORED = {_signal.SIGPIPE, _signal.SIGXFSZ}
 
 
-def _die_with_parent(parent: int, lifeline: int) -> None:
+def die_with_parent(parent: int, lifeline: int) -> None:
     """Make the kernel kill this process, and those that it has started, when the parent process ends.
 
     An end-of-file on the control channel has the same effect on every system, but not while C code holds the
@@ -87,7 +95,7 @@ def _enable_fault_dump(fd: int, page: StatusPage) -> None:
     os.register_at_fork(after_in_child=lambda: faulthandler.enable(file=2))
 
 
-def _reset_signals() -> None:
+def reset_signals() -> None:
     """Undo what is inherited of the program: blocked signals, as in a service, and ignored ones.
 
     The parent process cannot: in its threads, which have other handlers, nothing may be unblocked.
@@ -100,7 +108,9 @@ def _reset_signals() -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
-def _readers(call: _socket.socket, control: _socket.socket, certificates: list[int]) -> tuple[Reader, Reader]:
+def _readers(
+    call: _socket.socket, control: _socket.socket, certificates: Sequence[int]
+) -> tuple[Reader, Reader]:
     """Return what reads the two channels, which are encrypted if there are certificates for that."""
     for sock in (call, control):
         without_sigpipe(sock)
@@ -116,25 +126,51 @@ def _readers(call: _socket.socket, control: _socket.socket, certificates: list[i
         die(f"the pool cannot be reached over TLS: {type(error).__name__}: {error}")
 
 
+class Descriptors(NamedTuple):
+    """What the pool passes to a worker: the three channels, and the files that it reads."""
+
+    call: int
+    control: int
+    blocks: int
+    page: int
+    lifeline: int
+    dump: int
+
+
 def main() -> None:
     """Serve one pool until it requests shutdown."""
-    _reset_signals()
+    reset_signals()
     *fds, parent = map(int, sys.argv[1:])
-    call_fd, control_fd, blocks_fd, page_fd, lifeline, dump_fd = fds[:6]
-    _die_with_parent(parent, lifeline)
-    for fd in (call_fd, control_fd, blocks_fd, page_fd, lifeline, dump_fd):
-        os.set_inheritable(fd, False)
     del sys.argv[1:]
+    serve(Descriptors(*fds[:6]), parent, fds[6:])
+
+
+def serve(fds: Descriptors, parent: int, certificates: Sequence[int] = ()) -> None:
+    """Serve one pool until it requests shutdown.
+
+    Parameters
+    ----------
+    fds : Descriptors
+        What the pool has passed.
+    parent : int
+        The process id that our parent must have.
+    certificates : sequence of int
+        The file with the certificates, if the channels of messages are to be encrypted.
+    """
+    die_with_parent(parent, fds.lifeline)
+    for fd in fds:
+        os.set_inheritable(fd, False)
     # User pickles that refer to `__main__` must not find our names there.
     sys.modules["__main__"] = type(sys)("__main__")
     INTERPRETER_PATH[:] = sys.path
 
-    page = StatusPage(page_fd)
+    page = StatusPage(fds.page)
     page.close_fd()
     page.words[PID] = os.getpid()
-    _enable_fault_dump(dump_fd, page)
-    call, control = _readers(_socket.socket(fileno=call_fd), _socket.socket(fileno=control_fd), fds[6:])
-    server = Server(call, page, SharedBuffers(_socket.socket(fileno=blocks_fd)))
+    _enable_fault_dump(fds.dump, page)
+    sockets = _socket.socket(fileno=fds.call), _socket.socket(fileno=fds.control)
+    call, control = _readers(*sockets, certificates)
+    server = Server(call, page, SharedBuffers(_socket.socket(fileno=fds.blocks)))
     server.handle_message = Messages(server).handle
     os.register_at_fork(after_in_child=control.sock.close)
     stdout = TaggedStream(server.output, "stdout", sys.stdout)

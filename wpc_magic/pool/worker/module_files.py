@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["StaleModuleError", "check_module", "is_local", "record_imports", "version"]
+__all__ = ["StaleModuleError", "check_module", "edited_file", "is_local", "record_imports", "version"]
 
 _STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
@@ -67,6 +67,11 @@ def check_module(name: str) -> None:
     for path, imported in _imported.items():
         if path.startswith(folder) and version(path) != imported:
             raise StaleModuleError(f"{path} was edited after this worker had imported it")
+
+
+def edited_file() -> str:
+    """Return a local file that was edited after it had been imported here; empty: there is none."""
+    return next((path for path, imported in _imported.items() if version(path) != imported), "")
 
 
 def version(path: str) -> tuple[int, int] | None:

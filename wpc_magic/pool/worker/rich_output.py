@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from wpc_magic.pool.worker.output import Output
 
-__all__ = ["display", "install_rich_output", "set_log_levels", "target"]
+__all__ = ["display", "install_rich_output", "prepare_libraries", "set_log_levels", "target"]
 
 _BACKENDS_OF_NOTEBOOKS = ("", "inline", "ipympl", "nbagg", "notebook", "widget")
 
@@ -63,15 +63,8 @@ def set_log_levels(levels: LogLevels) -> None:
         apply(levels)
 
 
-def install_rich_output(output: Output) -> None:
-    """Install ``display``, and the hooks of the libraries.
-
-    Parameters
-    ----------
-    output : Output
-        Takes what is shown.
-    """
-    builtins.display = display  # type: ignore[attr-defined]  # as in a notebook
+def prepare_libraries() -> None:
+    """Set what libraries read while they are imported: backends, and IPython's own ``display``."""
     # A notebook's backend needs its kernel, and a window is out of place: a worker comes and goes.
     backend = os.environ.get("MPLBACKEND", "")
     if backend.lower() in _BACKENDS_OF_NOTEBOOKS or backend.startswith("module://matplotlib_inline"):
@@ -82,6 +75,20 @@ def install_rich_output(output: Output) -> None:
         with interpreter_path_first:
             from wpc_magic.pool.worker import displays
         displays.replace_in(module)
+
+    when_imported("IPython.core.display_functions", hook_displays)
+
+
+def install_rich_output(output: Output) -> None:
+    """Install ``display``, and the hooks of the libraries.
+
+    Parameters
+    ----------
+    output : Output
+        Takes what is shown.
+    """
+    builtins.display = display  # type: ignore[attr-defined]  # as in a notebook
+    prepare_libraries()
 
     def hook_figures(module: Any) -> None:
         with interpreter_path_first:
@@ -105,7 +112,6 @@ def install_rich_output(output: Output) -> None:
         forwarder.apply(_levels)
         _on_levels.append(forwarder.apply)
 
-    when_imported("IPython.core.display_functions", hook_displays)
     when_imported("matplotlib.figure", hook_figures)
     when_imported("matplotlib.pyplot", hook_pyplot)
     when_imported("warnings", hook_warnings)

@@ -145,6 +145,9 @@ class DaskEngine:
         await places.ensure_registered()
         self._pool, self._places = pool, places
 
+    def prepare(self, environment: WorkerEnvironment) -> None:
+        """Do nothing: there are no templates on other machines."""
+
     def differences(self) -> str:
         """Return the table of what machines run that is not what runs here; empty: there is nothing."""
         return check_versions(own_versions(), dict(self._versions))
