@@ -2,6 +2,8 @@
 
 import _socket
 import contextlib
+import errno
+import os
 import select
 import socket
 import subprocess
@@ -147,6 +149,27 @@ def test_a_reader_needs_no_more_than_a_bare_socket():
     assert [flat(f) for f in Reader(two).read()] == [(2, 1, 2, 3, b"body", [])]
     one.close()
     two.close()
+
+
+@pytest.mark.parametrize("number", [errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH])
+def test_a_network_that_fails_is_the_end_of_the_connection(number: int) -> None:
+    class Broken:
+        def recv(self, size: int) -> bytes:
+            raise OSError(number, os.strerror(number))
+
+    reader = Reader(Broken())
+    assert reader.read() == []
+    assert reader.eof
+
+
+def test_other_errors_of_a_socket_are_raised() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0.001)
+        with pytest.raises(TimeoutError):
+            Reader(ours).read()
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        Reader(ours).read()
 
 
 def test_the_end_of_the_other_side_is_detected():

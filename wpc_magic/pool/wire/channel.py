@@ -17,6 +17,7 @@ With the flag `_IN_BLOCK` the buffers are in blocks (see `blocks`), and the fram
 from __future__ import annotations
 
 import _socket
+import errno
 import mmap
 import struct
 from collections import deque
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
 __all__ = [
+    "LOST",
     "NO_SIGPIPE",
     "BadFrame",
     "Channel",
@@ -40,6 +42,23 @@ __all__ = [
     "send_all",
     "without_sigpipe",
 ]
+
+LOST = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED",
+        "ECONNRESET",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "ENETRESET",
+        "ENETUNREACH",
+        "EPIPE",
+        "ETIMEDOUT",
+    )
+    if hasattr(errno, name)
+)
+"""The errors of a connection that has ended, be it by a process, a machine or the network between."""
 
 HEADER = struct.Struct("<BBHIQQQ")
 _SIZE = HEADER.size
@@ -160,7 +179,9 @@ class Reader:
             if self._unfilled:
                 return self._fill()
             data = self.sock.recv(_READ)
-        except (ConnectionResetError, BrokenPipeError):
+        except OSError as error:
+            if error.errno not in LOST:
+                raise
             data = b""
         if not data:
             self.eof = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 import ssl
 
-from wpc_magic.pool.wire.channel import NO_SIGPIPE, BadFrame, Channel, Reader
+from wpc_magic.pool.wire.channel import LOST, NO_SIGPIPE, BadFrame, Channel, Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ class TlsReader(Reader):
             if not sock.receive():
                 self.eof = True
                 return []
-        except (ConnectionResetError, BrokenPipeError):
+        except OSError as error:
+            if error.errno not in LOST:
+                raise
             self.eof = True
             return []
         frames: list[Frame] = []
