@@ -214,6 +214,7 @@ def test_it_answers_what_people_ask_and_is_photographed_in_both_themes(open_note
     notebook.run_all()
     notebook.output("under way")
     dashboard = notebook.dashboard
+    dashboard.scroll_into_view_if_needed()  # the cells below may have pushed it away: then nothing is sent
     expect(notebook.worker(1).locator(".wpc-call")).to_contain_text("measure")
     expect(notebook.worker(1).locator(".wpc-for")).to_have_text(re.compile("[1-9] s"))
     expect(notebook.event("worker_restart_completed")).to_be_visible()
