@@ -61,7 +61,7 @@ class SimulatedEngine:
         self._answering: subprocess.Popen[bytes] | None = None
         self._count = 0
 
-    def capacity(self) -> int:
+    def capacity(self, memory: int = 0) -> int:
         return _SLOTS_A_HOST
 
     def open(self) -> None:

@@ -214,7 +214,8 @@ class PoolOptions(_Options):
         A worker that uses more MiB while a call runs is killed at once, and the call fails with
         `MemoryLimitError`; it is not retried. Checked every `heartbeat_interval_ms`, so a call may exceed it
         briefly. The system's own limits (``RLIMIT_AS`` and the like) are worse: they count what is only
-        reserved, which libraries do in gigabytes, and not what is in use.
+        reserved, which libraries do in gigabytes, and not what is in use. A Dask worker with a memory limit
+        gets no more workers than that has room for.
     idle_timeout_ms : int or None
         A worker that has been idle for so long is stopped, and its slot is `resting` until a call needs it.
         Checked with the heartbeats.

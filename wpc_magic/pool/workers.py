@@ -193,7 +193,7 @@ class Workers:
             self.use_engine(options.pop("engine", self.engine), **where)
         self._check_shared()
         self.configure(**options)
-        number = self._driver.parts.engine.capacity() if count is None else count
+        number = self._driver.parts.engine.capacity(self._worker_memory()) if count is None else count
         self._driver.start(number, self._worker_environment(most or number))
 
     def _check_shared(self) -> None:
@@ -257,8 +257,19 @@ class Workers:
         uploads = tuple(upload.archive for upload in self._uploads.values())
         asked = own if threads is None else {**own, **limits}
         return WorkerEnvironment(
-            {**known, **limits}, folder, path, uploads, asked, chosen, self.options.reconnect_ms
+            {**known, **limits},
+            folder,
+            path,
+            uploads,
+            asked,
+            chosen,
+            self.options.reconnect_ms,
+            self._worker_memory(),
         )
+
+    def _worker_memory(self) -> int:
+        """Return how much memory each worker may use, in bytes; 0: nobody has said."""
+        return (self.options.hard_memory_per_worker_mb or 0) << 20
 
     def stop_workers(self, drain: bool = False, timeout_ms: int | None = None) -> None:
         """Stop the workers, within `stop_timeout_ms`; definitions are kept.

@@ -105,6 +105,24 @@ def test_as_many_workers_start_as_have_what_each_takes(cluster: Cluster) -> None
         engine.close()
 
 
+def test_a_dask_worker_takes_no_more_workers_than_its_memory_has_room_for(
+    cluster: Cluster, pool: WorkerProcedureCall, listen: Callable[[WorkerProcedureCall], EventListener]
+) -> None:
+    cluster.add_worker("--memory-limit", "1GiB", threads=3)
+    cluster.client.wait_for_workers(1, timeout=PATIENCE_S)
+    pool.configure(hard_memory_per_worker_mb=400)
+    assert pool._driver.parts.engine.capacity(400 << 20) == 2
+    events = listen(pool)
+    pool.start_workers(3, wait=False)
+    (*_, event) = events.until("worker_start_waits")
+    assert event.details["reason"].endswith(
+        "is free, and 400 MiB (hard_memory_per_worker_mb) of its memory limit"
+    )
+    cluster.add_worker("--memory-limit", "500MiB")
+    while (each := events.next()).event_name != "worker_ready" or each.worker_id != event.worker_id:
+        pass
+
+
 def test_a_start_gives_up_where_there_is_no_place(cluster: Cluster, pool: WorkerProcedureCall) -> None:
     with pytest.raises(StartError, match="a place for none of 2 workers within 1 s: no worker of the Dask"):
         pool.start_workers(2, start_timeout_ms=100)

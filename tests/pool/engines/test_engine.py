@@ -32,7 +32,7 @@ class Elsewhere:
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def capacity(self) -> int:
+    def capacity(self, memory: int = 0) -> int:
         return 2
 
     def open(self) -> None:

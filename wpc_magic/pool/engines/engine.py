@@ -40,6 +40,8 @@ class WorkerEnvironment(NamedTuple):
         The working directory if the options ask for one, as they name it.
     reconnect_ms : int
         How long nothing may be heard of another machine, in milliseconds.
+    memory : int
+        How much each worker may use, in bytes; 0: nobody has said.
     start_method : {"spawn", "template"}
         How workers of this machine are started.
     modules : tuple of str
@@ -55,6 +57,7 @@ class WorkerEnvironment(NamedTuple):
     asked: Mapping[str, str] = {}
     folder: str | None = None
     reconnect_ms: int = 15_000
+    memory: int = 0
     start_method: str = "spawn"
     modules: tuple[str, ...] = ()
     import_s: float = 10.0
@@ -234,8 +237,13 @@ class Engine(Protocol):
     copies_blocks: bool
     on_leave: Callable[[Process, str], object]
 
-    def capacity(self) -> int:
+    def capacity(self, memory: int = 0) -> int:
         """Return how many workers a start without a number creates.
+
+        Parameters
+        ----------
+        memory : int
+            How much each of them may use, in bytes; 0: nobody has said.
 
         Raises
         ------

@@ -24,7 +24,7 @@ class LocalEngine:
         self.on_leave: Callable[[Process, str], object] = lambda process, why: None  # never called
         self._templates: TemplateStarts | None = None
 
-    def capacity(self) -> int:
+    def capacity(self, memory: int = 0) -> int:
         """Return the number of usable cores."""
         return usable_cores()
 

@@ -25,7 +25,6 @@ _CLOSE_S = 15.0
 _CLOSE_CLIENT_S = 2.0
 _TRIES = 10
 _LEAVES = "its Dask worker is to end"
-_NO_PLACE = "no worker of the Dask cluster has a thread that is free"
 
 _T = TypeVar("_T")
 
@@ -82,18 +81,20 @@ class DaskEngine:
 
     # -- in other threads -------------------------------------------------------------------------------
 
-    def capacity(self) -> int:
+    def capacity(self, memory: int = 0) -> int:
         """Return for how many workers the cluster has threads, and what each takes besides; at least 1."""
         self.open()
         workers: dict[str, Any] = self._run(self._workers(), _TIMEOUT_S)
-        return max(1, sum(self._room_of(worker) for worker in workers.values()))
+        return max(1, sum(self._room_of(worker, memory) for worker in workers.values()))
 
     async def _workers(self) -> Any:
         return (await self._client.scheduler.identity(n_workers=-1))["workers"]
 
-    def _room_of(self, worker: dict[str, Any]) -> int:
+    def _room_of(self, worker: dict[str, Any], memory: int) -> int:
         offered = worker["resources"]
         most = [int(offered.get(name, 0) / need) for name, need in self._resources.items() if need > 0]
+        if memory and worker["memory_limit"]:  # 0: there is none
+            most.append(worker["memory_limit"] // memory)
         threads: int = worker["nthreads"]
         return min([threads, *most])
 
@@ -217,7 +218,7 @@ class DaskEngine:
 
         result: Any = StartError("the pool was stopped")
         place: Any = None
-        silence_s = environment.reconnect_ms / 1000
+        silence_s, memory = environment.reconnect_ms / 1000, environment.memory
         try:
             for _ in range(_TRIES):
                 if shared is not None:
@@ -232,7 +233,7 @@ class DaskEngine:
                         continue
                     process.place, result = in_use, process
                     return
-                place = await self._places.find(lambda: came(Waits(_NO_PLACE)))
+                place = await self._places.find(memory, lambda: came(Waits(_no_place(memory))))
                 try:
                     host = await self._host(place.address, silence_s)
                     process = await host.start(key, place.token, environment)
@@ -305,3 +306,8 @@ class DaskEngine:
         hosts = [host for host in opened if not isinstance(host, BaseException)]
         await asyncio.gather(*(host.close() for host in hosts), return_exceptions=True)
         await self._places.close()
+
+
+def _no_place(memory: int) -> str:
+    what = f", and {memory >> 20} MiB (hard_memory_per_worker_mb) of its memory limit" if memory else ""
+    return f"no worker of the Dask cluster has a thread that is free{what}"

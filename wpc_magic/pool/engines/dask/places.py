@@ -72,6 +72,7 @@ class Places:
         self._giving: set[asyncio.Future[None]] = set()
         self._registered: Any = None
         self._registering = asyncio.Lock()
+        self._one_by_one = asyncio.Lock()
 
     async def ensure_registered(self) -> None:
         """Have the scheduler know the plugin: another one, after a restart, does not.
@@ -117,11 +118,14 @@ class Places:
             await comm.write({"op": f"wpc-release-{self._pool}", "token": place.token, "reply": False})
             await comm.close()
 
-    async def find(self, waits: Callable[[], object]) -> Place:
+    async def find(self, memory: int, waits: Callable[[], object]) -> Place:
         """Return a place, as soon as the cluster has one.
 
         Parameters
         ----------
+        memory : int
+            How much each worker may use, in bytes: a Dask worker gets no more of this pool's than its limit
+            has room for. 0: nobody has said.
         waits : callable
             Called if that takes long.
 
@@ -132,52 +136,57 @@ class Places:
         """
         soon = asyncio.get_running_loop().call_later(_SOON_S, waits)
         try:
-            return await self._find()
+            if not memory:
+                return await self._find(0)
+            async with (
+                self._one_by_one
+            ):  # Dask counts threads and resources of those under way, and no memory
+                return await self._find(memory)
         finally:
             soon.cancel()
 
-    async def _find(self) -> Place:
+    async def _find(self, memory: int) -> Place:
         while True:
             try:
                 await self.ensure_registered()
             except OSError:  # the scheduler has gone meanwhile
                 await asyncio.sleep(_PAUSE_S)
                 continue
-            allowed = await self._allowed()
+            allowed = await self._allowed(memory)
             if allowed == []:
                 await asyncio.sleep(_PAUSE_S)
                 continue
-            place = await self._try(allowed)
+            place = await self._try(allowed, memory)
             if place is not None:
                 return place
             await asyncio.sleep(_PAUSE_S)
 
-    async def _allowed(self) -> list[str] | None:
+    async def _allowed(self, memory: int) -> list[str] | None:
         """Return the Dask workers that may take a slot, those with room if there are any; None: all."""
         now = time.monotonic()
         self._left_out = {each: until for each, until in self._left_out.items() if until > now}
-        if free := await self._free():
+        known = await self._known(memory)
+        if free := self._free(known):
             return free
-        if not self._left_out:
-            return None
-        try:
-            known = await self._client.nthreads()
-        except OSError:
-            return []
-        return [each for each in known if each not in self._left_out]
+        return list(known) if self._left_out or memory else None
 
-    async def _free(self) -> list[str]:
-        """Return the Dask workers that have room for a slot, as far as the scheduler has heard."""
+    async def _known(self, memory: int) -> dict[str, Any]:
+        """Return the Dask workers that may take a slot, now or when they have room."""
         try:
             known = (await self._client.scheduler.identity(n_workers=-1))["workers"]
         except OSError:
-            return []
+            return {}
         used = Counter(self._used.values())
-        return [
-            address
+        return {
+            address: worker
             for address, worker in known.items()
-            if address not in self._left_out and self._has_room(worker, used[address])
-        ]
+            if address not in self._left_out and _has_memory(worker, (used[address] + 1) * memory)
+        }
+
+    def _free(self, known: dict[str, Any]) -> list[str]:
+        """Return the Dask workers that have room for a slot, as far as the scheduler has heard."""
+        used = Counter(self._used.values())
+        return [address for address, worker in known.items() if self._has_room(worker, used[address])]
 
     def _has_room(self, worker: dict[str, Any], used: int) -> bool:
         """Whether a Dask worker has room for one slot more than those that this pool has there."""
@@ -190,7 +199,7 @@ class Places:
             and all(offered.get(name, 0) >= (used + 1) * need for name, need in self._resources.items())
         )
 
-    async def _try(self, allowed: list[str] | None) -> Place | None:
+    async def _try(self, allowed: list[str] | None, memory: int) -> Place | None:
         token = f"{self._pool}-{next(self._numbers)}"
         reported = self._reported[token] = asyncio.get_running_loop().create_future()
         task = self._client.submit(
@@ -210,7 +219,9 @@ class Places:
                     break
                 # Later, those are allowed again that are left out now. And Dask has given it to a worker at
                 # once, whether that had a thread free or not: there it would wait, also when others have one.
-                if (allowed is not None and time.monotonic() > until) or await self._free():
+                if allowed is not None and time.monotonic() > until:
+                    break
+                if self._free(await self._known(memory)):
                     break
             if reported.done():
                 self._used[task] = reported.result()
@@ -239,3 +250,9 @@ class Places:
             client.unsubscribe_topic(f"wpc-{self._pool}")
             for unregister in (client.unregister_worker_plugin, client.unregister_scheduler_plugin):
                 await asyncio.wait_for(unregister(f"wpc-{self._pool}"), _PATIENCE_S)
+
+
+def _has_memory(worker: dict[str, Any], memory: int) -> bool:
+    """Whether the limit of a Dask worker is no less than so many bytes; 0: it has none."""
+    limit: int = worker["memory_limit"]
+    return not limit or limit >= memory
