@@ -40,15 +40,19 @@ SETTINGS = {
 
 
 class Lab:
-    """A JupyterLab server.
+    """A JupyterLab server, or one of Notebook 7.
 
     Parameters
     ----------
     folder : Path
         Its folder, with subfolders for settings, home and temporary files.
+    app : str
+        ``"lab"`` or ``"notebook"``.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, app: str = "lab") -> None:
+        self.document = "doc/tree" if app == "lab" else "notebooks"  # the path of a page with one document
+        self._expose = "LabApp" if app == "lab" else "JupyterNotebookApp"
         self.root = folder / "notebooks"
         settings = folder / "settings"
         for each in (self.root, settings, folder / "home", folder / "tmp"):
@@ -75,11 +79,11 @@ class Lab:
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
         command = [
-            *(sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--ServerApp.root_dir={self.root}"),
+            *(sys.executable, "-m", "jupyter", app, "--no-browser", f"--ServerApp.root_dir={self.root}"),
             *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={free_port()}", "--ServerApp.port_retries=50"),
             *(
                 "--IdentityProvider.token=",
-                "--LabApp.expose_app_in_browser=True",
+                f"--{self._expose}.expose_app_in_browser=True",
                 "--ServerApp.allow_root=True",
             ),
         ]
@@ -185,7 +189,7 @@ class Notebook:
 
     def open(self, kernel: bool = True) -> Notebook:
         """Open it, and wait until the kernel is usable; the indicator alone is idle even without a kernel."""
-        self.page.goto(f"{self.lab.url}doc/tree/{self.name}?reset")
+        self.page.goto(f"{self.lab.url}{self.lab.document}/{self.name}?reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         if kernel:
             self.wait_for_kernel()
