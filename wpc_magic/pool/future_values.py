@@ -25,18 +25,37 @@ def with_values(argument: Any) -> Any:
     Examples
     --------
     >>> argument = [1, {"of": (2, 3)}]
+    >>> argument.append(argument)
     >>> with_values(argument) is argument
     True
     """
+    return _replaced(argument, set()) if _has_future(argument) else argument
+
+
+def _has_future(argument: Any) -> bool:
+    """Whether there is one. Not recursive: what is nested deeply, or contains itself, is an argument, too."""
+    unseen, seen = [argument], set()
+    while unseen:
+        each = unseen.pop()
+        kind = type(each)
+        if isinstance(each, CallFuture):
+            return True
+        if kind in (list, tuple, dict) and id(each) not in seen:
+            seen.add(id(each))
+            unseen.extend(each.values() if kind is dict else each)
+    return False
+
+
+def _replaced(argument: Any, within: set[int]) -> Any:
+    """Return a copy with the values; in it, what contains itself contains what it was copied from."""
+    kind = type(argument)
     if isinstance(argument, CallFuture):
         return argument.result()
-    kind = type(argument)
-    if kind in (list, tuple):
-        values = [with_values(each) for each in argument]
-        changed = any(new is not old for new, old in zip(values, argument, strict=True))
-        return kind(values) if changed else argument
-    if kind is dict:
-        values = [with_values(each) for each in argument.values()]
-        changed = any(new is not old for new, old in zip(values, argument.values(), strict=True))
-        return dict(zip(argument, values, strict=True)) if changed else argument
-    return argument
+    if kind not in (list, tuple, dict) or id(argument) in within:
+        return argument
+    within = within | {id(argument)}
+    old = argument.values() if kind is dict else argument
+    new = [_replaced(each, within) for each in old]
+    if all(after is before for after, before in zip(new, old, strict=True)):
+        return argument
+    return dict(zip(argument, new, strict=True)) if kind is dict else kind(new)
