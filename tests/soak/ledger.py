@@ -130,6 +130,11 @@ class Ledger:
             if not (entry.pinned and self.spans.since(entry.finished_before) & {RESIZE, KILL, RESTART}):
                 self.note(f"{entry} was refused: {error!r}")
             return False
+        except RequirementMissingError as error:
+            # A constant that no worker could install, as those were killed meanwhile: until it is set again.
+            if "killed by SIGKILL" not in str(error):
+                self.note(f"{entry} was refused: {error!r}")
+            return False
         self.add(1)
         return True
 
