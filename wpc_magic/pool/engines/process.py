@@ -47,13 +47,8 @@ class WorkerProcess(Child):
         What its `faulthandler` writes.
     usage : Usage
         What it uses.
-    peak_bytes : int
-        Its peak memory, in bytes, known once it is reaped; 0: unknown.
-    is_exit_known : bool
-        Whether the exit code is its own: other code may have reaped it, and SIGCHLD may be ignored.
-    sentinel_fd : int
-        A file descriptor that becomes readable when the process exits; -1 if the system has none, then use
-        `wait_in_thread`.
+
+    Those of `Child` besides.
     """
 
     host = place_name = ""
