@@ -308,20 +308,24 @@ def test_nothing_is_left_of_a_client_that_was_killed(client: Any) -> None:
 # -- what cannot be -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("answers", ["refuses", "says nothing"])
 def test_where_a_port_cannot_be_reached_all_goes_through_the_connections_of_dask_and_it_is_said(
-    make_pool: Any, client: Any, monkeypatch: pytest.MonkeyPatch, listen: Any
+    make_pool: Any, client: Any, monkeypatch: pytest.MonkeyPatch, listen: Any, answers: str
 ) -> None:
-    from wpc_magic.pool.engines.dask.hosts import Host
+    from wpc_magic.pool.engines.dask import hosts
 
-    connect = Host._connect
+    connect = hosts.Host._connect
 
-    async def connect_elsewhere(host: Host) -> None:
-        host._told = {**host._told, "bind": "127.0.0.1", "port": refusing.getsockname()[1]}
+    async def connect_elsewhere(host: hosts.Host) -> None:
+        host._told = {**host._told, "bind": "127.0.0.1", "port": other.getsockname()[1]}
         await connect(host)
 
-    monkeypatch.setattr(Host, "_connect", connect_elsewhere)
-    with socket.socket() as refusing:  # it does not listen
-        refusing.bind(("127.0.0.1", 0))
+    monkeypatch.setattr(hosts.Host, "_connect", connect_elsewhere)
+    monkeypatch.setattr(hosts, "_DIRECTLY_S", 0.1)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if answers == "says nothing":
+            other.listen()
         pool = make_pool(0, SOURCE, engine="dask", client=client)
         events = listen(pool)
         pool.start_workers(1)

@@ -7,8 +7,8 @@ import contextlib
 import socket
 from typing import Any
 
-from wpc_magic.pool.engines.dask import agent
-from wpc_magic.pool.engines.dask.agent import pump
+from wpc_magic.pool.engines.dask import relay
+from wpc_magic.pool.engines.dask.relay import pump
 
 LIMIT_S = 120
 LARGE = 40 << 20
@@ -106,15 +106,15 @@ def test_a_pool_that_does_not_read_makes_the_worker_wait_and_no_buffer_grow() ->
         relayed = Relayed()
         near, far = relayed.comms
         offered = await offer(relayed.worker, 10 * LARGE)
-        assert offered < 2 * agent._WINDOW + BUFFERS
-        assert far.most_held <= agent._WINDOW + agent._CHUNK
+        assert offered < 2 * relay._WINDOW + BUFFERS
+        assert far.most_held <= relay._WINDOW + relay._CHUNK
 
         # When it reads, everything comes, and no more is kept on the way.
         sending = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(relayed.worker, b"y" * LARGE))
         taken = await take(relayed.pool, offered + LARGE)
         await sending
         assert taken[offered:] == b"y" * LARGE
-        assert max(near.most_held, far.most_held) <= agent._WINDOW + agent._CHUNK
+        assert max(near.most_held, far.most_held) <= relay._WINDOW + relay._CHUNK
         await relayed.close()
 
     run(test())
@@ -132,7 +132,7 @@ def test_two_ends_that_send_before_they_read_do_not_wait_for_each_other() -> Non
         assert not to_worker.done()
         assert await take(relayed.worker, LARGE) == b"a" * LARGE
         await to_worker
-        assert all(comm.most_held <= agent._WINDOW + agent._CHUNK for comm in relayed.comms)
+        assert all(comm.most_held <= relay._WINDOW + relay._CHUNK for comm in relayed.comms)
         await relayed.close()
 
     run(test())

@@ -258,7 +258,7 @@ def test_the_certificates_of_a_cluster_are_taken_from_files_and_from_texts_alike
 ) -> None:
     from distributed import Security
 
-    from wpc_magic.pool.engines.dask.agent import _certificates
+    from wpc_magic.pool.engines.dask.host_start import certificates_of
 
     files = authority.security(tls_min_version=ssl.TLSVersion.TLSv1_3, tls_ciphers="ECDHE+AESGCM")
     names = ("tls_ca_file", "tls_worker_cert", "tls_worker_key")
@@ -269,7 +269,8 @@ def test_the_certificates_of_a_cluster_are_taken_from_files_and_from_texts_alike
         **{name: Path(getattr(files, name)).read_text() for name in names},
     )
     told = [
-        _certificates(SimpleNamespace(address="tls://127.0.0.1:1", security=each)) for each in (files, texts)
+        certificates_of(SimpleNamespace(address="tls://127.0.0.1:1", security=each))
+        for each in (files, texts)
     ]
     assert told[0] == told[1]
     assert told[0]["oldest"] == ssl.TLSVersion.TLSv1_3
@@ -280,9 +281,9 @@ def test_the_certificates_of_a_cluster_are_taken_from_files_and_from_texts_alike
 def test_a_cluster_whose_certificates_nobody_knows_is_reached_by_relay() -> None:
     from distributed import Security
 
-    from wpc_magic.pool.engines.dask.agent import _certificates
+    from wpc_magic.pool.engines.dask.host_start import certificates_of
 
     nowhere = Security(tls_ca_file="/nowhere", tls_worker_cert="/nowhere", require_encryption=True)
     for security in (Security(), nowhere, object()):
-        assert _certificates(SimpleNamespace(address="tls://127.0.0.1:1", security=security)) is None
-    assert _certificates(SimpleNamespace(address="tcp://127.0.0.1:1", security=Security())) is None
+        assert certificates_of(SimpleNamespace(address="tls://127.0.0.1:1", security=security)) is None
+    assert certificates_of(SimpleNamespace(address="tcp://127.0.0.1:1", security=Security())) is None

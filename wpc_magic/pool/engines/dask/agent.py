@@ -1,41 +1,28 @@
 """What runs in a Dask worker: a plugin that starts a host process, and tasks that hold threads for slots.
 
-It travels as this text (`shipped`), to machines that need not have the package. So it uses nothing of it.
+It travels as this text (`shipped`), to machines that need not have the package. So it uses nothing of it but
+what travels with the plugin, as text, too: its helpers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import secrets
 import socket
-import subprocess
-import sys
 import threading
+from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["hold", "keeper", "plugin", "pump", "shipped"]
+__all__ = ["hold", "keeper", "plugin", "shipped"]
 
 _REBUILD = "(exec(source, made := {'__name__': 'wpc_agent'}), made[maker](**settings))[1]"
-_BOOTSTRAP = """\
-import sys
-sys.path.insert(0, {folder!r})
-import wpc_magic
-del sys.path[0]
-from wpc_magic.pool.engines.dask.host import main
-main()
-"""
 _STATUS = "worker-status-change"
 _UNCLAIMED_S = 60.0
 _LOOK_S = 0.05
 _SLOTS = "wpc-slot"
 _SLOT_S = 5.0  # so long adaptive clusters give a task a thread by default
 _PATIENCE_S = 5.0
-_CHUNK = 1 << 18
-_WINDOW = 1 << 22
-"""Bytes that may be under way in one direction of a relay: no end keeps more for one that does not read."""
 
 
 def shipped(maker: str, source: str, settings: dict[str, Any]) -> tuple[Any, ...]:
@@ -43,15 +30,15 @@ def shipped(maker: str, source: str, settings: dict[str, Any]) -> tuple[Any, ...
     return eval, (_REBUILD, {"source": source, "maker": maker, "settings": settings})
 
 
-def plugin(pool: str, helpers: str, source: str) -> Any:
+def plugin(pool: str, helpers: list[str], source: str) -> Any:
     """Return the plugin of one pool.
 
     Parameters
     ----------
     pool : str
         What the pool is called on the cluster.
-    helpers : str
-        The source of `archive.place` and `versions.versions_here`.
+    helpers : list of str
+        The sources of `relay`, `host_start`, `archive.place` and `versions.versions_here`.
     source : str
         That of this module.
     """
@@ -153,10 +140,9 @@ def hold(pool: str, token: str, source: str) -> Any:
 class Agent:
     """Serves one pool in one Dask worker."""
 
-    def __init__(self, pool: str, helpers: str, worker: Any) -> None:
+    def __init__(self, pool: str, helpers: list[str], worker: Any) -> None:
         self._pool = pool
-        self._helpers: dict[str, Any] = {}
-        exec(helpers, self._helpers)
+        self._helpers = _loaded(helpers)
         self._worker = worker
         self._released: dict[str, threading.Event] = {}
         self._claimed: set[str] = set()
@@ -222,17 +208,17 @@ class Agent:
         try:
             folder = os.path.join(self._worker.local_directory, "wpc-magic")
             placed = os.path.join(folder, digest[:32])
-            versions = await asyncio.to_thread(self._helpers["versions_here"], releases)
+            versions = await asyncio.to_thread(self._helpers.versions_here, releases)
             needs = not os.path.isdir(placed)
             await comm.write({"versions": versions, "needs": needs})
             archive = (await comm.read())["data"]
             if needs:
-                placed = await asyncio.to_thread(self._helpers["place"], digest, bytes(archive), folder)
-            certificates = _certificates(self._worker)
+                placed = await asyncio.to_thread(self._helpers.place, digest, bytes(archive), folder)
+            certificates = self._helpers.certificates_of(self._worker)
             is_open = certificates is not None or self._worker.address.startswith("tcp://")
             bind = self._worker.ip if is_open else "127.0.0.1"
             process, answer = await asyncio.to_thread(
-                _start_host, placed, bind, folder, silence_s, certificates
+                self._helpers.start_host, placed, bind, folder, silence_s, certificates
             )
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -252,7 +238,7 @@ class Agent:
             self._ports.pop(process.pid, None)
             for token in tokens:
                 self._release(token)
-            await asyncio.to_thread(_await_end, process)
+            await asyncio.to_thread(self._helpers.await_end, process)
         with contextlib.suppress(OSError):
             await comm.write({"ended": True})
         return Status.dont_reply
@@ -311,7 +297,7 @@ class Agent:
         sock = socket.create_connection(port, _PATIENCE_S)  # on this machine: at once, or not
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await pump(comm, sock)
+        await self._helpers.pump(comm, sock)
         return Status.dont_reply
 
     async def _carry(
@@ -340,7 +326,15 @@ class Agent:
                 comm = await connect(address, **self._worker.connection_args)
                 await comm.write({"op": f"wpc-relay-{self._pool}", "process": source, "reply": False})
                 await comm.write({"data": bytes(give)})
-                await pump(comm, sock)
+                await self._helpers.pump(comm, sock)
+
+
+def _loaded(sources: list[str]) -> SimpleNamespace:
+    """Return what some sources define."""
+    names: dict[str, Any] = {"__name__": "wpc_agent"}
+    for source in sources:
+        exec(source, names)
+    return SimpleNamespace(**names)
 
 
 def _listeners_to_status(worker: Any) -> set[Any]:
@@ -363,179 +357,3 @@ def _listeners_to_status(worker: Any) -> set[Any]:
 async def _tell(comm: Any, message: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):
         await comm.write(message)
-
-
-async def pump(comm: Any, sock: socket.socket, received: asyncio.Event | None = None) -> None:
-    """Carry bytes between a connection of Dask and a socket, until both directions have ended.
-
-    Parameters
-    ----------
-    comm : distributed.comm.Comm
-        The connection.
-    sock : socket.socket
-        The socket, which does not block.
-    received : asyncio.Event, optional
-        Is set when all has been received that the other side of the connection will ever send.
-    """
-    relay = _Relay(comm, sock)
-    # One direction may end with an error long before the other one has carried the last answer.
-    coroutines = relay.outwards(), relay.receive(), relay.inwards(received)
-    tasks = out, receiving, into = [asyncio.ensure_future(each) for each in coroutines]
-    for task in tasks:
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    try:
-        await into
-        await asyncio.wait({out, receiving}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        if received is not None:
-            received.set()
-        comm.abort()
-        sock.close()
-
-
-class _Relay:
-    """One end of what carries bytes over a connection of Dask.
-
-    Dask takes whatever is written to a connection, and keeps it until it can be sent. So each end says how
-    much it has passed on, and the other one runs no further ahead than `_WINDOW`.
-    """
-
-    def __init__(self, comm: Any, sock: socket.socket) -> None:
-        self._comm, self._sock = comm, sock
-        self._loop = asyncio.get_running_loop()
-        self._writing = asyncio.Lock()
-        self._has_room = asyncio.Event()
-        self._has_room.set()
-        self._ahead = 0
-        self._arrived: asyncio.Queue[bytes] = asyncio.Queue()  # the other end keeps to the window
-
-    async def _write(self, message: dict[str, Any]) -> None:
-        async with self._writing:
-            await self._comm.write(message)
-
-    async def outwards(self) -> None:
-        """Send what can be read from the socket."""
-        data = b"."
-        while data:
-            await self._has_room.wait()
-            try:
-                data = await self._loop.sock_recv(self._sock, _CHUNK)
-            except OSError:  # all has been read, and what came for it was not
-                data = b""
-            self._ahead += len(data)
-            if self._ahead >= _WINDOW:
-                self._has_room.clear()
-            await self._write({"data": data})
-
-    async def receive(self) -> None:
-        """Receive, apart from `inwards`: that may wait for a reader which itself waits for room."""
-        try:
-            while True:
-                message = await self._comm.read()
-                if "passed_on" in message:
-                    self._ahead -= message["passed_on"]
-                    if self._ahead < _WINDOW:
-                        self._has_room.set()
-                else:
-                    self._arrived.put_nowait(message["data"])
-        finally:
-            self._arrived.put_nowait(b"")
-
-    async def inwards(self, received: asyncio.Event | None) -> None:
-        """Write what was received to the socket."""
-        passed_on = 0
-        while data := await self._arrived.get():
-            with contextlib.suppress(OSError):  # nobody reads it any more
-                await self._loop.sock_sendall(self._sock, data)
-            passed_on += len(data)
-            if passed_on >= _WINDOW // 4:
-                with contextlib.suppress(OSError):  # `receive` notices, too
-                    await self._write({"passed_on": passed_on})
-                passed_on = 0
-        if received is not None:
-            received.set()
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_WR)
-
-
-def _certificates(worker: Any) -> dict[str, Any] | None:
-    """Return what the host process needs for TLS, as texts; None: nobody here knows it.
-
-    They are those of the Dask worker, which are files for some clusters, and texts for others.
-    """
-    if not worker.address.startswith("tls://"):
-        return None
-    try:
-        told = worker.security.get_tls_config_for_role("worker")
-        versions = [getattr(worker.security, f"tls_{which}_version", None) for which in ("min", "max")]
-        if not (told.get("ca_file") and told.get("cert")):
-            return None
-        ca, certificate, key = (_text(told.get(name)) for name in ("ca_file", "cert", "key"))
-    except (AttributeError, OSError):
-        return None
-    return {
-        "ca": ca,
-        "certificate": certificate,
-        "key": key,
-        "ciphers": told.get("ciphers") or "",
-        "oldest": int(versions[0] or 0),
-        "newest": int(versions[1] or 0),
-    }
-
-
-def _text(value: str | None) -> str:
-    """Return the text of a certificate that is given as that, or as the path of a file."""
-    if not value or "\n" in value:
-        return value or ""
-    with open(value, encoding="utf-8", errors="replace") as file:
-        return file.read()
-
-
-def _start_host(
-    package: str, bind: str, folder: str, silence_s: float, certificates: dict[str, Any] | None
-) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
-    """Start a host process; return it, and what the pool has to know.
-
-    Raises
-    ------
-    OSError
-        If it does not come up.
-    """
-    secret = secrets.token_bytes(32)
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", _BOOTSTRAP.format(folder=package)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    # Not as an argument, which everybody on the machine can read.
-    told = {
-        "secret": secret.hex(),
-        "bind": bind,
-        "path": sys.path,
-        "folder": folder,
-        "silence_s": silence_s,
-        "tls": certificates,
-    }
-    process.stdin.write(json.dumps(told).encode() + b"\n")
-    process.stdin.flush()
-    line = process.stdout.readline()
-    process.stdout.close()
-    if not line:
-        process.stdin.close()
-        raise OSError(f"the host process exited with code {process.wait()}, see the log of the Dask worker")
-    answer = {"secret": secret, "bind": bind, "is_secure": certificates is not None, **json.loads(line)}
-    return process, answer
-
-
-def _await_end(process: subprocess.Popen[bytes]) -> None:
-    """Wait until a host process has exited, which it does soon."""
-    try:
-        process.wait(_PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

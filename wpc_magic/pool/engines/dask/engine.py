@@ -132,14 +132,15 @@ class DaskEngine:
             raise StartError(f"no Dask scheduler can be reached at {where}: {error}") from error
 
     async def _open(self) -> None:
-        from . import agent
+        from . import agent, host_start, relay
         from .places import Places
 
         source = inspect.getsource(agent)
         pool = secrets.token_hex(6)
-        # Any Python reads that, also one that is refused then.
-        helpers = "from __future__ import annotations\n\n"
-        helpers += inspect.getsource(archive.place) + inspect.getsource(versions_here)
+        # Any Python reads these, also one that is refused then.
+        annotated = "from __future__ import annotations\n\n"
+        helpers = [annotated + inspect.getsource(each) for each in (archive.place, versions_here)]
+        helpers += [inspect.getsource(each) for each in (relay, host_start)]
         plugin = agent.plugin(pool, helpers, source)
         keeper = agent.keeper(pool, self._client.id, _FORGET_S, source)
         places = Places(self._client, pool, source, (plugin, keeper), self._resources)

@@ -7,7 +7,6 @@ it ends when the pool's connection does, or the Dask worker.
 from __future__ import annotations
 
 import _socket
-import errno
 import json
 import os
 import selectors
@@ -27,7 +26,9 @@ from ..process import WorkerProcess
 from . import messages
 from .carriers import Carriers
 from .greetings import Greetings
+from .hosted_workers import HostedWorker
 from .kept_blocks import DescriptorLimit, KeptBlocks
+from .reports import Reports
 from .streams import keep_alive
 
 __all__ = ["main"]
@@ -38,26 +39,8 @@ _BUSY_FOR_S = 0.5
 _FACTS_S = 1.0
 _DUMPS_S = 3.0  # how long a dump is looked for after it was asked for
 _UNREAD_S = 2.0  # how long the pool may take to receive what a worker has sent before it exited
-_ROOM = 1 << 22  # bytes that wait to be sent to the pool, above which no output is read
 _READ = 1 << 16
 _PIPE_READS = 32
-
-
-class _Worker:
-    """A worker process, and what the pool knows of it."""
-
-    def __init__(self, key: int, process: WorkerProcess) -> None:
-        self.key = key
-        self.process = process
-        self.page = b""
-        self.installing = ""
-        self.dump_generation = self.dump_size = 0
-        self.dump_until = 0.0
-        self.ended: messages.Exit | None = None
-        self.forget_at = 0.0
-        self.blocks_ended = False
-        self.unlent: list[tuple[int, int]] = []  # leases, and descriptors of blocks
-        self.pipes = {process.stdout_fd: 0, process.stderr_fd: 1}
 
 
 class _Host:
@@ -102,13 +85,11 @@ class _Host:
         self.port = self._greetings.port
         self._ends: dict[int, dict[int, tuple[socket.socket, bool]]] = {}
         self._asked: dict[int, messages.Start] = {}
-        self._workers: dict[int, _Worker] = {}
-        self._events: socket.socket | None = None
-        self._session: Session | None = None
-        self._received, self._unsent = bytearray(), bytearray()
+        self._workers: dict[int, HostedWorker] = {}
+        self._reports: Reports | None = None
         self._facts_at = self._busy_until = 0.0
         self._oom_kills = OomKills()
-        self._behind: list[tuple[_Worker, int]] = []  # pipes that are not read
+        self._behind: list[tuple[HostedWorker, int]] = []  # pipes that are not read
         self._kept = KeptBlocks(self._lend, self._look_for_values)
         self._carriers = Carriers(self._selector, self._kept)
         self._blocks: _socket.socket | None = None
@@ -136,7 +117,7 @@ class _Host:
     def serve(self) -> None:
         """Serve until it is over, and kill all workers."""
         try:
-            while not self._over:
+            while not (self._over or (self._reports is not None and self._reports.is_over)):
                 for key, _ in self._selector.select(self._pause()):
                     key.data()
                 self._look()
@@ -149,7 +130,7 @@ class _Host:
     def _pause(self) -> float | None:
         if self._workers:
             return _BUSY_S if time.monotonic() < self._busy_until else _IDLE_S
-        if self._greetings.is_busy or self._kept.has_free or self._events is not None:
+        if self._greetings.is_busy or self._kept.has_free or self._reports is not None:
             return self._beat_s
         return None
 
@@ -159,9 +140,8 @@ class _Host:
         """Take a connection of the pool, which is new: each is made once."""
         keep_alive(sock, self._silence_s)
         is_secure, what = bool(what & messages.SECURE), what & ~messages.SECURE
-        if what == messages.EVENTS and self._events is None:
-            self._events, self._session = sock, session
-            self._watch(sock, self._on_events)
+        if what == messages.EVENTS and self._reports is None:
+            self._reports = Reports(self._selector, sock, session, self._handle, self._read_on)
             self._send("hello", socket.gethostname())
         elif what == messages.BLOCKS and self._blocks is None:
             self._blocks = sock if session is None else TlsSocket(sock, session)
@@ -173,27 +153,6 @@ class _Host:
             self._start(key)
         else:
             sock.close()
-
-    def _on_events(self) -> None:
-        assert self._events is not None
-        if self._unsent:
-            self._flush()
-        try:
-            data = self._events.recv(_READ)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._over = True
-            return
-        try:
-            self._received += data if self._session is None else self._session.open(data)
-        except OSError:  # these are not the bytes that the pool has sent
-            self._over = True
-            return
-        for what, key, *rest in messages.unpack(self._received):
-            self._handle(what, key, *rest)
 
     def _on_blocks(self) -> None:
         assert self._blocks is not None
@@ -217,29 +176,15 @@ class _Host:
         return is_open
 
     def _send(self, *message: Any) -> None:
-        packed = messages.pack(message)
-        self._unsent += packed if self._session is None else b"".join(self._session.seal(packed))
-        self._flush()
+        if self._reports is not None:
+            self._reports.send(*message)
 
-    def _flush(self) -> None:
-        sock = self._events
-        if sock is None:
-            return
-        try:
-            while self._unsent:
-                del self._unsent[: sock.send(self._unsent)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._over = True
-        mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
-        if self._selector.get_key(sock).events != mask:
-            self._selector.modify(sock, mask, self._on_events)
-        if not self._unsent:
-            behind, self._behind = self._behind, []
-            for worker, fd in behind:
-                if worker.ended is None:
-                    self._watch_pipe(worker, fd)
+    def _read_on(self) -> None:
+        """Read the pipes again that were not read while the pool was behind."""
+        behind, self._behind = self._behind, []
+        for worker, fd in behind:
+            if worker.ended is None:
+                self._watch_pipe(worker, fd)
 
     # -- what the pool wants ----------------------------------------------------------------------------
 
@@ -265,8 +210,7 @@ class _Host:
                 self._busy_until = max(self._busy_until, worker.dump_until)
             worker.process.signal(rest[0])
         elif what == "clear":
-            worker.process.dump.clear()
-            worker.dump_generation, worker.dump_size = rest[0], 0
+            worker.clear_dump(rest[0])
 
     def _start(self, key: int) -> None:
         """Start a worker, if everything for it is there."""
@@ -292,7 +236,7 @@ class _Host:
             self._send("failed", key, str(error))
             return
         self._limit.give_back(process.pid)
-        worker = self._workers[key] = _Worker(key, process)
+        worker = self._workers[key] = HostedWorker(key, process)
         for fd in worker.pipes:
             self._watch_pipe(worker, fd)
         self._watch(process.blocks, lambda: self._look_for_values(key))
@@ -309,15 +253,8 @@ class _Host:
     def _lend(self, key: int, lease: int, fd: int) -> None:
         """Pass the descriptor of a block to a worker, now or when there is room for it."""
         worker = self._workers.get(key)
-        if worker is None or worker.ended is not None:
-            return
-        if worker.unlent or not worker.process.lend_descriptor(lease, fd):
-            worker.unlent.append((lease, os.dup(fd)))
-
-    @staticmethod
-    def _lend_rest(worker: _Worker) -> None:
-        while worker.unlent and worker.process.lend_descriptor(*worker.unlent[0]):
-            os.close(worker.unlent.pop(0)[1])
+        if worker is not None and worker.ended is None:
+            worker.lend(lease, fd)
 
     def _look_for_values(self, key: int) -> None:
         """Take the descriptors of values that a worker leaves here, as far as they have arrived."""
@@ -333,12 +270,12 @@ class _Host:
 
     # -- what becomes of workers ------------------------------------------------------------------------
 
-    def _watch_pipe(self, worker: _Worker, fd: int) -> None:
+    def _watch_pipe(self, worker: HostedWorker, fd: int) -> None:
         self._watch(fd, lambda: self._read_pipe(worker, fd))
 
-    def _read_pipe(self, worker: _Worker, fd: int) -> bool:
+    def _read_pipe(self, worker: HostedWorker, fd: int) -> bool:
         """Read once from a pipe, unless the pool is behind; return whether there was anything."""
-        if len(self._unsent) > _ROOM and worker.ended is None:
+        if self._reports is not None and self._reports.is_behind and worker.ended is None:
             self._unwatch(fd)
             self._behind.append((worker, fd))
             return False  # the worker waits, as it would at a full pipe
@@ -354,7 +291,7 @@ class _Host:
             self._unwatch(fd)
         return bool(data)
 
-    def _exited(self, worker: _Worker) -> None:
+    def _exited(self, worker: HostedWorker) -> None:
         process = worker.process
         exitcode = process.poll()
         if exitcode is None or worker.ended is not None:
@@ -368,12 +305,7 @@ class _Host:
                 if not self._read_pipe(worker, fd):
                     break
             self._unwatch(fd)
-        # What it has sent must be there before the pool learns of its end: its answers are to be read.
-        for sock in (process.call, process.control):
-            try:
-                sock.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
+        worker.end_sending()
         worker.forget_at = time.monotonic() + _UNREAD_S
 
     def _look(self) -> None:
@@ -383,76 +315,37 @@ class _Host:
         self._kept.trim(now)
         pages = []
         for worker in list(self._workers.values()):
-            if worker.unlent:
-                self._lend_rest(worker)
+            worker.lend_rest()
             if worker.process.sentinel_fd < 0:
                 self._exited(worker)
-            seen = self._page_of(worker)
+            seen = worker.new_page()
             if seen is not None:
                 pages.append(seen)
                 self._busy_until = max(self._busy_until, now + _BUSY_FOR_S)
             if worker.dump_until > now or worker.ended is not None:
-                self._look_at_dump(worker)
+                dump = worker.new_dump()
+                if dump is not None:
+                    self._send("dump", worker.key, *dump)
         if pages:
             self._send("pages", 0, time.monotonic_ns(), pages)
-        if now >= self._beat_at and self._events is not None:
+        if now >= self._beat_at and self._reports is not None:
             self._beat_at = now + self._beat_s
             self._send("alive", 0)
         if now >= self._facts_at and self._workers:
             self._facts_at = now + _FACTS_S
             self._oom_kills.refresh(now)
-            self._send("facts", 0, [self._facts_of(each) for each in self._workers.values()])
+            self._send("facts", 0, [each.facts() for each in self._workers.values()])
         for worker in list(self._workers.values()):
-            if worker.ended is not None and (now > worker.forget_at or self._is_received(worker)):
+            if worker.ended is not None and (now > worker.forget_at or worker.is_received):
                 self._forget(worker, worker.ended)
 
-    def _page_of(self, worker: _Worker) -> tuple[int, bytes, str] | None:
-        """Return what a status page shows, if it has changed."""
-        page = worker.process.page
-        seen, installing = page.copy(), page.installing()
-        if (seen, installing) == (worker.page, worker.installing):
-            return None
-        worker.page, worker.installing = seen, installing
-        return worker.key, seen, installing
-
-    def _look_at_dump(self, worker: _Worker) -> None:
-        dump = worker.process.dump
-        size = os.fstat(dump.fd).st_size
-        if size != worker.dump_size:
-            worker.dump_size = size
-            self._send("dump", worker.key, worker.dump_generation, dump.read())
-
-    @staticmethod
-    def _facts_of(worker: _Worker) -> tuple[int, Any]:
-        usage = worker.process.usage
-        return worker.key, (*usage.memory_and_cpu(), usage.cpu_s(), usage.private_memory(), usage.status())
-
-    @staticmethod
-    def _is_received(worker: _Worker) -> bool:
-        """Whether the machine of the pool has received all that a worker had sent."""
-        import fcntl
-        import termios
-
-        for sock in (worker.process.call, worker.process.control):
-            unsent = bytearray(4)
-            try:
-                fcntl.ioctl(sock, termios.TIOCOUTQ, unsent)
-            except OSError as error:
-                if error.errno != errno.EINVAL:
-                    raise
-            if any(unsent):
-                return False
-        return True
-
-    def _forget(self, worker: _Worker, ended: messages.Exit) -> None:
+    def _forget(self, worker: HostedWorker, ended: messages.Exit) -> None:
         self._look_for_values(worker.key)
         if not worker.blocks_ended:
             self._unwatch(worker.process.blocks)
         del self._workers[worker.key]
-        for _, fd in worker.unlent:
-            os.close(fd)
         self._send("exit", worker.key, ended)
-        worker.process.close()
+        worker.close()
 
 
 def main() -> None:

@@ -15,23 +15,21 @@ from ..archive import own_package
 from ..engine import WorkerEnvironment
 from ..versions import COMPARED, Versions, check_versions, own_versions
 from . import messages
-from .agent import pump
+from .conversations import Conversation
 from .copies import HostCopies
 from .process import Clock, RemoteProcess
-from .streams import keep_alive, secured, secured_channels
+from .routes import Route
+from .streams import secured, secured_channels
 
 if TYPE_CHECKING:
     from ...wire.tls import Session
 
 __all__ = ["Host", "LostError"]
 
-_DIAL_S = 3.0
 _OPEN_S = 30.0  # it unpacks the package, and starts Python
-_LISTENS = 10
+_DIRECTLY_S = 10.0
 _GREETING_S = 10.0
 _PATIENCE_S = 5.0
-_RELAY_S = 2.0
-_READ = 1 << 18
 
 
 class LostError(Exception):
@@ -92,24 +90,20 @@ class Host:
         self.offers: Mapping[str, float] = {}
         self._client, self._pool = client, pool
         self._silence_s = silence_s
-        self._is_heard = self._is_handling = False
         self._on_lost, self._on_leaves = on_lost, on_leaves
         self.is_leaving = False
         self._loop = asyncio.get_running_loop()
         self._comm: Any = None
-        self._events: socket.socket | None = None
-        self._context: Any = None  # of TLS, for direct connections
+        self._conversation: Conversation | None = None
+        self._route: Route
         self._told: dict[str, Any] = {}
         self._door = "", 0
         self._pid = os.getpid()
         self._processes: dict[int, RemoteProcess] = {}
         self._tokens: dict[int, Any] = {}
         self._starting: dict[int, tuple[asyncio.Future[RemoteProcess], list[socket.socket]]] = {}
-        self._relays: dict[int, list[tuple[asyncio.Task[None], asyncio.Event]]] = {}
-        self._unsent: asyncio.Queue[bytes] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._uploaded: set[str] = set()
-        self._greeted: asyncio.Future[str] = self._loop.create_future()
         self._over = asyncio.Event()  # the agent has ended the host process
         self._is_lost = self._closing = False
 
@@ -176,77 +170,42 @@ class Host:
 
     async def _connect(self) -> None:
         """Connect to the host process: directly if its answer shows that this is possible, else by relay."""
-        await self._find_way()
-        sock = await self._dial(messages.BLOCKS, 0)
-        session = None if self._context is None else await secured(sock, self._context, _GREETING_S)
-        self._begin(self._send_blocks(sock, session))
-
-    async def _find_way(self) -> None:
-        if self._told["is_secure"]:
-            self._context = self._client.connection_args.get("ssl_context")
-        if self._context is not None or self.address.startswith(("tcp://", "inproc://")):
-            try:
-                await self._greet()
-                return
-            except OSError:
-                self._greeted = self._loop.create_future()
-        self.is_relayed, self._context = True, None
-        await self._greet()
-
-    async def _greet(self) -> None:
-        events = await self._dial(messages.EVENTS, 0)
+        route = self._route = Route(self._client, self._pool, self.address, self._told, self._silence_s)
         try:
-            session = None if self._context is None else await secured(events, self._context, _GREETING_S)
+            await self._greet(_GREETING_S if route.is_relayed else _DIRECTLY_S)
+        except OSError:
+            if route.is_relayed:
+                raise
+            route.relay()
+            await self._greet(_GREETING_S)
+        self.is_relayed = route.is_relayed
+        sock = await route.dial(messages.BLOCKS, 0)
+        self._begin(self._send_blocks(sock, await self._session(sock, _GREETING_S)))
+
+    async def _session(self, sock: socket.socket, limit_s: float) -> Session | None:
+        """Return the TLS of a new connection, if it is to have that."""
+        context = self._route.context
+        return None if context is None else await secured(sock, context, limit_s)
+
+    async def _greet(self, limit_s: float) -> None:
+        """Begin the conversation with the host process."""
+        sock = await self._route.dial(messages.EVENTS, 0)
+        try:
+            conversation = Conversation(sock, await self._session(sock, limit_s), self._handle)
         except BaseException:
-            events.close()
+            sock.close()
             raise
-        reading = asyncio.ensure_future(self._read(events, session))
+        reading = asyncio.ensure_future(self._listen(conversation))
         try:
-            self.name = await asyncio.wait_for(asyncio.shield(self._greeted), _GREETING_S)
+            self.name = await asyncio.wait_for(conversation.greeted, limit_s)
         except (TimeoutError, OSError) as error:
             reading.cancel()
-            events.close()
+            conversation.close()
             raise OSError(f"it does not answer ({error})") from None
-        self._events = events
+        self._conversation = conversation
         self._keep(reading)
-        self._begin(self._notice_silence())
-        self._begin(self._write(events, session))
-
-    async def _dial(self, what: int, key: int) -> socket.socket:
-        """Return a connection to the host process for one purpose."""
-        # Values are fetched where the host process has no TLS of its own: through Dask, which has.
-        is_secure = self._context is not None and what != messages.GIVE
-        hello = messages.hello(self._told["secret"], what | (messages.SECURE if is_secure else 0), key)
-        bind, port = self._told["bind"], self._told["port"]
-        if is_secure or not (self.is_relayed or self._context is not None):
-            family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)
-            try:
-                await asyncio.wait_for(self._loop.sock_connect(sock, (bind, port)), _DIAL_S)
-                keep_alive(sock, self._silence_s)
-                await self._loop.sock_sendall(sock, hello)
-            except BaseException as error:
-                sock.close()
-                if isinstance(error, TimeoutError):
-                    raise OSError(f"nothing answers at {bind}:{port}") from None
-                raise
-            return sock
-        from distributed.comm import connect
-
-        comm = await connect(self.address, **self._client.connection_args)
-        await comm.write({"op": f"wpc-relay-{self._pool}", "process": self._told["pid"], "reply": False})
-        ours, theirs = socket.socketpair()
-        for sock in (ours, theirs):
-            sock.setblocking(False)
-        received = asyncio.Event()
-        relay = asyncio.ensure_future(pump(comm, theirs, received))
-        if what == messages.GIVE:
-            self._keep(relay)  # it ends by itself
-        else:
-            self._relays.setdefault(key, []).append((relay, received))
-        await self._loop.sock_sendall(ours, hello)
-        return ours
+        self._begin(self._notice_silence(conversation))
+        self._begin(conversation.write())
 
     # -- blocks ------------------------------------------------------------------------------------------
 
@@ -260,9 +219,9 @@ class Host:
         told = {
             "address": source.address,
             "source": source._told["pid"],
-            "give": messages.hello(source._told["secret"], messages.GIVE, there),
+            "give": source._route.hello(messages.GIVE, there),
             "door": self._door,
-            "take": messages.hello(self._told["secret"], messages.TAKE, here),
+            "take": self._route.hello(messages.TAKE, here),
         }
         self._begin(self._tell_agent({"carry": told}))
 
@@ -277,7 +236,7 @@ class Host:
         if self._pid != os.getpid():
             raise OSError("a fork of the program has no connection to it")
         try:
-            fetched = asyncio.run_coroutine_threadsafe(self._fetch(number, size), self._loop)
+            fetched = asyncio.run_coroutine_threadsafe(self._route.fetch(number, size), self._loop)
         except RuntimeError as error:  # the loop is closed
             raise OSError(str(error)) from error
         try:
@@ -285,17 +244,6 @@ class Host:
         except BaseException:
             fetched.cancel()
             raise
-
-    async def _fetch(self, number: int, size: int) -> bytearray:
-        contents = bytearray(size)
-        left = memoryview(contents)
-        with contextlib.closing(await self._dial(messages.GIVE, number)) as sock:
-            while left:
-                count = await self._loop.sock_recv_into(sock, left)
-                if not count:
-                    raise OSError("the connection has ended")
-                left = left[count:]
-        return contents
 
     # -- processes --------------------------------------------------------------------------------------
 
@@ -324,18 +272,18 @@ class Host:
         try:
             await self._comm.write({"claim": token})
             for what in (messages.CALL, messages.CONTROL):
-                ends.append(await self._dial(what, key))
+                ends.append(await self._route.dial(what, key))
             for archive in environment.uploads:
                 if archive.digest not in self._uploaded:  # once a host
                     self._uploaded.add(archive.digest)
-                    self._unsent.put_nowait(messages.pack(("upload", archive.digest, archive.data)))
+                    self._send(("upload", archive.digest, archive.data))
             uploads = [archive.digest for archive in environment.uploads]
             asked = dict(environment.asked)
             start = messages.Start(key, list(environment.path), asked, uploads, environment.folder)
-            self._unsent.put_nowait(messages.pack(("start", start)))
+            self._send(("start", start))
             process = await started
-            if self._context is not None:
-                process.call, process.control = await secured_channels(ends, self._context)
+            if self._route.context is not None:
+                process.call, process.control = await secured_channels(ends, self._route.context)
             return process
         except BaseException as error:
             for end in ends:  # the end of the control channel ends the process
@@ -360,7 +308,8 @@ class Host:
 
     def post(self, *message: Any) -> None:
         """Send a message to the host process; any thread may call this."""
-        self.soon(self._unsent.put_nowait, messages.pack(message))
+        assert self._conversation is not None
+        self.soon(self._conversation.send, messages.pack(message))
 
     def closed(self, key: int) -> None:
         """Free the place of a process that the driver has closed; any thread may call this."""
@@ -376,10 +325,9 @@ class Host:
         if process is not None:
             self.copies.forget(key)
         if process is not None and process.poll() is None:
-            self._unsent.put_nowait(messages.pack(("kill", key)))
+            self._send(("kill", key))
         token = self._tokens.pop(key, None)
-        for relay, _ in self._relays.pop(key, ()) if key else ():
-            relay.cancel()
+        self._route.end_relays(key)
         if token is not None and token not in self._tokens.values() and not self._is_lost:
             self._begin(self._tell_agent({"release": token}))
         if self.is_leaving and not self._closing:
@@ -399,41 +347,20 @@ class Host:
 
     # -- what it tells ----------------------------------------------------------------------------------
 
-    async def _write(self, events: socket.socket, session: Session | None) -> None:
-        with contextlib.suppress(OSError):  # `_read` notices, too
-            while True:
-                message = await self._unsent.get()
-                for piece in [message] if session is None else session.seal(message):
-                    await self._loop.sock_sendall(events, piece)
+    def _send(self, message: tuple[Any, ...]) -> None:
+        assert self._conversation is not None
+        self._conversation.send(messages.pack(message))
 
-    async def _read(self, events: socket.socket, session: Session | None) -> None:
-        received = bytearray()
+    async def _listen(self, conversation: Conversation) -> None:
         try:
-            while data := await self._loop.sock_recv(events, _READ):
-                received += data if session is None else session.open(data)
-                self._is_heard = self._is_handling = True
-                for what, key, *rest in messages.unpack(received):
-                    await self._handle(what, key, *rest)
-                self._is_handling = False
-        except OSError:
-            pass
+            await conversation.read()
         finally:
-            if self._events is events:
+            if self._conversation is conversation:
                 self._lose("is lost: the connection to it has ended")
-            elif not self._greeted.done():
-                self._greeted.set_exception(OSError("the connection was closed"))
 
-    async def _notice_silence(self) -> None:
-        """Lose the host when nothing was heard of it for long: it tells at least once a second that it lives.
-
-        The system notices a machine that is gone, and no process there that stands still. It is not the clock
-        that counts, since this loop may stand still itself, and has heard nothing meanwhile.
-        """
-        quiet = 0
-        while quiet < _LISTENS:
-            self._is_heard = False
-            await asyncio.sleep(self._silence_s / _LISTENS)
-            quiet = 0 if self._is_heard or self._is_handling else quiet + 1
+    async def _notice_silence(self, conversation: Conversation) -> None:
+        """Lose the host when nothing was heard of it for long."""
+        await conversation.silence(self._silence_s)
         self._lose(f"is lost: nothing was heard of it for {self._silence_s:g} s")
 
     async def _handle(self, what: str, key: Any, *rest: Any) -> None:
@@ -446,9 +373,6 @@ class Host:
             for number, facts in rest[0]:
                 if (process := self._processes.get(number)) is not None:
                     process.usage.facts = facts
-        elif what == "hello":
-            if not self._greeted.done():
-                self._greeted.set_result(key)
         elif what in ("started", "failed"):
             self._started(key, what, *rest)
         elif (process := self._processes.get(key)) is not None:
@@ -457,16 +381,14 @@ class Host:
             elif what == "dump":
                 process.dump.arrived(*rest)
             elif what == "exit":
-                if key in self._relays:
+                if self._route.has_relays(key):
                     self._begin(self._exited(process, rest[0]))
                 else:
                     process.exited(rest[0])
 
     async def _exited(self, process: RemoteProcess, told: messages.Exit) -> None:
         """Have the driver notice an exit when all is there that the process has sent, which goes by relay."""
-        relays = self._relays.get(process.key, ())
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*(each.wait() for _, each in relays)), _RELAY_S)
+        await self._route.all_received(process.key)
         process.exited(told)
 
     def _started(self, key: int, what: str, *rest: Any) -> None:
@@ -515,11 +437,12 @@ class Host:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), _PATIENCE_S)
         self._lose("was closed")
-        tasks = [*self._tasks, *(each for relays in self._relays.values() for each, _ in relays)]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._events is not None:
-            self._events.close()
+        await self._route.close()
+        if self._conversation is not None:
+            self._conversation.close()
         if self._comm is not None:
             self._comm.abort()
