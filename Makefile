@@ -2,10 +2,12 @@
 #
 #   make test PYTHON=python3.12 VENV=.venv-3.12     another interpreter beside the first
 #   make test ARGS="-k scheduler -x"                more words for pytest
+#   make test JOBS=0                                one file after another, in one process
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
+JOBS ?= 2
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
@@ -28,7 +30,7 @@ lab: $(VENV)/installed-demo  ## open the quick start in JupyterLab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01-quickstart.ipynb
 
 test: $(VENV)/installed-dev chromium postgresql testsuite  ## run every test, doctest, and notebook
-	$(PY) -m pytest --nbval --nbval-cell-timeout=120 $(if $(CHROMIUM),,-m "not browser") tests wpc_magic $(NOTEBOOKS) $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-cell-timeout=120 $(if $(CHROMIUM),,-m "not browser") tests wpc_magic $(NOTEBOOKS) $(ARGS)
 
 kernels:  ## run the tests of kernels on ipykernel 6, in an environment of its own
 	@$(MAKE) --no-print-directory VENV=.venv-6 .venv-6/installed-dev
