@@ -188,9 +188,8 @@ class CallFuture(CallbackFuture[Value]):
                         waiter.add_exception(self)
                     else:
                         waiter.add_result(self)
-        callbacks = self.__dict__.get("_callbacks")
-        if callbacks:
-            self._driver.call_soon(self._run_callbacks)
+            if self.__dict__.get("_callbacks"):  # to add one makes a condition first
+                self._driver.call_soon(self._run_callbacks)
         for wake in self.wakers:
             wake()
         for loop, waiter in self.loops:

@@ -26,7 +26,7 @@ from .signatures import accept_all, argument_check, one_line, plain_counts
 from .stream_futures import StreamFuture
 from .streams import ResultStream
 from .unsendable import unsendable_argument, unsendable_item
-from .wire.codec import encode
+from .wire.codec import encode, encode_arguments
 from .wire.unpicklable import explain
 from .wire.value_marks import FutureInValueError
 from .workers import Workers
@@ -131,8 +131,12 @@ class Submission(Workers, CachedCalls, FunctionCalls, DependentCalls, Functions)
             self.check_arguments(name, args, kwargs)
         try:
             seed = self._seed
-            arguments = (args, kwargs) if seed is None else seed.of_call(args, kwargs)
-            body, buffers = encode(arguments, name in self._streaming)
+            if seed is None:
+                arguments: Any = (args, kwargs)
+                body, buffers = encode_arguments(args, kwargs, name in self._streaming)
+            else:
+                arguments = seed.of_call(args, kwargs)
+                body, buffers = encode(arguments, name in self._streaming)
         except Exception as error:
             # A cell in the background reads variables, and calls `result` of a future itself.
             if error.__class__ is FutureInValueError and not name.startswith(PRIVATE):
@@ -149,7 +153,7 @@ class Submission(Workers, CachedCalls, FunctionCalls, DependentCalls, Functions)
             return self._submit(name, body, buffers, 0, options, self.origin)
         driver, find_origin = self._driver, self.find_origin
         origin = self._origin if find_origin is None else find_origin()
-        call = Call(next(self._ids), name, body, options=options, origin=origin)
+        call = Call(next(self._ids), name, body, (), 0, options, None, origin)  # by place: that is quicker
         future = call.future = KeptFuture(call, driver) if options.keep else CallFuture(call, driver)
         try:
             driver.submit(call)

@@ -102,7 +102,6 @@ class Call:
         name: str,
         body: Any,
         buffers: Sequence[Any] = (),
-        *,
         items: int = 0,
         options: CallOptions = NO_OPTIONS,
         future: Any = None,

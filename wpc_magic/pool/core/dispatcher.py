@@ -121,7 +121,8 @@ class Dispatcher:
             if slot is not None:
                 self._send(slot, call, quick, depth)
                 return
-            if self.in_flight and state.usable():  # a worker will have room
+            # A worker will have room. Where calls are queued, this was found out for the first of them.
+            if self.in_flight and (self._queue or state.usable()):
                 self.queued.count += 1
                 if self._queue.append(call):
                     self._dispatch(self._queue, None, now)
@@ -166,6 +167,7 @@ class Dispatcher:
         call.seq = seq = slot.next_seq
         slot.next_seq = seq + 1
         slot.sent[seq] = call
+        slot.refill_at = depth >> 1
         self._placement.latest = slot
         self.in_flight += 1
         if not record.is_async:
@@ -266,13 +268,8 @@ class Dispatcher:
 
     def _has_prefetched_enough(self, slot: Slot) -> bool:
         """Whether a slot has enough calls for now: the next are sent together when half of them are done."""
-        if slot.sync_count < 2 or not self._queue or slot.pinned:
-            return False
-        head = self._queue.head
-        record = self._state.registry.records.get(head.name)
-        if record is None:
-            return False
-        return 2 * slot.sync_count > self._placement.prefetch_depth(record, head)
+        # Nor is anything waited for that may have changed: the depth is that of the last call sent there.
+        return 1 < slot.sync_count > slot.refill_at and bool(self._queue) and not slot.pinned
 
     def _release(self, slot: Slot, record: Record) -> None:
         """Update a slot's counts after one call was removed from `sent`."""
@@ -356,6 +353,8 @@ class Dispatcher:
         now : float
             In seconds.
         """
+        if pinned is None and self._dispatch_quick(queue, now):
+            return
         while queue:
             call = queue.head
             record = self._current_record(call)
@@ -375,6 +374,35 @@ class Dispatcher:
             call.times = queued_at(call), now
             self._send(slot, call, record, self._placement.prefetch_depth(record, call))
             self._timeouts.start_call_timeout(call, record, slot, now)
+
+    def _dispatch_quick(self, queue: CallQueue, now: float) -> bool:
+        """Send calls at the head of a queue, as long as they need no check; return whether that was all.
+
+        These are nearly all, as in `submit`.
+        """
+        state, placement = self._state, self._placement
+        fast_path, stats_of = state.registry.fast_path, state.stats
+        while queue:
+            call = queue.head
+            record = fast_path.get(call.name)
+            if record is None or call.options is not NO_OPTIONS:
+                return False
+            stats = stats_of.get(record.key)
+            if stats is None or call.items or call.is_stream:
+                depth = placement.prefetch_depth(record, call)
+            else:
+                depth = stats.prefetch_depth
+            slot = placement.next_slot(depth, self.in_flight)
+            if slot is None:
+                if state.resting:
+                    self._wake()
+                return True
+            queue.popleft()
+            self.queued.count -= 1
+            times = call.times
+            call.times = (times[0] if isinstance(times, tuple) else times), now
+            self._send(slot, call, record, depth)
+        return True
 
     def _queue_freed(self, now: float) -> None:
         """Queue the calls that need not be held back any more, in their places by number."""

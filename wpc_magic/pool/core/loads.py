@@ -35,6 +35,7 @@ class Loads(Generic[_Worker]):
     def __init__(self) -> None:
         self.of: dict[_Worker, int] = {}
         self._buckets: list[dict[_Worker, None]] = [{}]
+        self._least = 0  # all buckets before this one are empty
 
     def put(self, slot: _Worker, load: int) -> None:
         """Add a slot, or update its load."""
@@ -43,6 +44,8 @@ class Loads(Generic[_Worker]):
         if old is not None:
             del buckets[old][slot]
         of[slot] = load
+        if load < self._least:
+            self._least = load
         try:  # this runs twice for every call, and in nearly all of them there is such a bucket
             buckets[load][slot] = None
         except IndexError:
@@ -57,9 +60,14 @@ class Loads(Generic[_Worker]):
 
     def least_loaded(self, limit: int) -> _Worker | None:
         """Return the slot with the least load below `limit`, or None."""
-        for bucket in self._buckets[:limit]:
-            if bucket:
-                return next(iter(bucket))
+        buckets, load = self._buckets, self._least
+        while load < limit:
+            try:
+                if buckets[load]:
+                    return next(iter(buckets[load]))
+            except IndexError:
+                break
+            self._least = load = load + 1
         return None
 
     def slots(self) -> list[_Worker]:
@@ -89,7 +97,7 @@ class CoroutineLoads(Loads[_Worker]):
     """
 
     def __init__(self, before: Loads[_Worker], held: Callable[[_Worker], int]) -> None:
-        self.of, self._buckets = before.of, before._buckets
+        self.of, self._buckets, self._least = before.of, before._buckets, before._least
         self._held = held
         self._crowds = Loads[_Worker]()
         for slot in self.of:

@@ -56,6 +56,8 @@ class Slot:
         The coroutines among `sent` that were cancelled; no calls are dispatched to it until they have ended.
     has_prefetched : bool
         Whether calls may wait there behind a synchronous one.
+    refill_at : int
+        Down to how many calls it may come before it is sent more: half of what it may have.
     revoked_up_to : int
         The highest sequence number up to which waiting calls were revoked.
     pinned : deque
@@ -134,6 +136,7 @@ class Slot:
         "place",
         "ready_since",
         "reason",
+        "refill_at",
         "replace_reason",
         "restart_at",
         "restarts",
@@ -182,6 +185,7 @@ class Slot:
         self.full = False
         self.cancelling: set[int] = set()
         self.has_prefetched = False
+        self.refill_at = 0
         self.revoked_up_to = 0
         self.ready_since = 0.0
         self.pinged_at = 0.0

@@ -25,7 +25,7 @@ class Timers:
     Attributes
     ----------
     due : list
-        A heap of (time, number, callback, what it is for or None).
+        A heap of (time, number, callback, what it is for or None): always the same list.
 
     Timers are not cancelled: a callback checks whether it still applies. But those of what has ended are
     removed once there are many, because a pool may run thousands of calls per second, each with a timeout of
@@ -71,10 +71,10 @@ class Timers:
     def delay(self, seconds: float) -> None:
         """Move all timers."""
         # In the same order, so it is still a heap.
-        self.due = [(due + seconds, number, callback, call) for due, number, callback, call in self.due]
+        self.due[:] = [(due + seconds, number, callback, call) for due, number, callback, call in self.due]
 
     def _sweep(self) -> None:
-        self.due = [timer for timer in self.due if timer[3] is None or not timer[3].ended]
+        self.due[:] = [timer for timer in self.due if timer[3] is None or not timer[3].ended]
         heapq.heapify(self.due)
 
     @property

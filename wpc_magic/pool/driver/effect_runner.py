@@ -63,6 +63,7 @@ class EffectRunner:
     def __init__(self, parts: Performers) -> None:
         self._parts = parts
         self._state = parts.core.state
+        self._due = self._state.timers.due  # saves a lookup for every call
         self._outbox, self._poller = parts.outbox, parts.poller
         self.spawns: list[effects.Spawn] = []
         self.all_stopped = False
@@ -78,7 +79,7 @@ class EffectRunner:
                 self._perform(effect)
             if state.sends:
                 self._outbox.send_calls()
-        due = state.timers.due
+        due = self._due
         if due and due[0][0] < self._poller.wakes_at:
             self._poller.wake_before(due[0][0])
         condition = self._parts.condition

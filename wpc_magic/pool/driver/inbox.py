@@ -99,37 +99,16 @@ class Inbox:
         now = time.monotonic()
         slot, answered = link.slot, self._answered
         for kind, state, target, seq, body, sent in frames:
-            if kind in _ANSWERS:
-                buffers: Any = sent
-                lost = None
-                if buffers and isinstance(buffers, BlockRef):
-                    try:
-                        buffers = link.receiver.fetch(buffers)  # dropping them releases the worker's leases
-                    except ShortageError as error:
-                        if error.lease:
-                            self._ask_again(link, (kind, state, target, seq, body, sent), error.lease)
-                            continue
-                        lost = error
-                    except OSError as error:
-                        raise BadMessage(str(error)) from None
-                # Before the call is removed: if the failure is malformed, the call must end with its worker.
-                if kind == VALUE:
-                    failure = None
-                    call = answered(slot, seq, target, True, now, None, state)
-                else:
-                    failure = read_failure(body)
-                    raised = Raised(failure.kinds, _error_info(failure))
-                    call = answered(slot, seq, target, False, now, raised)
+            if kind == VALUE and not sent:  # which most of them are: what follows, for these
+                call = answered(slot, seq, target, True, now, None, state)
                 if slot.draining:
                     self._core.supervisor.shut_down_if_drained(slot, now)
                 if call is not None:
-                    if target > MEASURED_NS and failure is None:
-                        self._core.state.history.returned(call.id, len(body) + _nbytes(buffers))
-                    if failure is not None:
-                        self._emit_failure(link, call, failure)
-                    settle(
-                        call, (kind, body, buffers, slot.id, target) if lost is None else _lost(call, lost)
-                    )
+                    if target > MEASURED_NS:
+                        self._core.state.history.returned(call.id, len(body))
+                    settle(call, (VALUE, body, (), slot.id, target))
+            elif kind in _ANSWERS:
+                self._handle_answer(link, (kind, state, target, seq, body, sent), now)
             elif kind == protocol.ITEMS:
                 take_items(link, self._core, (target, seq, body, sent), state, now)
             elif kind == protocol.BEGAN:
@@ -144,6 +123,38 @@ class Inbox:
                 self._handle_frames(link, [self._resent(link, target, seq, sent)])
             else:
                 self._unknown(link, f"a frame of kind {kind}")
+
+    def _handle_answer(self, link: Link, answer: Frame, now: float) -> None:
+        """Handle an answer that has failed, or whose value has large buffers."""
+        kind, state, target, seq, body, buffers = answer
+        slot, lost = link.slot, None
+        if buffers and isinstance(buffers, BlockRef):
+            try:
+                buffers = link.receiver.fetch(buffers)  # dropping them releases the worker's leases
+            except ShortageError as error:
+                if error.lease:
+                    self._ask_again(link, answer, error.lease)
+                    return
+                lost = error
+            except OSError as error:
+                raise BadMessage(str(error)) from None
+        # Before the call is removed: if the failure is malformed, the call must end with its worker.
+        if kind == VALUE:
+            failure = None
+            call = self._answered(slot, seq, target, True, now, None, state)
+        else:
+            failure = read_failure(body)
+            raised = Raised(failure.kinds, _error_info(failure))
+            call = self._answered(slot, seq, target, False, now, raised)
+        if slot.draining:
+            self._core.supervisor.shut_down_if_drained(slot, now)
+        if call is None:
+            return
+        if target > MEASURED_NS and failure is None:
+            self._core.state.history.returned(call.id, len(body) + _nbytes(buffers))
+        if failure is not None:
+            self._emit_failure(link, call, failure)
+        settle(call, (kind, body, buffers, slot.id, target) if lost is None else _lost(call, lost))
 
     def _ask_again(self, link: Link, answer: Frame, lease: int) -> None:
         """Ask for the contents of a block, and keep the answer that it belongs to until they arrive.

@@ -216,7 +216,8 @@ class Waiters:
         """Read from a channel that this thread waits for. Under the lock."""
         if len(ready) > 1 or ready[0][0] != link.call_fd:
             link.clear_wake()
-        future.remove_waker(link.wake)  # this thread is awake: it must not wake itself
+        if future.wakers:
+            future.remove_waker(link.wake)  # this thread is awake: it must not wake itself
         if self.lock.torn is None:
             self._inbox.read_call(link)
             self._apply()
@@ -239,7 +240,8 @@ class Waiters:
         if link.owner is not future:  # the reservation was cancelled
             return
         link.owner = None
-        future.remove_waker(link.wake)
+        if future.wakers:
+            future.remove_waker(link.wake)
         if link.dead:
             self.close(link)
         elif link.slot.sent:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         by_value: bool
 
 
-__all__ = ["decode", "encode", "encode_whole", "pack"]
+__all__ = ["decode", "encode", "encode_arguments", "encode_whole", "pack"]
 
 _PIECES = struct.Struct("<BxxxI")
 _MAX_SEARCHED = 1 << 18  # bytes; a longer piece is the data of one object, and contains no pickle opcodes
@@ -98,7 +98,8 @@ def encode(
     2
     """
     if type(value) in _PLAIN:
-        return _split(dumps(value, 5), [], [])
+        body = dumps(value, 5)
+        return (body, []) if len(body) < MIN_OUT_OF_BAND else _split(body, [], [])
     buffers: list[memoryview] = []
 
     def take_out_of_band(buffer: PickleBuffer) -> bool:
@@ -130,6 +131,27 @@ def encode(
     if series is not None:  # also where that is just a text in it, as pickle did not know
         series.by_value = b"__main__" in body
     return _split(body, [], buffers)
+
+
+def encode_arguments(
+    args: tuple[Any, ...], kwargs: dict[str, Any], streaming: bool = False
+) -> tuple[bytes, Sequence[memoryview]]:
+    """Return the arguments of a call as `encode` does, sooner where they are small and plain.
+
+    Examples
+    --------
+    >>> decode(*encode_arguments((1, "two"), {}))
+    ((1, 'two'), {})
+    """
+    if not kwargs:
+        for each in args:
+            if type(each) not in _PLAIN:
+                break
+        else:  # so no buffer is passed out of band, and what says ``__main__`` is just a text
+            body = dumps((args, kwargs), 5)
+            if len(body) < MIN_OUT_OF_BAND:
+                return body, ()
+    return encode((args, kwargs), streaming)
 
 
 def _split(
