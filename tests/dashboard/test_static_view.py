@@ -40,6 +40,15 @@ def test_resources_and_shared_objects_are_counted_where_there_are_any():
     assert "0 constants · 1 resource · 2 shared · " in repr(take_static_view(pool))
 
 
+def test_spare_workers_are_counted_where_there_are_any():
+    pool = FakePool(1)
+    assert "spare" not in repr(take_static_view(pool))
+    pool.change(spare_workers=1)
+    assert "1 spare worker ·" in repr(take_static_view(pool)).replace("\n", " ·")
+    pool.change(spare_workers=2)
+    assert "2 spare workers" in repr(take_static_view(pool))
+
+
 def test_a_static_view_counts_down_to_the_next_start():
     pool = FakePool(1)
     pool.change_worker(1, health_state="restarting", pid=None, restart_in_s=4.0)

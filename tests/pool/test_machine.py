@@ -12,7 +12,13 @@ import pytest
 
 from tests.pool.conftest import run
 from wpc_magic.pool import machine
-from wpc_magic.pool.control_groups import control_groups, cpu_quota, memory_limit, memory_used_percent
+from wpc_magic.pool.control_groups import (
+    control_groups,
+    cpu_quota,
+    memory_left,
+    memory_limit,
+    memory_used_percent,
+)
 from wpc_magic.pool.driver import memory
 from wpc_magic.pool.machine import usable_cores, usable_memory, used_percent
 
@@ -48,6 +54,7 @@ def tree(tmp_path: Path) -> Callable[..., Path]:
 def test_without_control_groups_all_is_usable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert control_groups("cpu", tmp_path) == []
     assert (cpu_quota(tmp_path), memory_limit(tmp_path), memory_used_percent(tmp_path)) == (None, None, 0.0)
+    assert memory_left(tmp_path) is None
     assert usable_memory(tmp_path) == psutil.virtual_memory().total
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 5}, raising=False)
     monkeypatch.setattr(os, "process_cpu_count", lambda: 3, raising=False)
@@ -69,6 +76,7 @@ def test_a_container_sees_its_group_as_the_root(tree: Callable[..., Path]) -> No
     assert usable_cores(root) == 1
     assert usable_memory(root) == 1024 * MB
     assert memory_used_percent(root) == 75.0
+    assert memory_left(root) == 256 * MB
 
 
 def test_the_tightest_of_nested_groups_counts(tree: Callable[..., Path]) -> None:
@@ -92,6 +100,7 @@ def test_the_tightest_of_nested_groups_counts(tree: Callable[..., Path]) -> None
     assert cpu_quota(root) == 1.5
     assert memory_limit(root) == 512 * MB
     assert memory_used_percent(root) == 50.0
+    assert memory_left(root) == 256 * MB
 
 
 def test_version_1_has_a_tree_for_each_controller(tree: Callable[..., Path]) -> None:
@@ -116,6 +125,7 @@ def test_version_1_has_a_tree_for_each_controller(tree: Callable[..., Path]) -> 
     assert usable_cores(root) == 1
     assert memory_limit(root) == 300 * MB
     assert memory_used_percent(root) == 50.0
+    assert memory_left(root) == 150 * MB
 
 
 def test_the_path_of_the_host_may_be_mounted_in_part(tree: Callable[..., Path]) -> None:

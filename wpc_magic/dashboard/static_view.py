@@ -21,7 +21,7 @@ _WORKER_COLUMNS = (
 )
 _STILL = "This stands still. Live in IPython, also in a terminal: %wpc_status --watch"
 
-_RARE = (("resources", "resource"), ("shared", "shared"))
+_RARE = (("resources", "resource"), ("shared", "shared"), ("spare_workers", "spare worker"))
 
 
 class StaticView:
@@ -107,7 +107,10 @@ def totals(pool: PoolRow) -> list[str]:
         *(f"{pool['queued']} queued", f"{pool['in_flight']} in flight"),
         *(f"{pool['done']} done", f"{pool['failed']} failed"),
         *([f"{pool['cancelled']} cancelled"] if pool["cancelled"] else []),
-        *(f"{counts[many]} {one if counts[many] == 1 else many}" for many, one in (*named, *more)),
+        *(
+            f"{counts[many]} {one if counts[many] == 1 else many.replace('_', ' ')}"
+            for many, one in (*named, *more)
+        ),
     ]
 
 

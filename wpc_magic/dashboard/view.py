@@ -58,6 +58,7 @@ class PoolRow(TypedDict):
     constants: int
     resources: int
     shared: int
+    spare_workers: int
 
 
 class LeavingRow(TypedDict):
@@ -135,6 +136,7 @@ EMPTY = Frame(
         constants=0,
         resources=0,
         shared=0,
+        spare_workers=0,
     ),
     workers=[],
     events=[],
@@ -190,6 +192,7 @@ def frame_of(
         constants=snapshot.constants,
         resources=snapshot.resources,
         shared=snapshot.shared,
+        spare_workers=snapshot.spare_workers,
     )
     workers = [
         _worker_row(worker, before.get(worker.worker_id), readings.get(worker.worker_id, NO_READING), now)

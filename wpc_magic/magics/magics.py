@@ -90,6 +90,7 @@ class WpcMagics(CallMagics, SharedMagics, UploadMagics):
     saturation = PoolOption("saturation")
     threads_per_worker = PoolOption("threads_per_worker")
     start_method = PoolOption("start_method")
+    spare_workers = PoolOption("spare_workers")
     block_memory_mb = PoolOption("block_memory_mb")
     cache_folder = PoolOption("cache_folder")
     cache_limit_mb = PoolOption("cache_limit_mb")

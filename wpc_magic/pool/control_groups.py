@@ -9,7 +9,14 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["ControlGroup", "control_groups", "cpu_quota", "memory_limit", "memory_used_percent"]
+__all__ = [
+    "ControlGroup",
+    "control_groups",
+    "cpu_quota",
+    "memory_left",
+    "memory_limit",
+    "memory_used_percent",
+]
 
 _ROOT = Path("/")
 _UNLIMITED = 1 << 60  # version 1 writes a number for it
@@ -153,14 +160,30 @@ def memory_used_percent(root: Path = _ROOT) -> float:
     root : Path
         The folder that stands for ``/``.
     """
-    fullest = 0.0
+    return max((100 * used / limit for used, limit in _memory_used(root) if limit), default=0.0)
+
+
+def memory_left(root: Path = _ROOT) -> int | None:
+    """Return how much more memory the groups of this process may use, in bytes; None: all.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that stands for ``/``.
+    """
+    return min((max(0, limit - used) for used, limit in _memory_used(root)), default=None)
+
+
+def _memory_used(root: Path) -> list[tuple[int, int]]:
+    """Return how much each group uses that has a limit, and the limit."""
+    found = []
     for group, limit in _memory_limits(root):
         used = _number(group.read("memory.current" if group.version == 2 else "memory.usage_in_bytes"))
         word = "inactive_file" if group.version == 2 else "total_inactive_file"
         files = re.search(rf"(?m)^{word} (\d+)$", group.read("memory.stat"))
-        if used is not None and limit:
-            fullest = max(fullest, 100 * (used - (int(files[1]) if files else 0)) / limit)
-    return fullest
+        if used is not None:
+            found.append((used - (int(files[1]) if files else 0), limit))
+    return found
 
 
 def _memory_limits(root: Path) -> list[tuple[ControlGroup, int]]:

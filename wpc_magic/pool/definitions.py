@@ -53,7 +53,7 @@ class Definitions:
         self.name = name
         self.describe_fix: Callable[[Fix], str] = python_line
         self.when_cell_added: Callable[[str], object] = len
-        self._local = LocalDefinitions(
+        self._local: LocalDefinitions = LocalDefinitions(
             driver.changes.since, driver.changes.buffers, driver.changes.cells_in_use
         )
         self._simple = SimpleConstants()

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import psutil
 
+from . import control_groups
 from .control_groups import cpu_quota, memory_limit, memory_used_percent
 
-__all__ = ["usable_cores", "usable_memory", "used_percent"]
+__all__ = ["memory_left", "usable_cores", "usable_memory", "used_percent"]
 
 _ROOT = Path("/")
 
@@ -45,6 +46,22 @@ def usable_memory(root: Path = _ROOT) -> int:
     """
     total, limit = psutil.virtual_memory().total, memory_limit(root)
     return total if limit is None else min(total, limit)
+
+
+def memory_left(root: Path = _ROOT) -> int:
+    """Return how much more memory this process may use, in bytes; 0 if that is not known.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that stands for ``/``.
+    """
+    try:
+        available = psutil.virtual_memory().available
+    except OSError:  # no file descriptor is left
+        return 0
+    limit = control_groups.memory_left(root)
+    return available if limit is None else min(available, limit)
 
 
 def used_percent(root: Path = _ROOT) -> float:

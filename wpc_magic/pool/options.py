@@ -257,6 +257,11 @@ class PoolOptions(_Options):
     start_method : {"spawn", "template"}
         How workers of this machine are started. ``"spawn"``: each by a new interpreter, which imports what it
         needs. ``"template"`` (Linux): by a fork of one process that has imported it already.
+    spare_workers : int
+        How many more processes of this machine are started, with everything installed, to take the place of a
+        worker that dies, which then serves at once. They run no calls before, and their
+        ``context.worker_id`` is 0 until then. None is kept where memory is short: less left than twice what
+        the largest worker uses.
     cache_folder : str or None
         The folder of the results cache, which several pools may share. None: ``wpc_magic/results`` in the
         user's folder for caches.
@@ -309,6 +314,7 @@ class PoolOptions(_Options):
     blocks_in: Literal["memory", "file"] = "memory"
     keep_failed_arguments_mb: int = 1
     start_method: Literal["spawn", "template"] = "spawn"
+    spare_workers: int = 0
     cache_folder: str | None = None
     cache_limit_mb: int = 1_024
     event_history: int = 1_000
@@ -334,6 +340,7 @@ class PoolOptions(_Options):
             "max_restarts_per_worker",
             "restart_jitter_ms",
             "min_workers",
+            "spare_workers",
             "keep_failed_arguments_mb",
             "call_history",
         ):

@@ -20,6 +20,7 @@ from wpc_magic.pool.core.events import ErrorInfo, WorkerEvent
 from wpc_magic.pool.core.registry import CellText, Change, Kind, Record
 from wpc_magic.pool.core.retries import Raised
 from wpc_magic.pool.core.rollout import Rollout
+from wpc_magic.pool.core.room import Room
 from wpc_magic.pool.core.slots import Slot
 from wpc_magic.pool.options import CallOptions, PoolOptions
 
@@ -36,6 +37,7 @@ class FakeWorker:
         self.world = world
         self.slot = slot
         self.incarnation = slot.incarnation
+        self.number = slot.id  # as it was told
         self.pid = pid
         self.inbox: deque[tuple[Any, ...]] = deque()  # the call channel
         self.control_inbox: deque[effects.Effect] = deque()  # the control channel
@@ -78,6 +80,10 @@ class FakeWorker:
             self._begin(what, *rest)
         elif kind == "install":
             self._install(what)
+        elif kind == "number":
+            self.number, epoch = what
+            if epoch:
+                self.out.append(("installed", epoch))
         elif kind == "forget":
             if what != self.active:
                 self.epochs.pop(what, None)
@@ -87,6 +93,7 @@ class FakeWorker:
     def _begin(self, call: Call, seq: int, epoch: int, record: Record) -> None:
         if seq in self.revoked:
             return
+        assert self.number == self.slot.id, f"{call} runs in {self}, which is told that it is {self.number}"
         assert epoch in self.epochs, f"{call} was sent to {self}, which lacks its epoch {epoch}"
         assert self.epochs[epoch].get(record.name) is record, f"{call} was sent to {self} in another revision"
         assert all(need in self.epochs[epoch] for need in record.needs), f"{call} lacks what it needs"
@@ -214,6 +221,8 @@ class World:
             load_again=self._loaded_again,
             clock=lambda: self.now,
         )
+        self.room: Room | None = Room(1 << 40, 0)  # for spare workers; set by tests
+        self.core.state.room_for_spares = lambda: self.room
         self.random = 0.0
         self.installing: dict[int, str] = {}  # the definition being installed, by incarnation; set by tests
         self.works: set[int] = set()  # incarnations that use the processor all the time; set by tests
@@ -342,6 +351,8 @@ class World:
                 worker.killed = True
             case effects.SendInstall(_, _, change):
                 worker.inbox.append(("install", change))
+            case effects.SendNumber(number, _, epoch):
+                worker.inbox.append(("number", (number, epoch)))
             case effects.SendForget(_, _, epoch):
                 worker.inbox.append(("forget", epoch))
             case effects.SendShutdown(_, _, interrupt):
@@ -375,6 +386,7 @@ class World:
         state = self.core.state
         before, state.options = state.options, state.options.replace(options)
         self.core.replication.options_changed(before, self.now)
+        self.core.supervisor.spares.check(self.now)
         self.apply()
 
     def restart(self, number: int, drain: bool = False) -> int:

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.pool.core.harness import FOREVER_S, FakeWorker, World
 from wpc_magic.pool.core.registry import Kind
+from wpc_magic.pool.core.room import Room
 from wpc_magic.pool.errors import (
     CallRefusedError,
     CallTimeoutError,
@@ -61,6 +62,7 @@ class Walk(RuleBasedStateMachine):
         idle_ms=st.sampled_from([None, 1500]),
         min_workers=st.sampled_from([0, 1, 2]),
         offers=st.sampled_from(OFFERS),
+        spares=st.sampled_from([0, 0, 1, 2]),
     )
     def begin(
         self,
@@ -75,6 +77,7 @@ class Walk(RuleBasedStateMachine):
         idle_ms,
         min_workers,
         offers,
+        spares,
     ):
         self.world = World(
             **(LIMITS if recycles else {}),
@@ -85,6 +88,7 @@ class Walk(RuleBasedStateMachine):
             call_timeout_ms=call_timeout_ms,
             queue_timeout_ms=queue_timeout_ms,
             max_pending_calls_per_worker=most,
+            spare_workers=spares,
         )
         self.world.offers = offers
         self.retries = {}  # by function: the most retries that any of its revisions allowed
@@ -269,6 +273,10 @@ class Walk(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.001, 0.004, 0.004, 0.1, 0.6, 3.0, 11.0]))
     def pass_time(self, seconds):
         self.world.advance(seconds)
+
+    @rule(mebibytes=st.sampled_from([0, 100, 10_000]))
+    def have_memory_left(self, mebibytes):
+        self.world.room = Room(mebibytes << 20, 64 << 20)
 
     @precondition(lambda self: self.world.processes)
     @rule(position=positions, megabytes=st.sampled_from([0, 150, 300]))
@@ -525,6 +533,7 @@ STEPS = {  # the weight and the arguments of each step
     "leave": (2, AT),
     "exit_as_requested": (6, {}),
     "pass_time": (8, {"seconds": any_of(0.001, 0.004, 0.004, 0.004, 0.1, 0.6, 3.0, 11.0)}),
+    "have_memory_left": (1, {"mebibytes": any_of(0, 100, 10_000)}),
     "use_memory": (1, AT | {"megabytes": any_of(0, 150, 300)}),
     "toggle_hang": (1, AT),
     "ignore_interrupts": (1, AT),
@@ -555,6 +564,7 @@ def random_walk(seed, steps):
         idle_ms=rng.choice([None, 1500]),
         min_workers=rng.choice([0, 1, 2]),
         offers=rng.choice(OFFERS),
+        spares=rng.choice([0, 0, 1, 2]),
     )
     names, weights = list(STEPS), [weight for weight, _ in STEPS.values()]
     for name in rng.choices(names, weights, k=steps):

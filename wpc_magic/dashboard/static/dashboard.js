@@ -34,8 +34,9 @@ const TOTALS = [
   ["constants", "constants", "constant"],
   ["resources", "resources", "resource"],
   ["shared", "shared"],
+  ["spare_workers", "spare workers", "spare worker"],
 ];
-const RARE = new Set(["items", "cancelled", "resources", "shared"]); // shown where there are any
+const RARE = new Set(["items", "cancelled", "resources", "shared", "spare_workers"]); // shown where there are any
 
 let idCount = 0; // on this page
 const newId = () => `${Date.now().toString(36)}-${(idCount += 1)}`;

@@ -34,6 +34,7 @@ Invariants, which `Core.check` tests one by one:
 15. An idle slot (scaled to zero) has no process, and no call is pinned to it; while any slot is idle, there
     are no more unpinned queued calls than workers starting.
 16. A process belongs to one slot, and its incarnation is unique.
+17. A spare has a process, or one is being started; it has no number, no calls, and none is pinned to it.
 """
 
 from __future__ import annotations
@@ -205,6 +206,7 @@ class Core:
             setup=len(registry.of_kind(Kind.SETUP)),
             resources=len(registry.resources),
             shared=len(registry.of_kind(Kind.SHARED)),
+            spare_workers=sum(bool(slot.ready_since) for slot in state.spares.values()),
             epoch=registry.epoch,
             events=state.events.total,
         )
@@ -354,6 +356,12 @@ class Core:
                 slot.state in _STARTING_STATES and not slot.restart_at for slot in state.slots.values()
             )
             assert self.dispatcher.queued.unpinned() <= starting, "15: calls are queued, and a slot is idle"
+        for incarnation, slot in state.spares.items():
+            assert incarnation == slot.incarnation, f"17: {slot}"
+            assert slot.pid is not None or slot.starting, f"17: {slot} has no process"
+            assert not slot.id, f"17: {slot} has a number"
+            assert not slot.sent, f"17: {slot} has calls"
+            assert not slot.pinned, f"17: {slot} has pinned calls"
         incarnations = [slot.incarnation for slot in state.processes() if slot.incarnation]
         assert len(set(incarnations)) == len(incarnations), "16: two slots have one incarnation"
 

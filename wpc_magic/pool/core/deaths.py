@@ -18,6 +18,7 @@ from .lifecycle import SlotState, Trigger
 from .replacement import Replacements
 from .replication import Replication
 from .slots import Slot
+from .spares import Spares
 from .state import State
 
 __all__ = ["Deaths", "no_details"]
@@ -44,6 +45,8 @@ class Deaths:
         Learns which definitions kill workers.
     replacements : Replacements
         Processes that may be starting already for the slot of a dead one.
+    spares : Spares
+        Processes that take the place of one that has died.
     spawn : callable
         Given a slot, starts a process for it.
     """
@@ -54,12 +57,14 @@ class Deaths:
         dispatcher: Dispatcher,
         replication: Replication,
         replacements: Replacements,
+        spares: Spares,
         spawn: Callable[[Slot], None],
     ) -> None:
         self._state = state
         self._dispatcher = dispatcher
         self._replication = replication
         self._replacements = replacements
+        self._spares = spares
         self._spawn = spawn
 
     def handle(
@@ -108,6 +113,8 @@ class Deaths:
         self._end_calls(slot, calls, had_begun, error_of, now)
         if not serves and slot.retired:
             self._replacements.exited(slot)
+        elif slot.incarnation in state.spares:
+            self._spares.died(slot, was_ready, now)
         elif not serves:
             self._replacements.start_failed(slot, reason, now)
         elif not leaving:
@@ -184,17 +191,24 @@ class Deaths:
         if delay is None:
             self._fail(slot)
             return
+        if slot.attempts == 1 and self._spares.is_one_ready():
+            delay = 0.0  # the delay is for what may be unable to start, and this one has started
         details = {"attempt": slot.attempts, "delay_ms": round(delay * 1000)}
         state.emit(slot.id, "worker_restart_scheduled", details=details)
         self._replacements.restarted(slot.id)
         if self._replacements.promote(slot):
             return
         if not delay:
-            self._spawn(slot)
+            self._fill(slot, now)
             return
         slot.restart_at = now + delay
         incarnation = slot.incarnation
-        state.timers.call_at(slot.restart_at, lambda _: self._restart_due(slot, incarnation))
+        state.timers.call_at(slot.restart_at, lambda now: self._restart_due(slot, incarnation, now))
+
+    def _fill(self, slot: Slot, now: float) -> None:
+        """Let a spare take over a slot, or start a process for it."""
+        if not self._spares.take(slot, now):
+            self._spawn(slot)
 
     def _count_death(self, slot: Slot, ran_call: bool) -> float | None:
         """Count a death; return the delay before the next process, or None if there is to be none."""
@@ -208,10 +222,10 @@ class Deaths:
         slot.deaths += 1
         return restart_delay_s(slot.deaths, state.options, state.random())
 
-    def _restart_due(self, slot: Slot, incarnation: int) -> None:
+    def _restart_due(self, slot: Slot, incarnation: int, now: float) -> None:
         running = self._state.phase in ("starting", "running")
         if running and slot.incarnation == incarnation and slot.restart_at:
-            self._spawn(slot)
+            self._fill(slot, now)
 
     def _fail(self, slot: Slot) -> None:
         """Take a slot out of service, because it may not restart again."""

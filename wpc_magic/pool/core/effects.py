@@ -77,6 +77,14 @@ class SendActivate(NamedTuple):
     epoch: int
 
 
+class SendNumber(NamedTuple):
+    """Tell a process that was a spare which slot it fills now; it answers, unless the epoch is 0."""
+
+    slot: int
+    incarnation: int
+    epoch: int
+
+
 class SendRevoke(NamedTuple):
     """Revoke calls that have not begun."""
 
@@ -168,6 +176,7 @@ Effect = (
     | SendInstall
     | SendForget
     | SendActivate
+    | SendNumber
     | SendRevoke
     | SendInterrupt
     | SendPing

@@ -255,6 +255,8 @@ class Replication:
                 self._poison.clear(change.epoch)
                 self._activate(slot, had_resources)
             self.catch_up(slot, now)
+        for slot in state.spares.values():
+            self.catch_up(slot, now)
         self._dispatcher.dispatch(now)
         if self._retry_is_due:
             self._retry_timed_out(now)

@@ -397,6 +397,8 @@ class PoolSnapshot:
         The revision of the registry as a whole.
     events : int
         How many events were emitted.
+    spare_workers : int
+        Processes that are ready to take the place of a worker that dies.
     """
 
     name: str
@@ -418,6 +420,7 @@ class PoolSnapshot:
     calls: int = 0
     items: int = 0
     cancelled: int = 0
+    spare_workers: int = 0
 
     def __repr__(self) -> str:
         waiting = f" ({self.dependent} wait for values)" if self.dependent else ""

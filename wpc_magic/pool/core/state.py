@@ -16,6 +16,7 @@ from .lifecycle import LOST, Trigger, transition
 from .measures import Measures
 from .pauses import Pauses
 from .registry import Record, Registry
+from .room import Room
 from .slots import Slot, slot_of
 from .stats import FunctionStats
 from .timers import Timers
@@ -65,6 +66,10 @@ class State:
     leaving : dict
         By incarnation: replaced slots, until their process exits. They finish the calls that they have, and
         get no more.
+    spares : dict
+        By incarnation: slots without a number, whose processes wait to take the place of one that dies.
+    room_for_spares : callable
+        Returns how much memory there is for them; None: there are none where the workers are.
     resting : set of int
         The slots that were scaled to zero because they were idle; the next call that needs one wakes it.
     measures : Measures
@@ -109,6 +114,8 @@ class State:
         self.slots: dict[int, Slot] = {}
         self.incoming: dict[int, Slot] = {}
         self.leaving: dict[int, Slot] = {}
+        self.spares: dict[int, Slot] = {}
+        self.room_for_spares: Callable[[], Room | None] = lambda: None
         self.resting: set[int] = set()
         self.incarnations = 0
         self.registry = Registry(load_again)
@@ -175,8 +182,9 @@ class State:
             self.emit(slot.id, "worker_health_state_changed", severity, details=details)
 
     def processes(self) -> list[Slot]:
-        """Return all slots that have a process, or may have one: serving, incoming, and leaving."""
-        return [*self.slots.values(), *self.incoming.values(), *self.leaving.values()]
+        """Return all slots that have a process, or may have one: serving, incoming, leaving, and spare."""
+        others = self.incoming, self.leaving, self.spares
+        return [*self.slots.values(), *(slot for each in others for slot in each.values())]
 
     def is_serving(self, slot: Slot) -> bool:
         """Whether calls for its number go to this slot."""
@@ -188,7 +196,12 @@ class State:
 
     def find_process(self, number: int, incarnation: int) -> Slot | None:
         """Return the slot that this process fills, or is started for; None: it is no longer needed."""
-        for slot in (self.slots.get(number), self.incoming.get(number), self.leaving.get(incarnation)):
+        for slot in (
+            self.slots.get(number),
+            self.incoming.get(number),
+            self.leaving.get(incarnation),
+            self.spares.get(incarnation),
+        ):
             if slot is not None and slot.incarnation == incarnation:
                 return slot
         return None

@@ -18,6 +18,7 @@ from .replacement import RESTART_REQUESTED, Replacements
 from .replication import Replication
 from .retries import Raised
 from .slots import Slot
+from .spares import Spares
 from .state import State
 
 __all__ = ["Supervisor"]
@@ -54,7 +55,10 @@ class Supervisor:
             state, self.replacements.request, self.replace, self.dispatcher.update_load
         )
         self.idle_scaling = IdleScaling(state, self.dispatcher, self.replacements, self._spawn)
-        self._deaths = Deaths(state, self.dispatcher, self.replication, self.replacements, self._spawn)
+        self.spares = Spares(state, self.replication, self._spawn)
+        self._deaths = Deaths(
+            state, self.dispatcher, self.replication, self.replacements, self.spares, self._spawn
+        )
         self._heartbeat = Heartbeat(state, self.dispatcher, self.replace, self._on_beat)
         self.pong_received = self._heartbeat.pong_received
 
@@ -83,6 +87,7 @@ class Supervisor:
         self._check_killed(now)
         self.recycling.check(now)
         self.idle_scaling.check(now)
+        self.spares.check(now)
         self._state.timers.drop_ended(self.dispatcher.queued.count + self.dispatcher.in_flight)
 
     def _add_slot(self) -> None:
@@ -100,6 +105,7 @@ class Supervisor:
         state.draining = False
         self.dispatcher.queued.fail_all(PoolStoppedError, "was queued when the pool was stopped")
         self.replacements.clear("the pool was stopped")
+        self.spares.clear("the pool was stopped")
         state.resting.clear()
         for slot in state.processes():
             for call in self.dispatcher.take_calls(slot):
@@ -240,6 +246,7 @@ class Supervisor:
         slot = self.find(number)
         incarnation = slot.incarnation
         slot.forget_deaths()
+        self.spares.clear(RESTART_REQUESTED)  # they may have started before whatever this restart is for
         if slot.state is SlotState.FAILED:
             state.transition(slot, Trigger.REVIVED)
             self._spawn(slot)
@@ -332,7 +339,8 @@ class Supervisor:
         slot.pid, slot.host, slot.place = pid, host.get("host", ""), place
         slot.offers = host.get("resources", {})
         state.history.process_started(incarnation, number, pid, now)
-        state.emit(number, "worker_spawned", details={"pid": pid, **host})
+        is_spare = {"spare": True} if incarnation in state.spares else {}
+        state.emit(number, "worker_spawned", details={"pid": pid, **host, **is_spare})
         if state.phase == "stopping" or slot.retired or slot.replace_reason:
             self._kill(slot, incarnation)
             return True
@@ -345,6 +353,9 @@ class Supervisor:
         state = self._state
         slot = state.live_slot(number, incarnation)
         if slot is None or slot.retired or slot.replace_reason or state.phase not in ("starting", "running"):
+            return
+        if incarnation in state.spares:
+            self.spares.end(slot, why)
             return
         state.emit(number, "worker_leaves", details={"reason": why, "pid": slot.pid, "host": slot.host})
         self.replacements.cancel(number, why)  # it may be on the same machine
@@ -407,6 +418,9 @@ class Supervisor:
             return
         if state.incoming.get(slot.id) is slot:
             self.replacements.take_over(slot, now)
+        elif slot.incarnation in state.spares:
+            self.spares.ready(slot, now)
+            return
         elif not slot.ready_since and state.phase in ("starting", "running"):
             again = slot.state is SlotState.RESTARTING
             slot.ready_since = now
@@ -416,6 +430,7 @@ class Supervisor:
                 slot.restarts += 1
                 state.emit(slot.id, "worker_restart_completed", details={"attempt": slot.attempts})
             self._check_running()
+            self.spares.check(now)
         self.dispatcher.refill(slot, now)
 
     def _check_running(self) -> None:
@@ -466,3 +481,4 @@ class Supervisor:
             self.idle_scaling.wake()
         self._check_stopped()
         self._check_running()
+        self.spares.check(now)

@@ -324,6 +324,7 @@ class Driver:
         with self.locked_core() as (core, now):
             before, core.state.options = core.state.options, options
             core.replication.options_changed(before, now)
+            core.supervisor.spares.check(now)
             core.state.events.resize(options.event_history)
             core.state.history.resize(options.call_history)
             blocks = before.block_memory_mb, before.blocks_in

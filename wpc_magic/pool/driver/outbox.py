@@ -97,6 +97,8 @@ class Outbox:
                 self.send(link, protocol.Forget(epoch))
             case effects.SendActivate(_, _, epoch):
                 self.send(link, protocol.Activate(epoch))
+            case effects.SendNumber(number, _, epoch):
+                self.send(link, protocol.Number(number, epoch))
             case effects.SendRevoke(_, _, seqs):
                 self._control(link, protocol.Revoke(seqs))
             case effects.SendInterrupt(_, _, seq):

@@ -10,9 +10,11 @@ from typing import Any
 
 from ..core.calls import Call
 from ..core.core import Core
+from ..core.room import Room
 from ..engines.engine import Engine, Process, WorkerEnvironment
 from ..engines.oom_kills import OomKills
 from ..futures import CallFuture
+from ..machine import memory_left
 from ..options import PoolOptions
 from .arguments import arguments_of
 from .arrivals import Arrivals
@@ -119,6 +121,7 @@ class Parts:
         )
         measures = self.core.state.measures
         measures.resident, measures.nbytes, measures.in_map = self._resident, _nbytes, _in_map
+        self.core.state.room_for_spares = self._room_for_spares
         self.failures = Failures(self.core.state)
         self.links: dict[int, Link] = {}
         self.listeners: dict[int, Callable[[Any], object]] = {}
@@ -218,6 +221,12 @@ class Parts:
     def _prepares(self, incarnation: int) -> bool:
         link = self.links.get(incarnation)
         return link is not None and link.process.page.prepares()
+
+    def _room_for_spares(self) -> Room | None:
+        if not self.engine.shares_memory:  # the workers are on other machines
+            return None
+        largest = max((link.process.usage.private_memory() or 0 for link in self.links.values()), default=0)
+        return Room(memory_left(), largest)
 
     def _cpu_s(self, incarnation: int) -> float:
         link = self.links.get(incarnation)

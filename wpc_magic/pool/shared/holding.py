@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     class Calls(Protocol):
         """What knows the calls of a worker."""
 
-        worker_id: int
+        @property
+        def worker_id(self) -> int:
+            """The slot of this worker."""
 
         def current(self) -> int:
             """Return the call whose code runs in this thread; 0: none."""

@@ -65,6 +65,7 @@ __all__ = [
     "KeepValue",
     "LogLevels",
     "Logged",
+    "Number",
     "Ping",
     "Pong",
     "Printed",
@@ -194,6 +195,13 @@ class Setup(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Setup(worker_id={self.worker_id}, pool={self.pool!r}, path={self.path!r}, authkey=...)"
+
+
+class Number(NamedTuple):
+    """A worker that was a spare has another number; it answers that it has the epoch, unless that is 0."""
+
+    worker_id: int
+    epoch: int
 
 
 class Blocks(NamedTuple):
@@ -438,6 +446,7 @@ class StackTaken(NamedTuple):
 
 ToWorker = (
     Setup
+    | Number
     | Blocks
     | LogLevels
     | Install

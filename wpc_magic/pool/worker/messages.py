@@ -61,6 +61,10 @@ class Messages:
             server.pool_name = message.pool
             take_over_authkey(message.authkey)
             server.anonymous.initializer = message.initializer
+        elif isinstance(message, protocol.Number):
+            runtime.context.worker_id = message.worker_id
+            if message.epoch:
+                server.outgoing.send_message(protocol.Installed(message.epoch))
         elif isinstance(message, protocol.Blocks):
             server.shared.configure(message.limit, message.in_memory)
             if message.come_later:
@@ -93,6 +97,6 @@ class Messages:
         from wpc_magic.pool.worker.shared_objects import SharedObjects
 
         server, runtime = self._server, self._server.runtime
-        worker_id = runtime.context.worker_id
-        runtime.open_shared = SharedObjects(server.shared, server.output, server.interruption, worker_id).open
+        context = runtime.context
+        runtime.open_shared = SharedObjects(server.shared, server.output, server.interruption, context).open
         return runtime.open_shared(record)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wpc_magic.pool.wire.protocol import Shared
+    from wpc_magic.pool.worker.context import Context
     from wpc_magic.pool.worker.interruption import Interruption
     from wpc_magic.pool.worker.namespaces import Binding
     from wpc_magic.pool.worker.output import Output
@@ -37,14 +38,14 @@ class SharedObjects:
         Knows which call runs, and calls what is to be done at its end.
     interruption : Interruption
         Is told where a call that waits may be interrupted.
-    worker_id : int
-        The slot.
+    context : Context
+        Knows the number of this worker.
     """
 
     def __init__(
-        self, shared: SharedBuffers, output: Output, interruption: Interruption, worker_id: int
+        self, shared: SharedBuffers, output: Output, interruption: Interruption, context: Context
     ) -> None:
-        self.worker_id = worker_id
+        self._context = context
         self._shared = shared
         self._output = output
         self._has_held = False
@@ -61,6 +62,11 @@ class SharedObjects:
         return os.open(record.buffers, os.O_RDWR | os.O_CLOEXEC)
 
     # -- as `shared.holding.Calls` ----------------------------------------------------------------------
+
+    @property
+    def worker_id(self) -> int:
+        """The slot of this worker, of which it has another one if it was a spare."""
+        return self._context.worker_id
 
     def current(self) -> int:
         """Return the call whose code runs in this thread; 0: none."""
