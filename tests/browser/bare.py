@@ -11,12 +11,12 @@ from playwright.sync_api import Browser, Locator
 
 from tests.dashboard.fakes import FakeClock, FakePool
 from wpc_magic.dashboard.feed import Feed
-from wpc_magic.dashboard.page import joined_modules, joined_styles
+from wpc_magic.dashboard.page import front_end, joined_styles
 
 # The part of a widget's model that the front end uses. What it sends is kept for the test.
 MODEL = """
 class Model {
-  constructor(state) { this.state = state; this.listeners = {}; this.sent = []; }
+  constructor(state) { this.state = state; this.listeners = {}; this.sent = []; this.repeated = []; }
   get(name) { return this.state[name]; }
   set(name, value) {
     this.state[name] = value;
@@ -24,7 +24,10 @@ class Model {
   }
   on(event, listener) { (this.listeners[event] ??= []).push(listener); }
   off(event, listener) { this.listeners[event] = this.listeners[event].filter((each) => each !== listener); }
-  send(message) { this.sent.push(message); }
+  send(message) {
+    const known = this.sent.some((each) => each.from === message.from && each.nth === message.nth);
+    (known ? this.repeated : this.sent).push(message);
+  }
 }
 window.open_ = (frame) => {
   window.model = new Model({ frame, patch: {} });
@@ -75,7 +78,7 @@ class BarePage:
             {"light": "false", "background": "#111"} if dark else {"light": "true", "background": "#fff"}
         )
         self.page.set_content(HTML.format(styles=joined_styles() + (DARK if dark else ""), **colours))
-        module = joined_modules().replace("export default", "window.dashboard =")
+        module = front_end().replace("export default", "window.dashboard =")
         self.page.evaluate("(direction) => { document.documentElement.dir = direction; }", direction)
         self.page.add_script_tag(content=module + MODEL, type="module")
         self.page.wait_for_function("() => window.open_")
@@ -92,9 +95,10 @@ class BarePage:
         self.feed.step()
 
     def reply(self, **message: Any) -> None:
-        """Send something else than a frame."""
+        """Send something else than a frame, and that what the page has sent has arrived."""
         _, seq, _ = self.feed.latest
-        self._receive({"seq": seq, "now": self.clock(), **message})
+        acked = self.page.evaluate("Object.fromEntries(model.sent.map(({ from, nth }) => [from, nth]))")
+        self._receive({"seq": seq, "now": self.clock(), "acked": acked, **message})
 
     def sent(self, action: str) -> list[dict[str, Any]]:
         """Return what the page has sent with this action."""

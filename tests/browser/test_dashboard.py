@@ -104,21 +104,35 @@ def test_the_restart_of_a_busy_worker_asks_and_shows_both_processes_until_the_ca
     assert notebook.errors == []
 
 
-def test_a_click_that_the_kernel_does_not_take_says_that_it_is_queued(open_notebook: Open):
-    # As in ipykernel 6.31: messages of the page go to the main thread, which is busy with the cell.
+def test_a_click_that_waits_behind_a_cell_says_so_and_gets_through_where_its_repetition_does(
+    open_notebook: Open,
+):
+    # As in ipykernel 6.31, and before a page has a subshell: its messages go to the main thread, which is
+    # busy with the cell.
     notebook = open_notebook(
         START,
-        "wpc.dashboard().comm._reply_subshell_for = lambda data, default: None\n"
-        "print('the cell', 'runs')\nuntil('end')",
+        "comm = wpc.dashboard().comm\n"
+        "comm._reply_subshell_for = lambda data, default: None\n"
+        "print('the cell', 'runs')\nuntil('subshell')\n"
+        "comm._reply_subshell_for = lambda data, default: default\nuntil('end')",
+        "comm._reply_subshell_for = lambda data, default: None\nprint('another cell', 'runs')\nuntil('last')",
     )
     notebook.run_all()
     notebook.output("the cell runs")
+    notice, restarts = notebook.dashboard.locator(".wpc-notice"), notebook.event("worker_recycled")
     notebook.button("Restart worker 1").click()
-    notice = notebook.dashboard.locator(".wpc-notice")
     expect(notice).to_have_text("Restart of worker 1: queued until the cell ends")
-    notebook.touch("end")
+    notebook.touch("subshell")
     expect(notice).to_be_hidden()
-    expect(notebook.event("worker_recycled")).to_be_visible()
+    expect(restarts).to_have_count(1)
+    notebook.touch("end")
+    notebook.output("another cell runs")
+    notebook.button("Restart worker 2").click()
+    expect(notice).to_have_text("Restart of worker 2: queued until the cell ends")
+    notebook.touch("last")
+    expect(notice).to_be_hidden()
+    expect(restarts).to_have_count(2)  # those that waited behind the first cell have changed nothing
+    expect(restarts.last).to_contain_text("worker 2")
 
 
 def test_scaling_and_stopping_asks_only_before_it_stops_also_while_a_cell_runs(open_notebook: Open):

@@ -105,6 +105,34 @@ def test_a_log_that_is_paused_stands_still_and_loses_nothing(show: Show):
     expect(lines).to_have_count(4)
 
 
+def test_what_has_not_arrived_is_sent_again_in_order_and_what_has_is_not(show: Show):
+    page = show(FakePool())
+    page.reply()
+    page.page.clock.install(time=0)
+    page.page.clock.pause_at(1000)
+    page.button("One worker more").click()
+    page.button("Restart worker 2").click()
+    repeated = "() => model.repeated.splice(0).map((each) => each.action)"
+    for ms in (250, 500, 1000):  # less and less often
+        page.page.clock.run_for(ms - 10)
+        assert page.page.evaluate(repeated) == []
+        page.page.clock.run_for(10)
+        assert page.page.evaluate(repeated) == ["scale", "restart"]
+    expect(page.root.locator(".wpc-notice")).to_have_text(
+        "3 workers, restart of worker 2: queued until the cell ends"
+    )
+    first, second = page.sent("scale")[0], page.sent("restart")[0]
+    assert (first["from"], first["nth"] + 1) == (second["from"], second["nth"])
+    page.reply(acked={first["from"]: first["nth"]})
+    expect(page.root.locator(".wpc-notice")).to_have_text("Restart of worker 2: queued until the cell ends")
+    page.page.clock.run_for(2000)
+    assert page.page.evaluate(repeated) == ["restart"]
+    page.reply()
+    expect(page.root.locator(".wpc-notice")).to_be_hidden()
+    page.page.clock.run_for(100_000)
+    assert page.page.evaluate(repeated) == []
+
+
 def test_the_restart_of_a_busy_worker_is_asked_about_and_an_idle_one_is_restarted(show: Show):
     pool = FakePool()
     run(pool, 1)
@@ -184,7 +212,7 @@ def test_a_worker_that_is_opened_shows_its_stack_calls_log_and_environment(show:
     page.button("Worker 2: its stack").click()
     (request,) = page.sent("stack")
     assert request["number"] == 2
-    page.reply(acked=[request["id"]], replies=[{"id": request["id"], "stack": f"line 1 {EVIL}"}])
+    page.reply(replies=[{"id": request["id"], "stack": f"line 1 {EVIL}"}])
     stack = page.root.get_by_label("Stack of worker 2", exact=True)
     expect(stack).to_have_text(f"line 1 {EVIL}")
     (request,) = page.sent("worker")
@@ -194,7 +222,7 @@ def test_a_worker_that_is_opened_shows_its_stack_calls_log_and_environment(show:
         "output": [{"at": "", "call": "#7", "text": f"a {EVIL}"}, {"at": "", "call": "", "text": "b"}],
         "events": [{"at": "2026-01-02T03:04:05+00:00", "call": "", "text": f"worker_ready {EVIL}"}],
     }
-    page.reply(acked=[request["id"]], replies=[{"id": request["id"], "worker": worker}])
+    page.reply(replies=[{"id": request["id"], "worker": worker}])
     details = page.root.locator(".wpc-worker-details")
     expect(page.root.get_by_label("What worker 2 has printed last")).to_have_text(f"#7 │ a {EVIL}\nb")
     expect(details.locator(".wpc-calls li")).to_contain_text(["fit #7 ·", f"worker_ready {EVIL}"])
@@ -315,7 +343,7 @@ def test_the_slow_function_is_on_top_and_shows_its_source_and_its_calls(show: Sh
     (request,) = page.sent("function")
     call = {"number": 7, "function": "fit", **CALL}
     reply = {"id": request["id"], "source": f"def fit(n): {EVIL}", "needs": ["np"], "calls": [call]}
-    page.reply(acked=[request["id"]], replies=[reply])
+    page.reply(replies=[reply])
     expect(page.root.get_by_label("Source of fit")).to_have_text(f"def fit(n): {EVIL}")
     expect(page.root.locator(".wpc-calls li")).to_contain_text(f"worker 2 · 250 ms · failed · (37) · {EVIL}")
     page.tab("Registry")
@@ -323,7 +351,7 @@ def test_the_slow_function_is_on_top_and_shows_its_source_and_its_calls(show: Sh
     rows = [{**row, "broken": "", "holders": [1, 2, 3, 7], "stale": True}]
     (request,) = page.sent("registry")
     broken = {**rows[0], "name": "bad", "broken": "no module", "stale": False}
-    page.reply(acked=[request["id"]], replies=[{"id": request["id"], "rows": [*rows, broken]}])
+    page.reply(replies=[{"id": request["id"], "rows": [*rows, broken]}])
     table = page.root.get_by_role("table", name="Definitions")
     expect(table.get_by_role("row")).to_have_count(3)
     expect(table).to_contain_text(EVIL)
@@ -366,7 +394,7 @@ def test_the_timeline_shows_idle_gaps_and_failures_and_opens_calls_from_the_keyb
     assert request["number"] == 2
     call = ended(2, "fit", state="failed", error=EVIL)
     reply = {"id": request["id"], "call": {**dataclasses.asdict(call), "worker": 2, "arguments": EVIL}}
-    page.reply(acked=[request["id"]], replies=[reply])
+    page.reply(replies=[reply])
     details = page.root.locator(".wpc-call-details")
     for said in (EVIL, "%wpc_debug #2", "2, process 4702", "after 500 ms"):
         expect(details).to_contain_text(said)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import pathlib
 import re
 import threading
 import time
@@ -21,10 +23,13 @@ from ipywidgets.widgets.widget import _instances
 from tests.dashboard.fakes import FakePool
 from tests.dashboard.test_table import EVIL, Reader
 from wpc_magic.dashboard import Dashboard, open_dashboard
-from wpc_magic.dashboard.page import STATIC, joined_modules, joined_styles
+from wpc_magic.dashboard.page import STATIC, front_end, joined_styles
 from wpc_magic.dashboard.static_fallback import MAX_AGE_S, PICTURE_AGE_S, StaticFallback
+from wpc_magic.notebook import page_modules
 from wpc_magic.pool.core.stats import FunctionStats
 from wpc_magic.pool.driver.sampling import StackSample
+
+pages = itertools.count()
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -45,15 +50,20 @@ class FakeComm(BaseComm):
             self.sent.append((msg_type, data or {}))
             self.arrived.notify_all()
 
-    def wait_for_patch(self, key: str) -> dict[str, Any]:
+    def wait_for(self, fits: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """Return the first patch that fits."""
+
         def found() -> Any:
             patches = (data["state"].get("patch", {}) for _, data in self.sent if "state" in data)
-            return next((patch for patch in patches if key in patch), None)
+            return next((patch for patch in patches if fits(patch)), None)
 
         with self.arrived:
             patch: dict[str, Any] = self.arrived.wait_for(found, timeout=30)
-        assert patch, f"no patch has the key {key}"
+        assert patch, "no patch fits"
         return patch
+
+    def wait_for_patch(self, key: str) -> dict[str, Any]:
+        return self.wait_for(lambda patch: key in patch)
 
 
 class SubshellComm(FakeComm):
@@ -142,8 +152,8 @@ def test_a_page_that_opens_later_is_given_the_frame_of_that_moment(comms: list[F
 def test_a_click_reaches_the_pool(comms: list[FakeComm]):
     pool = FakePool(2)
     dashboard = Dashboard(pool)
-    click(dashboard, {"id": "click-1", "action": "scale", "number": 3})
-    assert dashboard.comm.wait_for_patch("acked")["acked"] == ["click-1"]
+    click(dashboard, {"from": "page", "nth": 1, "id": "click-1", "action": "scale", "number": 3})
+    assert dashboard.comm.wait_for_patch("acked")["acked"] == {"page": 1}
     assert dashboard.comm.wait_for_patch("workers")["workers"][0]["id"] == 3
 
 
@@ -164,16 +174,33 @@ def test_a_page_that_missed_a_patch_is_sent_everything():
     assert len(dashboard.comm.wait_for_patch("full")["full"]["workers"]) == 2
 
 
-def test_a_page_that_is_up_to_date_is_sent_nothing(comms: list[FakeComm]):
-    pool = FakePool()
-    dashboard = Dashboard(pool)
+def test_a_page_that_is_up_to_date_is_sent_no_frame(comms: list[FakeComm]):
+    dashboard = Dashboard(FakePool())
     click(dashboard, {"action": "sync", "seq": 0})
-    pool.wait_for_polls(2)
-    assert [kind for kind, _ in dashboard.comm.sent] == ["comm_open"]
+    assert "full" not in dashboard.comm.wait_for_patch("acked")
+
+
+def test_a_click_that_arrives_again_is_acknowledged_again_and_done_once(comms: list[FakeComm]):
+    pool = FakePool(2)
+    dashboard = Dashboard(pool)
+    first, second = (
+        {"from": "page", "nth": n, "id": f"click-{n}", "action": "restart", "number": n} for n in (1, 2)
+    )
+    click(dashboard, second)  # the first waits behind a cell
+    click(dashboard, first)
+    click(dashboard, second)
+    dashboard.comm.wait_for(lambda patch: patch.get("acked") == {"page": 2})
+    click(dashboard, first)  # the cell has ended
+    click(dashboard, {"from": "page", "nth": 3, "id": "click-3", "action": "scale", "number": 3})
+    dashboard.comm.wait_for(lambda patch: patch.get("acked") == {"page": 3})
+    dashboard.comm.wait_for(lambda patch: 3 in [row["id"] for row in patch.get("workers", ())])
+    assert pool.requested == [("restart", 1), ("restart", 2), ("resize", 3)]
 
 
 def click(dashboard: Dashboard, content: Any) -> None:
-    """Send a message as a page does."""
+    """Send a message as a page does: each is the first of another one, unless it says so."""
+    if isinstance(content, dict):
+        content = {"from": f"page {next(pages)}", "nth": 1, **content}
     message = {"content": {"data": {"method": "custom", "content": content}}, "buffers": []}
     dashboard.comm.handle_msg(message)
 
@@ -362,16 +389,20 @@ def test_nonsense_about_a_view_hides_nothing(view: Any, visible: Any):
 # -- the files of the front end -------------------------------------------------------------------------
 
 
+SHARED = pathlib.Path(page_modules.__file__).parent / "static" / "outbox.js"
+
+
 def test_the_page_never_writes_html():
-    for path in STATIC.glob("*.js"):
+    for path in (*STATIC.glob("*.js"), *SHARED.parent.glob("*.js")):
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "import("):
             assert word not in path.read_text(), path.name
 
 
 def test_the_modules_are_joined_in_the_order_of_their_imports():
-    module = joined_modules()
+    module = front_end()
     begins = re.findall(r"^const (\w+_js) = \(\(\) => \{$", module, re.MULTILINE)
-    assert {path.name.replace(".", "_") for path in STATIC.glob("*.js")} == {*begins, "dashboard_js"}
+    files = (*STATIC.glob("*.js"), SHARED)
+    assert {path.name.replace(".", "_") for path in files} == {*begins, "dashboard_js"}
     for name in begins:
         used = re.findall(rf"^const \{{.*\}} = {name};$", module, re.MULTILINE)
         assert used, f"{name} is not used"
@@ -397,7 +428,7 @@ def test_hot_lines_are_sampled_from_a_click_until_the_panel_is_left_or_the_dashb
     dashboard = Dashboard(pool)
 
     def send(**content: Any) -> None:
-        dashboard._on_message(dashboard, content, [])
+        click(dashboard, content)
 
     send(action="sample", id="a", number=1)  # it is not shown
     while dashboard._feed._requests.busy:

@@ -84,7 +84,9 @@ def is_closed(kernel: Kernel, comm: str) -> bool:
 
 def acts(kernel: Kernel, comm: str, action: str) -> None:
     """Do what a page does."""
-    kernel.send_to_widget(comm, method="custom", content={"action": action})
+    kernel.send_to_widget(
+        comm, method="custom", content={"action": action, "from": f"page, {action}", "nth": 1}
+    )
 
 
 def views(cell: Cell) -> list[bool]:

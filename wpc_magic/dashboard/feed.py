@@ -55,9 +55,9 @@ class Feed:
         The pool; it is not kept alive.
     show : callable
         Sends a message to the page, always in the feed's own thread. A message has ``seq``, which counts up
-        by one, ``now``, the kernel's time, and the changes: see `Patch`, and ``acked`` with the ids of the
-        requests that have arrived, ``replies`` with what requests asked for, ``notice`` with the line to
-        show, ``full`` with a complete frame; and what `Panels` has read.
+        by one, ``now``, the kernel's time, and the changes: see `Patch`, and ``acked`` with how many
+        messages of each sender have arrived, ``replies`` with what requests asked for, ``notice`` with the
+        line to show, ``full`` with a complete frame; and what `Panels` has read.
     on_poll : callable, optional
         Called after each poll, in that thread too, with whether it is the last one for now; while no page
         looks, only after the first poll, and the last.
@@ -93,7 +93,7 @@ class Feed:
         self._drains = RequestQueue(self._perform)  # they take long, and others must not wait for them
         self._events_seen = -1
         self._notice = ""  # for the next frame
-        self._acked: deque[str] = deque()
+        self._acked: deque[tuple[str, int]] = deque()
         self._replies: deque[dict[str, Any]] = deque()
         self._resend = False
         self._hidden = False
@@ -128,13 +128,17 @@ class Feed:
                 self._thread.start()
 
     def submit(self, request: Request) -> None:
-        """Queue a request: it is acknowledged at once, and performed in its turn."""
+        """Queue a request: it is performed in its turn."""
         if self._closed.is_set():
             return
         self.hide(False)
-        self._acked.append(request.id)
         self._notice = ""  # the user has seen the last error
         (self._drains if request.action == "drain" else self._requests).add(request)
+        self.wake()
+
+    def acknowledge(self, sender: str, count: int) -> None:
+        """Say that so many messages of a sender have arrived, also while no page looks: that may be one."""
+        self._acked.append((sender, count))
         self.wake()
 
     def resend(self) -> None:
@@ -256,25 +260,26 @@ class Feed:
 
     def _send(self, frame: Frame, panels: dict[str, Any]) -> bool:
         last, seq, notice = self._latest
-        if self._hidden:
-            self._latest = (frame, seq, notice)  # what the notebook saves, and a new page is given
-            return False
-        message: dict[str, Any] = diff(last, frame) or {}
-        if self._notice != notice:
-            notice = message["notice"] = self._notice
-        if self._resend:
-            self._resend = False
-            message = {"full": {**frame, "notice": notice}}
-        message |= panels
+        message: dict[str, Any] = {}
+        is_hidden = self._hidden
+        if not is_hidden:
+            message = diff(last, frame) or {}
+            if self._notice != notice:
+                notice = message["notice"] = self._notice
+            if self._resend:
+                self._resend = False
+                message = {"full": {**frame, "notice": notice}}
+            message |= panels
+            if self._replies:
+                message["replies"] = [self._replies.popleft() for _ in range(len(self._replies))]
         if self._acked:
-            message["acked"] = [self._acked.popleft() for _ in range(len(self._acked))]
-        if self._replies:
-            message["replies"] = [self._replies.popleft() for _ in range(len(self._replies))]
-        if not message:
-            return False
-        self._latest = (frame, seq + 1, notice)
-        self._show({"seq": seq + 1, "now": round(self._clock(), 3), **message})
-        return True
+            message["acked"] = dict(self._acked.popleft() for _ in range(len(self._acked)))
+        if message:
+            self._latest = (frame, seq + 1, notice)
+            self._show({"seq": seq + 1, "now": round(self._clock(), 3), **message})
+        elif is_hidden:  # what the notebook saves, and a new page is given
+            self._latest = (frame, seq, notice)
+        return bool(message)
 
 
 def _described(request: Request) -> str:

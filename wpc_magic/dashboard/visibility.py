@@ -14,8 +14,9 @@ _MOST_VIEWS = 64  # of which it is remembered what they show
 class Visibility:
     """What the views of one dashboard say of themselves.
 
-    Where the messages of a page arrive in the main thread (ipykernel 6), they wait for the end of the cell
-    that runs. So there, everything is sent while a cell runs, in case that somebody begins to look.
+    Where the messages of a page arrive in the main thread (ipykernel 6, and the first ones everywhere), they
+    wait for the end of the cell that runs. So then, everything is sent while a cell runs, in case that
+    somebody begins to look; until a message arrives in another thread.
 
     Parameters
     ----------
@@ -46,10 +47,15 @@ class Visibility:
         self._want({each for each in self._views.values() if each is not None})
         if threading.current_thread() is threading.main_thread():  # so no cell runs now
             self._follow_cells()
+        else:
+            self._unfollow_cells()
         self._update()
 
     def close(self) -> None:
         """Follow the cells no more."""
+        self._unfollow_cells()
+
+    def _unfollow_cells(self) -> None:
         if self._follows_cells:
             self._follows_cells = False
             self._events.unregister("pre_run_cell", self._on_begin)

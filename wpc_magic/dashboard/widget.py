@@ -10,9 +10,11 @@ import anywidget
 import IPython
 import traitlets
 
+from wpc_magic.notebook.page_messages import PageMessages
+
 from .feed import Feed
 from .live_timeline import take_timeline
-from .page import joined_modules, joined_styles
+from .page import front_end, joined_styles
 from .requests import read_request
 from .static_fallback import StaticFallback
 from .static_view import StaticView
@@ -39,7 +41,7 @@ class Dashboard(anywidget.AnyWidget):
     removes the views, the thread and the pool's listener.
     """
 
-    _esm = joined_modules()
+    _esm = front_end()
     _css = joined_styles()
 
     # A placeholder without a value: the feed's last frame is serialized in its place whenever a page requests
@@ -68,6 +70,7 @@ class Dashboard(anywidget.AnyWidget):
         self._fallback = StaticFallback(kernel, self._name, lambda: _picture(of_pool()))
         self._feed = feed = Feed(pool, show, on_poll)
         self._visibility = Visibility(shell, feed.panels.want, feed.hide)
+        self._messages = PageMessages(self._take, feed.acknowledge)
         super().__init__()
         self.on_msg(self._on_message)
         self._feed.follow()
@@ -107,8 +110,9 @@ class Dashboard(anywidget.AnyWidget):
 
     def _on_message(self, _: Any, content: Any, buffers: Any) -> None:
         """Handle a message of a page, in any thread; never block."""
-        if not isinstance(content, dict):
-            return
+        self._messages.receive(content)
+
+    def _take(self, content: dict[str, Any]) -> None:
         if content.get("action") == "sync":
             if content.get("seq") != self._feed.latest[1]:
                 self._feed.resend()

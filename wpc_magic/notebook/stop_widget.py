@@ -10,6 +10,9 @@ import anywidget
 import traitlets
 from comm.base_comm import BaseComm
 
+from .page_messages import PageMessages
+from .page_modules import joined_modules
+
 __all__ = ["StopWidget"]
 
 _STATIC = pathlib.Path(__file__).parent / "static"
@@ -64,15 +67,17 @@ class StopWidget(anywidget.AnyWidget):
         thread.
     """
 
-    _esm = _STATIC / "stop.js"
+    _esm = joined_modules(_STATIC / "stop.js")
     _css = _STATIC / "stop.css"
 
     label = traitlets.Unicode().tag(sync=True)
+    acked = traitlets.Dict().tag(sync=True)
     layout = traitlets.Any(None).tag(sync=True)  # it would be a widget of its own, with another comm
 
     def __init__(self, kernel: Any, label: str, on_action: Callable[[str], object]) -> None:
         self._kernel = kernel
         self._on_action = on_action
+        self._messages = PageMessages(self._take, self._acknowledge)
         super().__init__(label=label)
 
     def open(self) -> None:
@@ -88,6 +93,11 @@ class StopWidget(anywidget.AnyWidget):
             )
 
     def _on_message(self, _: Any, content: Any, buffers: Any) -> None:
-        action = content.get("action") if isinstance(content, dict) else None
-        if isinstance(action, str):
-            self._on_action(action)
+        self._messages.receive(content)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if isinstance(message.get("action"), str):
+            self._on_action(message["action"])
+
+    def _acknowledge(self, sender: str, count: int) -> None:
+        self.acked = {**self.acked, sender: count}

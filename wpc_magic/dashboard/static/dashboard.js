@@ -1,12 +1,13 @@
 // The front end of the dashboard: draws the page's copy of the last frame, and sends clicks.
 //
 //   kernel ── patch ──> frame.js ──> model's "frame" ──> each view: View.draw
-//   view ── click {id, action, …} ──> kernel ── patch.acked [id] ──> the button is no longer pending
-//                                            └── patch.replies [{id, …}] ──> what the click asked for
+//   view ── click {id, action, …} ──> outbox ──> kernel ── patch.acked ──> the button is no longer pending
+//                                                      └── patch.replies [{id, …}] ──> what the click asked for
 //
 // Nodes are reused and updated where they differ, so that focus, scrolling and selection persist, and so that a frame
 // costs little. What is not visible is not drawn, and the kernel is told.
 
+import { newId, Outbox } from "../../notebook/static/outbox.js";
 import { ClearQueue } from "./clear.js";
 import { button, count, createNode, mark, setData, setHidden, setText } from "./dom.js";
 import { Events } from "./events.js";
@@ -38,14 +39,11 @@ const TOTALS = [
 ];
 const RARE = new Set(["items", "cancelled", "resources", "shared", "spare_workers"]); // shown where there are any
 
-let idCount = 0; // on this page
-const newId = () => `${Date.now().toString(36)}-${(idCount += 1)}`;
-
 class View {
   constructor(model, el) {
     this.model = model;
-    this.id = newId();
-    this.pending = new Map(); // requests that are not acknowledged: id -> {label, node, overdue}
+    this.outbox = new Outbox((message) => model.send(message));
+    this.pending = new Set(); // requests that are not acknowledged: {label, node, overdue}
     this.replies = new Map(); // requests that are to be replied to: id -> what takes the reply
     this.target = null; // the requested number of workers
     this.visible = true;
@@ -129,7 +127,7 @@ class View {
 
   /** Tell the kernel whether this view is looked at, and which panel: what nobody looks at is not sent. */
   watch(visible) {
-    this.model.send({ action: "watch", view: this.id, visible, panel: this.tabs.label });
+    this.outbox.post({ action: "watch", view: this.outbox.id, visible, panel: this.tabs.label });
   }
 
   onSelect(panel) {
@@ -179,7 +177,7 @@ class View {
 
   /** Show the last error, or the requests that are queued. */
   drawNotice() {
-    const overdue = [...this.pending.values()].filter((each) => each.overdue).map((each) => each.label);
+    const overdue = [...this.pending].filter((each) => each.overdue).map((each) => each.label);
     const error = this.model.get("frame").notice;
     const text = overdue.length ? `${overdue.join(", ")}: queued until the cell ends` : error;
     setData(this.notice, "kind", overdue.length ? "queued" : "error");
@@ -205,26 +203,27 @@ class View {
       entry.overdue = true;
       this.drawNotice();
     }, ACK_TIMEOUT_MS);
-    this.pending.set(id, entry);
+    this.pending.add(entry);
     if (onReply) this.replies.set(id, onReply);
     node.dataset.pending = "true";
-    this.model.send({ id, ...message });
+    this.outbox.post({ id, ...message }, () => this.taken(entry));
+  }
+
+  /** A request has arrived in the kernel. */
+  taken(entry) {
+    clearTimeout(entry.timer);
+    this.pending.delete(entry);
+    if (![...this.pending].some((each) => each.node === entry.node)) delete entry.node.dataset.pending;
+    if (entry.overdue) this.drawNotice();
   }
 
   receive() {
     const patch = this.model.get("patch");
-    for (const id of patch.acked ?? []) {
-      const entry = this.pending.get(id);
-      if (!entry) continue; // of another page
-      clearTimeout(entry.timer);
-      this.pending.delete(id);
-      if (![...this.pending.values()].some((each) => each.node === entry.node)) delete entry.node.dataset.pending;
-    }
+    this.outbox.acknowledge(patch.acked);
     for (const reply of patch.replies ?? []) {
       this.replies.get(reply.id)?.(reply);
       this.replies.delete(reply.id);
     }
-    if (patch.acked) this.drawNotice();
   }
 
   scale(by) {
@@ -243,10 +242,11 @@ class View {
   close() {
     document.removeEventListener("visibilitychange", this.look);
     this.observer.disconnect();
-    for (const { timer } of this.pending.values()) clearTimeout(timer);
+    for (const { timer } of this.pending) clearTimeout(timer);
     this.events.close();
     this.timeline.close();
     this.watch(false);
+    this.outbox.close();
   }
 }
 

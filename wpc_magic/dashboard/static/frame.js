@@ -2,6 +2,7 @@
 //
 //   kernel ── patch ──> receive: apply ──> model's "frame" ──> each view draws
 
+import { Outbox } from "../../notebook/static/outbox.js";
 import { seconds } from "./dom.js";
 
 export const KEPT_EVENTS = 200; // as many as view.py keeps
@@ -65,7 +66,13 @@ function apply(frame, patch) {
 }
 
 export function initialize({ model }) {
-  const sync = () => model.send({ action: "sync", seq: model.get("frame").seq });
+  const outbox = new Outbox((message) => model.send(message));
+  let asked = false; // for a full frame, which has not come
+  const sync = () => {
+    if (asked) return;
+    asked = true;
+    outbox.post({ action: "sync", seq: model.get("frame").seq }, () => (asked = false));
+  };
   // The offset of this clock from the kernel's: the minimum seen, since delays only increase it.
   const first = model.get("frame");
   model.set("frame", { ...first, clockOffset: seconds() - first.now, live: false });
@@ -73,6 +80,7 @@ export function initialize({ model }) {
   const receive = () => {
     const frame = model.get("frame");
     const patch = model.get("patch");
+    outbox.acknowledge(patch.acked);
     if (!patch.seq || (patch.seq <= frame.seq && !patch.full)) return;
     if (!patch.full && patch.seq !== frame.seq + 1) return sync(); // a patch was missed
     const clockOffset = Math.min(frame.clockOffset, seconds() - patch.now);
@@ -80,6 +88,10 @@ export function initialize({ model }) {
   };
   model.on("change:patch", receive);
   sync(); // with the number of the initial frame, in case it is outdated
+  return () => {
+    model.off("change:patch", receive);
+    outbox.close();
+  };
 }
 
 /** The kernel's time; in a saved notebook, that of the last frame. */

@@ -247,7 +247,9 @@ export class Timeline {
   }
 
   chooseNext(by) {
-    const bars = [...this.bars, ...this.running].sort((a, b) => a.from - b.from);
+    // What runs comes last: when it began is known less well.
+    const byTime = (bars) => bars.toSorted((a, b) => a.from - b.from);
+    const bars = [...byTime(this.bars), ...byTime(this.running)];
     if (!bars.length) return;
     const at = this.chosen ? bars.findIndex((bar) => bar.from >= this.chosen.from && bar.number === this.chosen.number) : bars.length - (by > 0 ? 1 : 0);
     const bar = bars[Math.min(Math.max(at + by, 0), bars.length - 1)];

@@ -1,17 +1,29 @@
 // The button that stops what a card shows. It is drawn as soon as the kernel has been told that this page is there,
 // and removed by the kernel when there is nothing left to stop.
 
+import { Outbox } from "./outbox.js";
+
 const QUEUED_AFTER_MS = 1500; // a click that has changed nothing by then waits behind a cell
 
-// The first message may come before the page has a subshell, and then waits behind a cell that runs; the next does not.
-const READY_AT_MS = [0, 250, 1000, 3000];
+/** An outbox of a model, and what closes it. */
+function outboxOf(model) {
+  const outbox = new Outbox((message) => model.send(message));
+  const acknowledge = () => outbox.acknowledge(model.get("acked"));
+  model.on("change:acked", acknowledge);
+  return [outbox, () => {
+    model.off("change:acked", acknowledge);
+    outbox.close();
+  }];
+}
 
 function initialize({ model }) {
-  const timers = READY_AT_MS.map((ms) => setTimeout(() => model.send({ action: "ready" }), ms));
-  return () => timers.forEach(clearTimeout);
+  const [outbox, close] = outboxOf(model);
+  outbox.post({ action: "ready" });
+  return close;
 }
 
 function render({ model, el }) {
+  const [outbox, close] = outboxOf(model);
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = "Stop";
@@ -25,18 +37,22 @@ function render({ model, el }) {
   let timer = 0;
   button.addEventListener("click", () => {
     button.disabled = true;
-    model.send({ action: "stop" });
+    outbox.post({ action: "stop" });
     timer = setTimeout(() => {
       note.textContent = "queued until the cell ends that runs now";
     }, QUEUED_AFTER_MS);
   });
-  const leave = () => el.replaceChildren(); // the kernel is gone, and with it the call
+  const leave = () => { // the kernel is gone, and with it the call
+    el.replaceChildren();
+    close();
+  };
   model.on("comm_live_update", leave);
   // A page that shuts the kernel down itself may let go of it before it hears that it has ended.
   const ended = model.widget_manager?.kernel?.disposed; // a signal of JupyterLab
   ended?.connect(leave);
   return () => {
     clearTimeout(timer);
+    close();
     model.off("comm_live_update", leave);
     ended?.disconnect(leave);
   };
