@@ -242,6 +242,17 @@ def test_objects_of_other_classes_are_named_by_their_class_and_not_made(tmp_path
     assert not made.exists()
 
 
+@pytest.mark.parametrize("code", ["e", "f", "d", "b", "h", "i", "q", "B", "H", "I", "Q", "?"])
+def test_numbers_of_numpy_are_shown_as_numbers(code: str) -> None:
+    number = numpy.dtype(code).type(7)
+    assert as_text(number, [number]) == f"({number.item()!r}, [{number.item()!r}])"
+
+
+def test_what_numpy_has_besides_is_named_by_its_kind() -> None:
+    assert as_text(numpy.datetime64("2024-02-29"), numpy.complex64(1)) == "(<scalar object>, <scalar object>)"
+    assert as_text(numpy.dtype("f8"), numpy.zeros(3)[1:]) == "(<dtype object>, <ndarray object>)"
+
+
 def test_long_arguments_are_shortened_and_huge_ones_are_left_out() -> None:
     assert len(as_text("x" * 10_000)) < 200
     assert len(as_text(*range(10_000))) == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -306,3 +307,10 @@ def test_the_numbers_of_a_seed_do_not_depend_on_how_items_are_given(make_pool: A
         pool.seed(42)
         found.append(way().result())
     assert all(each == found[0] for each in found)
+
+
+def test_a_map_of_a_function_that_is_not_registered_says_which_method_takes_it(make_pool: Any) -> None:
+    pool = make_pool(1)
+    with pytest.raises(OptionError, match="map_function takes one that is not registered"):
+        pool.map(math.sqrt, [4])
+    assert list(pool.map_function(math.sqrt, [4])) == [2]

@@ -227,7 +227,8 @@ class BackgroundCells:
         chosen = [cell for cell in self._cells if not names or set(names) & {*cell.names}]
         missing = set(names) - {name for cell in chosen for name in cell.names} - self._bound
         if missing:
-            raise UsageMistake(f"no background cell has -o {', '.join(sorted(missing))}")
+            said = ", ".join(sorted(missing))
+            raise UsageMistake(f"no background cell has -o {said} (%%wpc_for has ended when its cell has)")
         try:
             for cell in chosen:
                 cell.wait()

@@ -217,6 +217,7 @@ def read_function(function: object, pool: object) -> tuple[str, CallOptions]:
     if not isinstance(function, Procedure):
         raise OptionError(
             f"the function is given by its name, or as pool.call.NAME, not by {shown(function)}"
+            f"{'; map_function takes one that is not registered' if callable(function) else ''}"
         )
     if vars(function._pool) is not vars(pool):  # what functions refer to is another object of the same state
         raise OptionError(f"the function {function.__name__} belongs to another pool")

@@ -14,7 +14,8 @@ import io
 import itertools
 import pathlib
 import pickle
-from typing import TYPE_CHECKING, Any
+import struct
+from typing import TYPE_CHECKING, Any, Self
 
 from ..checks import shown
 from ..wire.chunk_arguments import arguments_of_one, decoded_keywords
@@ -51,7 +52,7 @@ _PLAIN: dict[tuple[str, str], type] = {
 Numbers, texts, lists, tuples, dicts and sets have their own codes in a pickle.
 """
 
-_MADE_BY = {"_frombuffer": "ndarray"}
+_MADE_BY = {"_frombuffer": "ndarray", "_Scalar": "scalar"}
 """Classes by the helpers that make their instances, of which the pickle says nothing else."""
 
 
@@ -63,7 +64,7 @@ class _StandIn:
     def __init__(self, *args: object, **kwargs: object) -> None:
         pass
 
-    def __new__(cls, *args: object, **kwargs: object) -> _StandIn:
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
         made = super().__new__(cls)
         first = args[0] if args else None
         # What is called may be a helper that makes an object of the class that it is given.
@@ -90,6 +91,42 @@ class _StandIn:
         """Add an item, as a set does."""
 
 
+class _DType(_StandIn):
+    """Stands for the type of a number of NumPy's."""
+
+    code: object
+    order = "="
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        made = super().__new__(cls)
+        made.name = "dtype"
+        made.code = args[0] if args else None
+        return made
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">"):
+            self.order = state[1]
+
+
+class _Scalar(_StandIn):
+    """Stands for a number of NumPy's of a type that has none of Python's."""
+
+
+def _number(kind: object = None, data: object = None) -> object:
+    """Return the number that a number of NumPy's has as its bytes."""
+    code = _NUMBERS.get(kind.code) if isinstance(kind, _DType) and isinstance(kind.code, str) else None
+    if code is None or not isinstance(kind, _DType) or not isinstance(data, bytes):
+        return _Scalar()
+    (number,) = struct.unpack(kind.order + code, data)
+    return number
+
+
+_NUMBERS = dict(
+    zip(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"], "efdbhiqBHIQ?", strict=True)
+)
+"""The types of NumPy's numbers in a pickle, and what they are for `struct`."""
+
+
 class _Mark:
     """Stands for the value of another call; its text is that call."""
 
@@ -102,12 +139,18 @@ class _Mark:
 
 _OURS: dict[tuple[str, str], Any] = {
     (value_of.__module__, value_of.__name__): _Mark,
+    ("numpy", "dtype"): _DType,
+    ("numpy._core.multiarray", "scalar"): _number,
+    ("numpy.core.multiarray", "scalar"): _number,  # before NumPy 2
     (as_it_is.__module__, as_it_is.__name__): as_it_is,
     (decoded_keywords.__module__, decoded_keywords.__name__): lambda body, *buffers: _read_keywords(body),
     # Of the arguments only: the values themselves may be large.
     (joined.__module__, joined.__name__): lambda body, buffers, values: _unpickled(body),
 }
-"""What stands in the pickles of arguments besides these: see `passed_values` and `chunk_arguments`."""
+"""What is read in its own way: NumPy's numbers, and what stands in arguments for something else.
+
+See `passed_values` and `chunk_arguments`.
+"""
 
 
 class _Reader(pickle.Unpickler):
