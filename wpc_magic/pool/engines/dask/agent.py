@@ -1,4 +1,4 @@
-"""What runs in a Dask worker: a plugin that starts a host process, and tasks that hold threads for slots.
+"""What runs in a Dask worker: a plugin that starts a host process, and tells the tasks of slots when to end.
 
 It travels as this text (`shipped`), to machines that need not have the package. So it uses nothing of it but
 what travels with the plugin, as text, too: its helpers.
@@ -14,13 +14,13 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["hold", "keeper", "plugin", "shipped"]
+__all__ = ["keeper", "plugin", "shipped"]
 
 _REBUILD = "(exec(source, made := {'__name__': 'wpc_agent'}), made[maker](**settings))[1]"
 _STATUS = "worker-status-change"
 _UNCLAIMED_S = 60.0
 _LOOK_S = 0.05
-_SLOTS = "wpc-slot"
+_SLOTS = "wpc-slot"  # as in `holds`
 _SLOT_S = 5.0  # so long adaptive clusters give a task a thread by default
 _PATIENCE_S = 5.0
 
@@ -118,23 +118,6 @@ def keeper(pool: str, client: str, forget_s: float, source: str) -> Any:
 
     owner = client
     return Keeper()
-
-
-def hold(pool: str, token: str, source: str) -> Any:
-    """Return the task that takes a thread for a slot: Dask places it, and with it the slot."""
-
-    class Hold:
-        __name__ = "wpc_slot"
-
-        def __reduce__(self) -> tuple[Any, ...]:
-            return shipped("hold", source, {"pool": pool, "token": token, "source": source})
-
-        def __call__(self) -> None:
-            from distributed import get_worker
-
-            get_worker().plugins[f"wpc-{pool}"].agent.hold(token)
-
-    return Hold()
 
 
 class Agent:

@@ -132,7 +132,7 @@ class DaskEngine:
             raise StartError(f"no Dask scheduler can be reached at {where}: {error}") from error
 
     async def _open(self) -> None:
-        from . import agent, host_start, relay
+        from . import agent, holds, host_start, relay
         from .places import Places
 
         source = inspect.getsource(agent)
@@ -143,7 +143,7 @@ class DaskEngine:
         helpers += [inspect.getsource(each) for each in (relay, host_start)]
         plugin = agent.plugin(pool, helpers, source)
         keeper = agent.keeper(pool, self._client.id, _FORGET_S, source)
-        places = Places(self._client, pool, source, (plugin, keeper), self._resources)
+        places = Places(self._client, pool, inspect.getsource(holds), (plugin, keeper), self._resources)
         await places.ensure_registered()
         self._pool, self._places = pool, places
 

@@ -8,18 +8,23 @@ import itertools
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from ...errors import StartError
-from . import agent
+from .holds import SLOTS, hold
 
 __all__ = ["Place", "Places"]
 
 _LEFT_OUT_S = 5.0
 _PAUSE_S = 0.2
 _SOON_S = 2.0
+_UNHEARD_S = 60.0  # how long a scheduler may take until it comes to a task
+_SLOW_S = 10.0  # how long a Dask worker may take to begin a task that it has a thread for
+_LOOKS = 15  # how often somebody looks whether there is a place that is only slow to come
 _PATIENCE_S = 5.0
+
+_T = TypeVar("_T")
 
 
 class Place(NamedTuple):
@@ -40,6 +45,25 @@ class Place(NamedTuple):
     task: Any
 
 
+class _Search:
+    """What is looked for.
+
+    Parameters
+    ----------
+    memory : int
+        As `Places.find` has it.
+
+    Attributes
+    ----------
+    key : str
+        The key of the latest task.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
+        self.key = ""
+
+
 class Places:
     """Finds places for the workers of one pool. All of it runs in the client's event loop.
 
@@ -50,7 +74,7 @@ class Places:
     pool : str
         What the pool is called there.
     source : str
-        That of `agent`.
+        That of `holds`.
     plugins : tuple of WorkerPlugin and SchedulerPlugin
         What each Dask worker, and the scheduler, has to have.
     resources : mapping
@@ -70,6 +94,7 @@ class Places:
         self._left_out: dict[str, float] = {}
         self._used: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()  # by task
         self._giving: set[asyncio.Future[None]] = set()
+        self._asking: dict[str, asyncio.Future[Any]] = {}
         self._registered: Any = None
         self._registering = asyncio.Lock()
         self._one_by_one = asyncio.Lock()
@@ -127,25 +152,76 @@ class Places:
             How much each worker may use, in bytes: a Dask worker gets no more of this pool's than its limit
             has room for. 0: nobody has said.
         waits : callable
-            Called if that takes long.
+            Called if there is none for a while.
 
         Raises
         ------
         StartError
             If the cluster refuses the task.
         """
-        soon = asyncio.get_running_loop().call_later(_SOON_S, waits)
+        search = _Search(memory)
+        telling = asyncio.ensure_future(self._tell_if_none(search, waits))
         try:
             if not memory:
-                return await self._find(0)
+                return await self._find(search)
             async with (
                 self._one_by_one
             ):  # Dask counts threads and resources of those under way, and no memory
-                return await self._find(memory)
+                return await self._find(search)
         finally:
-            soon.cancel()
+            telling.cancel()
 
-    async def _find(self, memory: int) -> Place:
+    async def _tell_if_none(self, search: _Search, waits: Callable[[], object]) -> None:
+        """Call `waits` when there is no place: a machine that is slow has one."""
+        for _ in range(_LOOKS):
+            await asyncio.sleep(_SOON_S)
+            known = await self._known(search.memory)
+            if not self._free(known) and await self._given(search.key, known) is None:
+                break
+        waits()
+
+    async def _given(self, key: str, known: dict[str, Any]) -> str | None:
+        """Return the Dask worker that has been given a task, and has a thread for it; None: none has.
+
+        Empty: the scheduler has not come to this task yet.
+        """
+        state, given = await self._ask(self._ask_for_tasks)
+        if not key or key not in state:
+            return None
+        if state[key] is None:
+            return ""
+        for address, keys in given.items():
+            if key in keys and address in known:
+                slots = sum(str(each).startswith(SLOTS) for each in keys)
+                offered = known[address]["resources"]
+                has_all = all(offered.get(name, 0) >= slots * need for name, need in self._resources.items())
+                return address if len(keys) <= known[address]["nthreads"] and has_all else None
+        return None
+
+    async def _ask_for_tasks(self) -> tuple[dict[str, Any], dict[str, list[str]]]:
+        scheduler = self._client.scheduler
+        try:
+            state = await scheduler.get_task_status(keys=[f"{SLOTS}-{token}" for token in self._reported])
+            return state, await scheduler.processing(workers=None)
+        except OSError:
+            return {}, {}
+
+    async def _ask_for_workers(self) -> dict[str, Any]:
+        try:
+            return dict((await self._client.scheduler.identity(n_workers=-1))["workers"])
+        except OSError:
+            return {}
+
+    async def _ask(self, question: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Return what the scheduler answers; those who ask at the same time get the same answer."""
+        asking = self._asking.get(question.__name__)
+        if asking is None or asking.done():
+            asking = self._asking[question.__name__] = asyncio.ensure_future(question())
+        answer: _T = await asyncio.shield(asking)
+        return answer
+
+    async def _find(self, search: _Search) -> Place:
+        memory = search.memory
         while True:
             try:
                 await self.ensure_registered()
@@ -156,7 +232,7 @@ class Places:
             if allowed == []:
                 await asyncio.sleep(_PAUSE_S)
                 continue
-            place = await self._try(allowed, memory)
+            place = await self._try(allowed, search)
             if place is not None:
                 return place
             await asyncio.sleep(_PAUSE_S)
@@ -172,10 +248,7 @@ class Places:
 
     async def _known(self, memory: int) -> dict[str, Any]:
         """Return the Dask workers that may take a slot, now or when they have room."""
-        try:
-            known = (await self._client.scheduler.identity(n_workers=-1))["workers"]
-        except OSError:
-            return {}
+        known = await self._ask(self._ask_for_workers)
         used = Counter(self._used.values())
         return {
             address: worker
@@ -199,29 +272,39 @@ class Places:
             and all(offered.get(name, 0) >= (used + 1) * need for name, need in self._resources.items())
         )
 
-    async def _try(self, allowed: list[str] | None, memory: int) -> Place | None:
+    async def _try(self, allowed: list[str] | None, search: _Search) -> Place | None:
         token = f"{self._pool}-{next(self._numbers)}"
+        search.key = f"{SLOTS}-{token}"
         reported = self._reported[token] = asyncio.get_running_loop().create_future()
         task = self._client.submit(
-            agent.hold(self._pool, token, self._source),
-            key=f"wpc-slot-{token}",
+            hold(self._pool, token, self._source),
+            key=search.key,
             workers=allowed,
             resources=self._resources or None,
             retries=0,
             pure=False,
         )
         ended = asyncio.ensure_future(task.result())
-        until = time.monotonic() + _LEFT_OUT_S
+        began = time.monotonic()
         try:
             while not (reported.done() or ended.done()):
                 await asyncio.wait({reported, ended}, return_when=asyncio.FIRST_COMPLETED, timeout=_SOON_S)
                 if reported.done() or ended.done():
                     break
+                known = await self._known(search.memory)
+                took = time.monotonic() - began
+                given = await self._given(search.key, known)
+                if given is not None:
+                    # It takes a while where many start at once, or a task has the GIL. To try elsewhere, and
+                    # give back what comes too late, would have slow machines start nothing at all.
+                    known.pop(given, None)
+                    if took < (_SLOW_S if given else _UNHEARD_S) or not self._free(known):
+                        continue
+                    self.leave_out(given)
+                    break
                 # Later, those are allowed again that are left out now. And Dask has given it to a worker at
                 # once, whether that had a thread free or not: there it would wait, also when others have one.
-                if allowed is not None and time.monotonic() > until:
-                    break
-                if self._free(await self._known(memory)):
+                if (allowed is not None and took > _LEFT_OUT_S) or self._free(known):
                     break
             if reported.done():
                 self._used[task] = reported.result()
@@ -233,6 +316,7 @@ class Places:
                 raise StartError(f"the Dask cluster has refused a slot: {error}")
             return None
         finally:
+            search.key = ""
             del self._reported[token]
             ended.add_done_callback(lambda done: done.cancelled() or done.exception())
             ended.cancel()
