@@ -80,6 +80,8 @@ def measure(pool: WorkerProcedureCall, slots: int, quick: bool = False) -> dict[
     gc.collect()
     memory, open_before = resident_bytes(), descriptors()
     found["start_ms"] = 1e3 * spent(lambda: pool.start_workers(slots), slots)
+    if {worker.health_state for worker in pool.snapshot().workers} != {"ready"}:
+        raise AssertionError("not all of them have started")
     found["descriptors"] = round((descriptors() - open_before) / slots, 1)
     wait = threading.Event().wait
     found["idle_ms"] = 1e3 * spent(lambda: wait(seconds), 1) / seconds
