@@ -17,7 +17,7 @@ CHROMIUM = $(shell command -v chromium || command -v chromium-browser || command
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .NOTPARALLEL:
-.PHONY: help demo lab test kernels lint soak bench clean chromium postgresql testsuite
+.PHONY: help demo lab test portable kernels lint soak bench clean chromium postgresql testsuite
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,6 +31,9 @@ lab: $(VENV)/installed-demo  ## open the quick start in JupyterLab
 
 test: $(VENV)/installed-dev chromium postgresql testsuite  ## run every test, doctest, and notebook
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-cell-timeout=120 $(if $(CHROMIUM),,-m "not browser") tests wpc_magic $(NOTEBOOKS) $(ARGS)
+
+portable: $(VENV)/installed-dev  ## run the tests of the pool as on a system that has only what all have
+	PYTHONPATH=$(CURDIR)/tests/portable $(PY) -m pytest tests/pool $(ARGS)
 
 kernels:  ## run the tests of kernels on ipykernel 6, in an environment of its own
 	@$(MAKE) --no-print-directory VENV=.venv-6 .venv-6/installed-dev

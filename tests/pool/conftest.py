@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.portable.sitecustomize import has_taken_away
 from wpc_magic.pool import WorkerProcedureCall
 from wpc_magic.pool.core.events import WorkerEvent
 
@@ -103,6 +104,13 @@ class Begun:
         os.close(self._read_end)
 
 
+killed_with_parent = pytest.mark.skipif(
+    has_taken_away() or sys.platform != "linux",
+    reason="here the system does not kill a process that cannot notice the end of its parent",
+)
+"""Marks tests of what only Linux can do."""
+
+
 class EventListener:
     """Collects every event of a pool, in order."""
 
@@ -149,6 +157,13 @@ def wait_until_dead(pid: int) -> None:
     """Wait until a process has exited that is not our child, or no longer."""
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait(PATIENCE_S)
+
+
+def exits(process: Any, seconds: float = PATIENCE_S) -> bool:
+    """Wait until a process of a worker has exited, without reaping it; return False if it does not."""
+    if process.sentinel_fd >= 0:
+        return bool(select.select([process.sentinel_fd], [], [], seconds)[0])
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT) is not None
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,11 @@ MISSING = ("memfd_create", "pidfd_open", "eventfd", "posix_fallocate")
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
+def has_taken_away() -> bool:
+    """Whether this process has begun with this file."""
+    return getattr(sys.modules.get("sitecustomize"), "__file__", None) == __file__
+
+
 def take_away() -> None:
     """Leave this process without memfd, pidfd, eventfd, and without ways to be killed by its parent's end."""
     import _ctypes

@@ -54,6 +54,11 @@ LITTLE = NBYTES // 4
 """All that travels besides."""
 
 
+counts_copies = pytest.mark.skipif(
+    not hasattr(os, "memfd_create"), reason="only memfd has names by which copies can be counted"
+)
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     with local_cluster(workers=2, threads=5) as client:
@@ -106,6 +111,7 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.05)  # noqa: TID251 - what is waited for happens in other processes
 
 
+@counts_copies
 def test_a_constant_travels_once_to_each_machine_lies_there_once_and_is_there_for_later_workers(
     make_pool: MakePool, net: list[Proxy], listen: Callable[[WorkerProcedureCall], EventListener]
 ) -> None:
@@ -169,6 +175,7 @@ def test_arrays_of_many_sizes_arrive_as_they_are(make_pool: MakePool) -> None:
         assert (part == array[1:]).all()
 
 
+@counts_copies
 def test_what_calls_do_not_need_any_more_is_freed_on_the_machines(
     make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +196,7 @@ def hosts_of(pool: WorkerProcedureCall) -> dict[int, int]:
     return {worker: each.result()[0] for worker, each in pool.broadcast("here").items()}
 
 
+@counts_copies
 def test_a_value_that_is_kept_goes_from_machine_to_machine_and_not_through_the_program(
     make_pool: MakePool, net: list[Proxy]
 ) -> None:

@@ -8,6 +8,7 @@ import textwrap
 import time
 from typing import Any
 
+from tests.pool.conftest import exits
 from wpc_magic.pool.engines.process import WorkerProcess
 from wpc_magic.pool.wire import protocol
 from wpc_magic.pool.wire.channel import Channel, frame
@@ -210,8 +211,7 @@ class WorkerHarness:
 
     def wait_exit(self) -> int:
         """Wait until the worker has exited, read the remaining frames, and return the exit code."""
-        ready, _, _ = select.select([self.process.sentinel_fd], [], [], DEADLINE_S)
-        assert ready, f"still there after {DEADLINE_S} s\n{self.stderr()}"
+        assert exits(self.process, DEADLINE_S), f"still there after {DEADLINE_S} s\n{self.stderr()}"
         deadline = time.monotonic() + 1
         while not self.calls.eof and select.select([self.calls], [], [], 0)[0]:
             self.pump(deadline)

@@ -1,7 +1,6 @@
 """How a worker exits, and what does not end it."""
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import textwrap
 import psutil
 import pytest
 
+from tests.pool.conftest import exits, killed_with_parent
 from tests.pool.worker.harness import DEADLINE_S
 from wpc_magic.pool.wire import protocol
 
@@ -186,7 +186,7 @@ def orphan(body):
     return [int(word) for word in process.stdout.split()]
 
 
-@pytest.mark.parametrize("how", ["idle", "wait", "native"])
+@pytest.mark.parametrize("how", ["idle", "wait", pytest.param("native", marks=killed_with_parent)])
 def test_a_worker_ends_with_the_pools_process_however_busy_it_is(how):
     pids = orphan(
         f"""
@@ -203,16 +203,14 @@ def test_a_worker_ends_with_the_pools_process_however_busy_it_is(how):
 
 def test_a_worker_whose_channels_are_closed_ends(worker):
     worker.define("def f(): pass")
-    sentinel = worker.process.sentinel_fd
     worker.control.close()
-    assert select.select([sentinel], [], [], DEADLINE_S)[0]
+    assert exits(worker.process)
     assert worker.process.reap() == -signal.SIGKILL
 
 
 def test_a_worker_whose_call_channel_alone_is_closed_ends_quietly(worker):
     worker.define("def f(): pass")
-    sentinel = worker.process.sentinel_fd
     worker.calls.close()
-    assert select.select([sentinel], [], [], DEADLINE_S)[0]
+    assert exits(worker.process)
     assert worker.process.reap() == 0
     assert worker.stderr() == ""

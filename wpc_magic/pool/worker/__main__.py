@@ -45,6 +45,8 @@ else:
 __all__ = ["Descriptors", "die_with_parent", "main", "reset_signals", "serve"]
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_SOON_MS = 100
+"""How long a process takes at most to close everything when it ends."""
 _IGNORED = {_signal.SIGPIPE, _signal.SIGXFSZ}
 
 
@@ -81,6 +83,15 @@ def _is_closed(pipe: int) -> bool:
         return os.read(pipe, 1) == b""
     except BlockingIOError:
         return False
+
+
+def _is_soon_closed(pipe: int) -> bool:
+    """Tell the same, where another end that the same process had has just been closed."""
+    import select
+
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return bool(poll.poll(_SOON_MS))
 
 
 def _enable_fault_dump(fd: int, page: StatusPage) -> None:
@@ -190,6 +201,8 @@ def serve(fds: Descriptors, parent: int, certificates: Sequence[int] = ()) -> No
         pass  # the pool has exited, or has closed the channel
     except BaseException as error:
         die(f"the call channel cannot be served any more: {type(error).__name__}: {error}")
+    if not server.shutting_down and _is_soon_closed(fds.lifeline):
+        kill_process_group()  # the pool has ended, and where the kernel does not do it, this does
     # Next, the interpreter finalizes: it joins threads and runs `atexit` callbacks.
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
