@@ -213,19 +213,6 @@ def names_in_files(processes: list[psutil.Process], folder: str) -> set[str]:
     }
 
 
-def wait_until_ended(processes: list[int]) -> list[int]:
-    """Wait until processes have exited, given their pidfds; return those that have not."""
-    left = set(processes)
-    poller = select.poll()
-    for fd in left:
-        poller.register(fd, select.POLLIN)
-    while left and (ready := poller.poll(PATIENCE_S * 1000)):
-        for fd, _ in ready:
-            poller.unregister(fd)
-            left.discard(fd)
-    return sorted(left)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("blocks_in", ["memory", "file"])
 def test_workers_that_are_killed_while_blocks_travel_cost_their_calls_and_no_memory(
@@ -285,14 +272,10 @@ def test_a_program_that_is_killed_while_blocks_travel_leaves_nothing(
             assert names_in_files(ours, environment["TMPDIR"]) == set(), (
                 "files without a name cannot be left behind"
             )
-            sentinels = [os.pidfd_open(process.pid) for process in ours]
-            try:
-                select.select([], [], [], rng.random() * 0.05)  # a random time: this waits for nothing
-                program.send_signal(signal.SIGKILL)
-                assert wait_until_ended(sentinels) == []
-            finally:
-                for fd in sentinels:
-                    os.close(fd)
+            select.select([], [], [], rng.random() * 0.05)  # a random time: this waits for nothing
+            program.send_signal(signal.SIGKILL)
+            program.wait(PATIENCE_S)
+            assert psutil.wait_procs(workers, PATIENCE_S)[1] == []
             assert program.stderr.read() == b""
         assert program.returncode == -signal.SIGKILL
         assert marked(environment[MARK]) == []

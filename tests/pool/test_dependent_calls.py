@@ -817,7 +817,7 @@ def shared_bytes(pool: WorkerProcedureCall) -> int:
     for process in ("self", *(str(worker.pid) for worker in pool.snapshot().workers)):
         for link in Path(f"/proc/{process}/fd").iterdir():
             try:
-                if os.readlink(link).startswith("/memfd:"):
+                if os.readlink(link).endswith(" (deleted)"):  # anonymous files of either kind
                     about = os.stat(link)
                     found[about.st_ino] = about.st_blocks * 512
             except OSError:  # it is closed by now
