@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.far_network import FarNetwork
 from tests.proxy import Proxy
 
 __all__ = ["Scheduler", "dask_worker", "free_port", "local_cluster", "proxied_hosts"]
@@ -81,12 +82,15 @@ class Scheduler:
         Where it writes the file with its address, and its log.
     port : int
         Where it listens; 0: anywhere.
+    far : FarNetwork, optional
+        Where it runs.
     """
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, far: FarNetwork | None = None) -> None:
         self.file = folder / "scheduler.json"
         self._folder = folder
-        self.process = _dask(folder, "scheduler", "--port", str(port), "--scheduler-file", str(self.file))
+        more = ["--port", str(port), "--scheduler-file", str(self.file)]
+        self.process = _dask(folder, "scheduler", *more, far=far)
 
     def end(self) -> None:
         self.process.kill()
@@ -94,10 +98,12 @@ class Scheduler:
 
 
 @contextlib.contextmanager
-def dask_worker(folder: Path, file: Path, threads: int = 1, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+def dask_worker(
+    folder: Path, file: Path, threads: int = 1, *more: str, far: FarNetwork | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start ``dask worker``, with `more` options; end it at the end of the block."""
     arguments = ["--nthreads", str(threads), "--no-nanny", "--scheduler-file", str(file), "--no-dashboard"]
-    process = _dask(folder, "worker", *arguments, "--local-directory", str(folder), *more)
+    process = _dask(folder, "worker", *arguments, "--local-directory", str(folder), *more, far=far)
     try:
         yield process
     finally:
@@ -105,16 +111,17 @@ def dask_worker(folder: Path, file: Path, threads: int = 1, *more: str) -> Itera
         process.wait()
 
 
-def _dask(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def _dask(folder: Path, *arguments: str, far: FarNetwork | None) -> subprocess.Popen[bytes]:
     with open(folder / "log.txt", "ab") as log:
         return subprocess.Popen(
             [
+                *(far.inside if far else ()),
                 sys.executable,
                 "-m",
                 "distributed.cli.dask_" + arguments[0],
                 *arguments[1:],
                 "--host",
-                "127.0.0.1",
+                far.address if far else "127.0.0.1",
             ],
             stdout=log,
             stderr=log,

@@ -266,19 +266,30 @@ def test_workers_are_replaced_where_no_thread_is_free_and_free_theirs_at_last(
 
 PROGRAM = """
 import sys, threading
-from wpc_magic.pool.engines.dask import engine
+from wpc_magic.pool.engines.dask import engine, routes
 engine._FORGET_S = 0.5
+make = routes.Route.__init__
+
+def make_relayed(route, *args):
+    make(route, *args)
+    route.relay()
+
+if sys.argv[3] == "by relay":
+    routes.Route.__init__ = make_relayed
 from wpc_magic.pool import WorkerProcedureCall
 pool = WorkerProcedureCall(engine="dask", address=sys.argv[1])
 pool.define_worker_functions(sys.argv[2])
 pool.start_workers(1)
 pool.call.spin()
-print(pool.call.where.options() is not None, pool.snapshot().workers[0].pid, flush=True)
+(worker,) = pool.snapshot().workers
+(spawned,) = [event for event in pool.events() if event.event_name == "worker_spawned"]
+print("by relay" if spawned.details.get("relayed") else "directly", worker.pid, sep=":", flush=True)
 threading.Event().wait()
 """
 
 
-def test_nothing_is_left_of_a_client_that_was_killed(client: Any) -> None:
+@pytest.mark.parametrize("way", ["directly", "by relay"])
+def test_nothing_is_left_of_a_client_that_was_killed(client: Any, way: str) -> None:
     def tasks() -> set[str]:
         return {key for keys in client.processing().values() for key in keys}
 
@@ -290,10 +301,14 @@ def test_nothing_is_left_of_a_client_that_was_killed(client: Any) -> None:
 
     before, known = tasks(), plugins()
     program = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, client.scheduler.address, SOURCE], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, client.scheduler.address, SOURCE, way],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert program.stdout is not None
-    pid = int(program.stdout.readline().split()[1])
+    told, number = program.stdout.readline().split(":")
+    assert told == way
+    pid = int(number)
     host = psutil.Process(pid).parent()
     assert host is not None
     program.kill()

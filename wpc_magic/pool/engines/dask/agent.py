@@ -20,6 +20,7 @@ _REBUILD = "(exec(source, made := {'__name__': 'wpc_agent'}), made[maker](**sett
 _STATUS = "worker-status-change"
 _UNCLAIMED_S = 60.0
 _LOOK_S = 0.05
+_NOTICE_S = 0.5
 _SLOTS = "wpc-slot"  # as in `holds`
 _SLOT_S = 5.0  # so long adaptive clusters give a task a thread by default
 _PATIENCE_S = 5.0
@@ -188,6 +189,9 @@ class Agent:
         from distributed.core import Status
 
         tokens: set[str] = set()
+        stream = getattr(comm, "stream", None)
+        if stream is not None:  # Dask gives silence half a minute
+            self._helpers.keep_alive(stream.socket, silence_s)
         try:
             folder = os.path.join(self._worker.local_directory, "wpc-magic")
             placed = os.path.join(folder, digest[:32])
@@ -210,10 +214,12 @@ class Agent:
         end = self._ends[process.pid] = asyncio.Event()
         self._comms[process.pid] = comm
         self._ports[process.pid] = bind, answer["port"]
+        noticing = asyncio.ensure_future(_notice_end(process, end))
         try:
             await comm.write({**answer, "resources": dict(self._worker.state.total_resources)})
             await self._serve(comm, tokens, end)
         finally:
+            noticing.cancel()
             assert process.stdin is not None
             process.stdin.close()  # so it kills its workers, and exits
             self._ends.pop(process.pid, None)
@@ -335,6 +341,13 @@ def _listeners_to_status(worker: Any) -> set[Any]:
         changed.wpc_listeners = listeners  # type: ignore[attr-defined]
         worker.stream_handlers[_STATUS] = changed
     return listeners
+
+
+async def _notice_end(process: Any, end: asyncio.Event) -> None:
+    """Set an event when a process has exited by itself."""
+    while process.poll() is None:
+        await asyncio.sleep(_NOTICE_S)
+    end.set()
 
 
 async def _tell(comm: Any, message: dict[str, Any]) -> None:

@@ -132,7 +132,7 @@ class DaskEngine:
             raise StartError(f"no Dask scheduler can be reached at {where}: {error}") from error
 
     async def _open(self) -> None:
-        from . import agent, holds, host_start, relay
+        from . import agent, holds, host_start, relay, silence
         from .places import Places
 
         source = inspect.getsource(agent)
@@ -140,7 +140,7 @@ class DaskEngine:
         # Any Python reads these, also one that is refused then.
         annotated = "from __future__ import annotations\n\n"
         helpers = [annotated + inspect.getsource(each) for each in (archive.place, versions_here)]
-        helpers += [inspect.getsource(each) for each in (relay, host_start)]
+        helpers += [inspect.getsource(each) for each in (relay, host_start, silence)]
         plugin = agent.plugin(pool, helpers, source)
         keeper = agent.keeper(pool, self._client.id, _FORGET_S, source)
         places = Places(self._client, pool, inspect.getsource(holds), (plugin, keeper), self._resources)

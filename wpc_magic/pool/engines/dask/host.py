@@ -29,7 +29,7 @@ from .greetings import Greetings
 from .hosted_workers import HostedWorker
 from .kept_blocks import DescriptorLimit, KeptBlocks
 from .reports import Reports
-from .streams import keep_alive
+from .silence import keep_alive
 
 __all__ = ["main"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import messages
 from .relay import pump
-from .streams import keep_alive
+from .silence import keep_alive
 
 __all__ = ["Route"]
 

@@ -1,10 +1,9 @@
-"""The sockets between the pool and a host."""
+"""TLS on the connections between the pool and a host."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -12,41 +11,10 @@ if TYPE_CHECKING:
     from ...wire.tls import Session
     from ...wire.tls_channel import TlsChannel
 
-__all__ = ["keep_alive", "secured", "secured_channels"]
+__all__ = ["secured", "secured_channels"]
 
 _READ = 1 << 14
 _HANDSHAKE_S = 30.0  # of a worker process that has just been started
-_MOST_S = 32_000  # what systems take
-
-
-def keep_alive(sock: socket.socket, silence_s: float) -> None:
-    """Send small messages at once, and have the system notice when the other machine is gone for so long.
-
-    A machine that loses its power, or a network that is cut, closes no connection.
-
-    Examples
-    --------
-    >>> with socket.socket() as sock:
-    ...     keep_alive(sock, 15)
-    ...     bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
-    True
-    """
-    if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return  # relayed
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    limit_s = min(max(2, math.ceil(silence_s)), _MOST_S)
-    idle_s = max(1, limit_s // 3)
-    probe_s = max(1, (limit_s - idle_s) // 5)
-    for name, value in (
-        ("TCP_KEEPIDLE", idle_s),
-        ("TCP_KEEPINTVL", probe_s),
-        ("TCP_KEEPCNT", math.ceil((limit_s - idle_s) / probe_s)),
-        ("TCP_USER_TIMEOUT", 1000 * limit_s),
-    ):
-        option = getattr(socket, name, None)  # not every system has them
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def secured(sock: socket.socket, context: Any, limit_s: float) -> Session:
