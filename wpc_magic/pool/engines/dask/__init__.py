@@ -19,7 +19,7 @@
 A call touches no process of Dask, so that none delays it that is busy, or whose C code holds the GIL. That is
 also why a process of ours starts the workers and looks after them, and not the agent itself: kills and
 status pages would wait for whatever the tasks of others do in the Dask worker. Where only the ports of Dask
-can be reached, the four connections are relayed over its comm (`agent.pump`).
+can be reached, the four connections are relayed over its comm (`relay.pump`).
 
 On a cluster with TLS they are encrypted with the certificates that Dask uses: those of events and blocks
 between the pool and the host process, and the channels between the pool and the worker process itself. Each
