@@ -94,11 +94,12 @@ RULES = [
     ),
     Rule("wpc_magic.pool.interrupts", only=STANDARD | {"wpc_magic.pool.interrupts"}),
     # NumPy: only for a function that asks for `context.rng`. OpenTelemetry: only in a module that is imported
-    # for the first call that comes with the context of a trace. SQLAlchemy: only for a database.
+    # for the first call that comes with the context of a trace. SQLAlchemy: only for a database. The control
+    # groups: only for a value that is to stay on its machine, where memory may be short.
     Rule(
         "wpc_magic.pool.worker",
         only=STANDARD | WORKER_SEES | {"opentelemetry"},
-        lazily={"cloudpickle", "tblib", "numpy", "sqlalchemy"},
+        lazily={"cloudpickle", "tblib", "numpy", "sqlalchemy", "wpc_magic.pool.control_groups"},
     ),
     # NumPy: for an array, where code names it.
     Rule(

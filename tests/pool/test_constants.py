@@ -286,6 +286,28 @@ def test_what_cannot_be_pickled_is_rejected_and_the_old_value_stays(pool: Worker
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux lists the open files of a process")
+def test_an_equal_value_of_a_large_constant_is_not_stored_again_and_another_one_is(make_pool: Any) -> None:
+    pool = make_pool(1)
+    table = np.arange(100_000)
+
+    def define() -> Any:
+        pool.define_worker_constant(name="TABLE", value=table)
+        with pool._driver.reading() as core:
+            return core.state.registry.records["TABLE"].block
+
+    first = define()
+    pool.define_worker_function(name="total", worker_func="def total(): return int(TABLE.sum())")
+    assert pool.call.total().result() == table.sum()
+    assert define() is first
+    assert pool.call.total().result() == table.sum()
+    table[-1] += 1
+    assert define() is not first
+    assert pool.call.total().result() == table.sum()
+    table = table[:-1]
+    assert define() is not first
+    assert pool.call.total().result() == table.sum()
+
+
 def test_the_memory_of_a_large_constant_is_freed_with_its_definition(make_pool: Any) -> None:
     pool = make_pool(1)
 

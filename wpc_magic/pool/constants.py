@@ -107,11 +107,12 @@ def constant_record(changes: Changes, name: str, value: Any) -> Record:
     size = len(payload) + sum(len(buffer) for buffer in buffers)
     about = ConstantInfo(name, 0, type(value).__name__, size, shared_kinds=shared_kinds(value))
     try:
-        block, where = changes.put(buffers)
+        found = changes.find_constant(name, payload, buffers)
+        block, where = found or changes.put(buffers)
     except OSError as error:
         raise DefinitionError(
             f"there is no room for the value of {name} ({size:,} bytes) in shared memory: {error}"
         ) from error
     wire = protocol.Constant(name, payload, where)
-    content = payload if not buffers else None
+    content = (payload, block) if block is not None or not buffers else None
     return Record(name, Kind.CONSTANT, wire, about, block=block, content=content)

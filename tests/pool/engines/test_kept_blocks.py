@@ -93,7 +93,7 @@ def test_where_no_memory_is_left_nothing_is_lent_and_the_rest_goes_on(
     ours, host = ends
     with monkeypatch.context() as patch:
         if when == "before":
-            patch.setattr(kept_blocks, "usable_memory", lambda: 1_000)
+            patch.setattr(kept_blocks, "memory_left", lambda: 1_000)
         else:
             patch.setattr(kept_blocks._Copy, "write", _no_room)
         ours.sendall(block(1, b"a" * 3_000) + lend(1, 10))

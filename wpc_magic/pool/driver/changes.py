@@ -95,6 +95,20 @@ class Changes:
         """Copy a constant's buffers; return the block (or None), and what is sent to workers."""
         return self._memory.put_constant(buffers, self._core.state.options)
 
+    def find_constant(self, name: str, body: bytes, buffers: Sequence[Any]) -> tuple[Placed, Any] | None:
+        """Return what `put` has returned for the present value of a constant, if it is equal to this one.
+
+        Workers, or their machines, have it already: to compare it is as quick as to copy it here.
+        """
+        with self._reading() as core:
+            record = core.state.registry.records.get(name)
+        if record is None or record.kind is not Kind.CONSTANT or record.block is None:
+            return None
+        placed: Placed = record.block
+        if record.wire.payload != body or not placed.is_equal(buffers):
+            return None
+        return placed, record.wire.buffers
+
     def put_shared(self, parts: Sequence[Any], size: int) -> tuple[PlacedRegion, BlockRef]:
         """Make the memory of a shared object; return it, and what is sent to workers."""
         return self._memory.put_shared(parts, size, self._core.state.options)

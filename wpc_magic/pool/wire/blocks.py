@@ -257,6 +257,20 @@ class Placed:
         views = slice_views([block.read_only() for block in self.blocks], self.spans)
         return [view.toreadonly() for view in views]
 
+    def is_equal(self, buffers: Sequence[Any]) -> bool:
+        """Whether they contain what these buffers do.
+
+        Raises
+        ------
+        OSError
+            If they cannot be mapped.
+        """
+        if [len(buffer) for buffer in buffers] != [size for _, _, size in self.spans]:
+            return False
+        memories = [block.read_only() for block in self.blocks]  # they stay mapped no longer
+        pairs = zip(self.spans, buffers, strict=True)
+        return all(equal(buffer, memories[part], offset) for (part, offset, _), buffer in pairs)
+
     def release(self) -> None:
         """Remove a holder from each block."""
         for block in self.blocks:

@@ -10,6 +10,7 @@ from wpc_magic.pool.wire.block_sender import Sender
 from wpc_magic.pool.wire.block_store import BlockStore
 from wpc_magic.pool.wire.blocks import MIN_BLOCK_SIZE, Block, Placed, block_size
 from wpc_magic.pool.wire.channel import block_frame, frame
+from wpc_magic.pool.worker.room import check_room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,9 +106,14 @@ class SharedBuffers:
     def keep(
         self, kind: int, ran_ns: int, seq: int, body: bytes, buffers: Sequence[memoryview], failed: int = 0
     ) -> list[Bytes]:
-        """Return the frame of an answer whose large buffers stay here, with who receives our blocks."""
+        """Return the frame of an answer whose large buffers stay here, with who receives our blocks.
+
+        Where less memory is left than they take, they travel: to write to more than there is would end
+        processes of this machine.
+        """
         if buffers and (size := block_size(buffers)) >= MIN_BLOCK_SIZE:
             try:
+                check_room(size)
                 placed = Placed.alone(Block(size, self.store.in_memory), buffers)
             except OSError:
                 pass  # there is no room for them

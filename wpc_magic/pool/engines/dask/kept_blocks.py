@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ...machine import usable_memory
+from ...machine import memory_left
 from ...wire.anonymous_file import anonymous_file
 from . import messages
 
@@ -283,7 +283,7 @@ class KeptBlocks:
                 copy.needed = size
                 return copy
         try:
-            if size > usable_memory():  # to fill it would take all there is
+            if 0 < memory_left() < size:  # to fill it would take more than there is; 0: nobody knows
                 return None
             return _Copy(size)
         except OSError:
