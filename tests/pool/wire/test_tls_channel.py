@@ -60,8 +60,8 @@ def client_context(authority: Authority, certificate: Certificate | None) -> ssl
     return context
 
 
-def shake_hands(sock: socket.socket, context: ssl.SSLContext) -> TlsSocket:
-    """Do what the pool does, on a socket that blocks."""
+def shake_hands(sock: socket.socket, context: ssl.SSLContext, more: list[Any] | None = None) -> TlsSocket:
+    """Do what the pool does, on a socket that blocks; send more with the end of the handshake."""
     session = Session(context, server_side=False)
     data = b""
     try:
@@ -70,7 +70,9 @@ def shake_hands(sock: socket.socket, context: ssl.SSLContext) -> TlsSocket:
             data = sock.recv(65536)
             assert data
     finally:
-        sock.sendall(session.unsent())
+        last = session.unsent()
+        sealed = b"".join(session.seal(b"".join(more))) if more else b""
+        sock.sendall(last + sealed)
     return TlsSocket(sock, session)
 
 
@@ -129,6 +131,39 @@ def test_frames_cross_both_ways(ends: tuple[TlsChannel, SealingSocket]) -> None:
     assert (seq, bytes(body), [bytes(each) for each in buffers]) == (4, b"answer", [b"one", b"two"])
     with pytest.raises(BlockingIOError):
         channel.read()
+
+
+def test_what_arrives_with_the_end_of_a_handshake_is_read_before_a_worker_waits_for_more(
+    authority: Authority, ours: Certificate, theirs: Certificate
+) -> None:
+    one, two = socket.socketpair()
+    for sock in (one, two):
+        sock.settimeout(LIMIT_S)
+    accepting = Accepting(two, server_context(described(authority, theirs)))
+    with contextlib.closing(shake_hands(one, client_context(authority, ours), frame(2, 0, 0, 7, b"early"))):
+        accepting.join(LIMIT_S)
+        assert accepting.accepted is not None
+        with contextlib.closing(accepting.accepted) as sealing:
+            reader = TlsReader(sealing)
+            assert [(seq, body) for _, _, _, seq, body, _ in reader.read()] == [(7, b"early")]
+            sealing.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                reader.read()
+
+
+def test_small_pieces_are_one_record(ends: tuple[TlsChannel, SealingSocket]) -> None:
+    channel, sealing = ends
+    pieces = [*frame(2, 0, 0, 1, b"releases"), *frame(2, 0, 0, 2, b"answer", [memoryview(b"buffer")])]
+
+    def is_one_record(sock: socket.socket) -> bool:
+        data = socket.socket.recv(sock, 65536, socket.MSG_PEEK)
+        return len(data) == 5 + int.from_bytes(data[3:5], "big")
+
+    assert channel.send(pieces) is True
+    assert is_one_record(sealing)  # type: ignore[arg-type]
+    send_all(sealing, pieces)
+    assert is_one_record(channel.sock)  # type: ignore[arg-type]
+    assert [one[3] for one in read_until(channel, 2)] == [1, 2]
 
 
 def test_nothing_that_crosses_can_be_read_on_the_way(

@@ -9,6 +9,7 @@ from wpc_magic.pool.wire.channel import LOST, NO_SIGPIPE, BadFrame, Channel, Rea
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from wpc_magic.pool.wire.channel import Bytes, Frame
@@ -18,6 +19,7 @@ __all__ = ["SealingSocket", "TlsChannel", "TlsReader", "TlsSocket", "accept"]
 
 _ROOM = 1 << 18
 _READ = 1 << 14
+_MAX_JOINED = 1 << 15  # bytes
 
 
 class TlsSocket(_socket.socket):
@@ -31,19 +33,28 @@ class TlsSocket(_socket.socket):
         The connection, which is detached.
     session : Session
         Its handshake may still be going on.
+
+    Attributes
+    ----------
+    is_ahead : bool
+        Whether more than the handshake was received with its end, and was not read yet.
     """
 
-    __slots__ = ("_buffer", "session")
+    __slots__ = ("_buffer", "is_ahead", "session")
 
     def __init__(self, sock: _socket.socket, session: Session) -> None:
         timeout = sock.gettimeout()
         super().__init__(fileno=sock.detach())
         self.settimeout(timeout)
         self.session = session
+        self.is_ahead = False
         self._buffer = memoryview(bytearray(_ROOM))  # its pages are committed only as bytes arrive
 
     def receive(self) -> bool:
         """Receive once, blocking or not; return False at the end of the connection."""
+        if self.is_ahead:  # the other end may wait for an answer to this before it sends any more
+            self.is_ahead = False
+            return True
         n = super().recv_into(self._buffer)
         self.session.feed(self._buffer[:n])
         return n > 0
@@ -69,9 +80,16 @@ class SealingSocket(TlsSocket):
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
         """Send all of the pieces; return how many bytes they have."""
-        for piece in buffers:
+        for piece in _joined(buffers):
             self.sendall(piece, flags)
         return sum(map(len, buffers))
+
+
+def _joined(pieces: Sequence[Bytes]) -> Sequence[Bytes]:
+    """Return small pieces as one: each is a record, and a system call."""
+    if len(pieces) > 1 and sum(map(len, pieces)) <= _MAX_JOINED:
+        return [b"".join(pieces)]
+    return pieces
 
 
 class TlsReader(Reader):
@@ -123,7 +141,7 @@ class TlsChannel(TlsReader, Channel):
         seal = self.sock.session.seal
         sent = not self.outbox
         try:
-            for piece in pieces:
+            for piece in _joined(pieces):
                 for sealed in seal(piece):
                     # The other end decrypts this while the next is encrypted.
                     sent = super().send([sealed])
@@ -156,4 +174,6 @@ def accept(sock: _socket.socket, context: ssl.SSLContext) -> SealingSocket:
             sock.sendall(session.unsent(), NO_SIGPIPE)
         except OSError:
             pass
-    return SealingSocket(sock, session)
+    sealing = SealingSocket(sock, session)
+    sealing.is_ahead = session.has_more
+    return sealing
