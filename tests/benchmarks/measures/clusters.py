@@ -74,9 +74,12 @@ def _measured(
             raise Failed(f"wrong results of a map over {count} items")
         return took
 
+    def call() -> Any:
+        return gather([submit(work.noop)])[0]
+
     found = {}
-    warm_up(lambda: gather([submit(work.noop)]))
-    found["call"] = batch(lambda: gather([submit(work.noop)]), None, calls, limit_s)
+    warm_up(call)
+    found["call"] = batch(call, None, calls, limit_s)
     count = fitting_count(burst, go(200) / 200, limit_s)
     found["burst"] = go(count) / count
     count = fitting_count(items, over(1_000) / 1_000, limit_s)
