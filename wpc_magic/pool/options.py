@@ -259,9 +259,9 @@ class PoolOptions(_Options):
         needs. ``"template"`` (Linux): by a fork of one process that has imported it already.
     spare_workers : int
         How many more processes of this machine are started, with everything installed, to take the place of a
-        worker that dies, which then serves at once. They run no calls before, and their
-        ``context.worker_id`` is 0 until then. None is kept where memory is short: less left than twice what
-        the largest worker uses.
+        worker that dies, which then serves at once; at most as many as workers. They run no calls before,
+        and their ``context.worker_id`` is 0 until then. None is kept where memory is short: less left than
+        twice what the largest worker uses.
     cache_folder : str or None
         The folder of the results cache, which several pools may share. None: ``wpc_magic/results`` in the
         user's folder for caches.

@@ -40,6 +40,19 @@ def test_spares_are_started_once_all_workers_are_ready_and_count_as_no_workers()
     assert (len(snapshot.workers), snapshot.spare_workers) == (2, 2)
 
 
+def test_there_are_no_more_spares_than_workers_and_one_is_started_after_the_other():
+    world = World(spare_workers=10**9)
+    world.start(2)
+    world.run()
+    assert len(spares_of(world)) == 2
+    world.resize(1)
+    world.advance(5)
+    world.run()
+    assert len(spares_of(world)) == 1
+    names = [event.event_name for event in world.events if event.worker_id == 0]
+    assert names[:4] == ["worker_spawned", "spare_worker_ready"] * 2
+
+
 def test_no_call_goes_to_a_spare():
     world = world_of(1)
     calls = [world.submit("f") for _ in range(3)]
@@ -217,14 +230,11 @@ def test_there_is_no_spare_where_the_workers_are_on_other_machines():
 
 
 def test_a_stop_ends_spares_also_those_that_are_being_started():
-    world = World(spare_workers=2)
-    world.start(1)
-    world.spawn()
-    worker = world.workers[1]
-    worker.step()
-    world.read(worker)
-    world.spawn()
+    world = World(2, spare_workers=2)
+    world.die(spares_of(world)[0])
+    world.advance(0.2)
     assert len(world.spawns) == 1
+    assert len(spares_of(world)) == 1
     world.stop()
     world.run()
     assert world.all_stopped

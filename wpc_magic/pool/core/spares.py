@@ -67,13 +67,16 @@ class Spares:
         self._fill(why or why_no_room(room, False), now)
 
     def _wanted(self) -> int:
+        """Return how many there are to be: no more than workers whose places they could take."""
         options = self._state.options
-        return options.spare_workers if options.restart_on_failure else 0
+        if not options.spare_workers or not options.restart_on_failure:
+            return 0
+        return min(options.spare_workers, sum(not slot.retired for slot in self._state.slots.values()))
 
     def _fill(self, why_not: str, now: float) -> None:
         state = self._state
-        missing = self._wanted() - len(state.spares)
-        if missing <= 0 or now < self._not_before or not state.usable() or self._is_a_worker_missing():
+        is_missing = len(state.spares) < self._wanted()
+        if not is_missing or now < self._not_before or not state.usable() or self._is_a_process_starting():
             return
         if why_not:
             if not self._has_told:
@@ -81,16 +84,17 @@ class Spares:
                 state.emit(0, "spare_worker_waits", "warn", details={"reason": f"memory is short: {why_not}"})
             return
         self._has_told = False
-        for _ in range(missing):
-            slot = Slot(0)
-            state.transition(slot, Trigger.START)
-            self._spawn(slot)
-            state.spares[slot.incarnation] = slot
+        slot = Slot(0)
+        state.transition(slot, Trigger.START)
+        self._spawn(slot)
+        state.spares[slot.incarnation] = slot
 
-    def _is_a_worker_missing(self) -> bool:
-        """Whether the process of a worker is being started, which is to have the machine for itself."""
-        slots = self._state.slots.values()
-        return any(slot.state in _STARTING_STATES and not slot.waits_for for slot in slots)
+    def _is_a_process_starting(self) -> bool:
+        """Whether a worker or a spare is being started: it has the machine, and its memory is not known."""
+        state = self._state
+        return any(not slot.ready_since for slot in state.spares.values()) or any(
+            slot.state in _STARTING_STATES and not slot.waits_for for slot in state.slots.values()
+        )
 
     def end(self, slot: Slot, why: str) -> None:
         """End one of them."""
@@ -126,6 +130,7 @@ class Spares:
             slot.ready_since = now
             self._failures = 0
             self._state.emit(0, "spare_worker_ready", source="worker", details={"pid": slot.pid})
+            self.check(now)
 
     def take(self, old: Slot, now: float) -> bool:
         """Let a spare take over from a process that has exited; return whether there is one."""
