@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +20,7 @@ from wpc_magic.pool.engines.dask import places
 from wpc_magic.pool.engines.dask.routes import Route
 from wpc_magic.pool.errors import WorkerLostError
 
-pytestmark = pytest.mark.leaves(reason="a client of Dask keeps connections for later")
+pytestmark = [pytest.mark.slow, pytest.mark.leaves(reason="a client of Dask keeps connections for later")]
 
 SOURCE = HELD + "\ndef double(x): return 2 * x\n\ndef host():\n    import os\n    return os.getppid()\n"
 Listen = Callable[[WorkerProcedureCall], EventListener]
@@ -29,19 +32,39 @@ def far() -> Iterator[FarNetwork]:
         yield network
 
 
+AddWorker = Callable[[], "subprocess.Popen[bytes]"]
+
+
 @pytest.fixture(scope="module")
-def client(far: FarNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def cluster(far: FarNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, AddWorker]]:
+    """A client of a cluster there, and what starts one more Dask worker with two threads."""
     from distributed import Client
 
     folder = tmp_path_factory.mktemp("far")
     with contextlib.ExitStack() as ends:
         scheduler = Scheduler(folder, far=far)
         ends.callback(scheduler.end)
-        ends.enter_context(dask_worker(folder, scheduler.file, 2, far=far))
+
+        def add_worker() -> subprocess.Popen[bytes]:
+            return ends.enter_context(dask_worker(folder, scheduler.file, 2, far=far))
+
         client = ends.enter_context(Client(scheduler_file=str(scheduler.file), set_as_default=False))
         assert far.address in json.loads(scheduler.file.read_text())["address"]
-        client.wait_for_workers(1, timeout=PATIENCE_S)
-        yield client
+        yield client, add_worker
+
+
+@pytest.fixture(scope="module")
+def dask(cluster: tuple[Any, AddWorker]) -> subprocess.Popen[bytes]:
+    """The first Dask worker."""
+    client, add_worker = cluster
+    process = add_worker()
+    client.wait_for_workers(1, timeout=PATIENCE_S)
+    return process
+
+
+@pytest.fixture
+def client(cluster: tuple[Any, AddWorker], dask: subprocess.Popen[bytes]) -> Any:
+    return cluster[0]
 
 
 @pytest.fixture
@@ -67,7 +90,7 @@ def make_pool(client: Any, far: FarNetwork) -> Iterator[Callable[..., WorkerProc
 def test_a_short_cut_keeps_the_workers_and_every_call_runs_once(
     make_pool: Callable[..., WorkerProcedureCall], far: FarNetwork, door: Door, listen: Listen
 ) -> None:
-    pool = make_pool(reconnect_ms=30_000, unresponsive_after_ms=1000)
+    pool = make_pool(reconnect_ms=30_000, unresponsive_after_ms=500, heartbeat_interval_ms=100)
     before = pool.call.host().result()
     events = listen(pool)
     running = pool.call.held(door.path, "running")
@@ -123,3 +146,32 @@ def test_a_long_cut_fails_what_ran_and_ends_the_workers_there_while_it_lasts(
     for call, n in zip(queued, range(20), strict=True):
         # What had been sent ahead may have begun, for all that anybody knows.
         assert isinstance(call.exception(PATIENCE_S), WorkerLostError) or call.result() == 2 * n
+
+
+def test_a_host_that_loses_its_power_is_lost_although_no_connection_to_it_ends(
+    make_pool: Callable[..., WorkerProcedureCall],
+    cluster: tuple[Any, AddWorker],
+    dask: subprocess.Popen[bytes],
+    far: FarNetwork,
+    door: Door,
+) -> None:
+    _, add_worker = cluster
+    pool = make_pool(reconnect_ms=2_000)
+    host = pool.call.host().result()
+    running = pool.call.held(door.path, "running")
+    visit = door.wait()
+    far.cut()
+    for pid in (visit.pid, host, dask.pid):
+        os.kill(pid, signal.SIGKILL)
+    dask.wait()
+    with pytest.raises(WorkerLostError, match="is lost: nothing was heard of it for 2 s"):
+        running.result(PATIENCE_S)
+    far.mend()  # the scheduler is on another machine
+    later = add_worker()
+    try:
+        assert pool.call.double(21).result(PATIENCE_S) == 42
+        assert pool.call.host().result(PATIENCE_S) != host
+        pool.stop_workers()
+    finally:
+        later.kill()
+        later.wait()
