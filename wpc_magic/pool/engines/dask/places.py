@@ -170,6 +170,7 @@ class Places:
                 return await self._find(search)
         finally:
             telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)  # where the client is closed, it may fail
 
     async def _tell_if_none(self, search: _Search, waits: Callable[[], object]) -> None:
         """Call `waits` when there is no place: a machine that is slow has one."""
