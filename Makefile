@@ -17,7 +17,7 @@ CHROMIUM = $(shell command -v chromium || command -v chromium-browser || command
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .NOTPARALLEL:
-.PHONY: help demo lab test portable kernels lint soak bench clean chromium postgresql testsuite
+.PHONY: help demo lab test portable kernels lint soak bench dist clean chromium postgresql testsuite
 
 help:  ## list the commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -51,6 +51,9 @@ soak: $(VENV)/installed-dev  ## everything at once, at random (SECONDS=600 SEED=
 bench: $(VENV)/installed-bench  ## compare with other pools (QUICK=1: in two minutes)
 	$(PY) -m tests.benchmarks $(if $(QUICK),--quick) --json build/benchmarks.json \
 		--markdown build/benchmarks.md --plot build/benchmarks.svg $(ARGS)
+
+dist: $(VENV)/installed-dist  ## build what is published, and try it in empty environments (PYTHONS="python3.11 ...")
+	$(PY) -m tests.distribution --keep dist $(or $(PYTHONS),$(PYTHON))
 
 clean:  ## remove what the commands above made
 	rm -rf build dist .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis

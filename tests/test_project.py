@@ -45,7 +45,7 @@ def test_the_version_is_told_once_and_the_changelog_has_it() -> None:
 def test_the_extra_all_has_each_that_is_for_users() -> None:
     extras = PROJECT["optional-dependencies"]
     (everything,) = extras["all"]
-    for_developers = {"all", "bench", "demo", "dev", "lint", "test"}
+    for_developers = {"all", "bench", "demo", "dev", "dist", "lint", "test"}
     assert everything == f"wpc_magic[{','.join(sorted(set(extras) - for_developers))}]"
 
 
