@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from playwright.sync_api import Browser, Locator
 from tests.dashboard.fakes import FakeClock, FakePool
 from wpc_magic.dashboard.feed import Feed
 from wpc_magic.dashboard.page import front_end, joined_styles
+from wpc_magic.pool.core.stats import FunctionStats
 
 # The part of a widget's model that the front end uses. What it sends is kept for the test.
 MODEL = """
@@ -134,3 +136,47 @@ class BarePage:
 
 
 DARK = "body { --jp-layout-color0: #111; --jp-layout-color1: #212121; --jp-ui-font-color0: #fff; }"
+
+EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
+
+FAILED_CALL = {
+    "ended_at": 1000.0,
+    "worker": 2,
+    "ran_s": 0.25,
+    "state": "failed",
+    "items": 0,
+    "arguments": "(37)",
+    "error": EVIL,
+}
+"""What the kernel tells of a call."""
+
+ACCESSIBILITY = Path(__file__).with_name("accessibility.js").read_text()
+"""Returns what somebody who does not see everything, or has no mouse, would miss in a page."""
+
+Show = Callable[..., BarePage]
+
+
+def run(pool: FakePool, worker: int, call: str = "simulate #85", seconds: float = 3.0) -> None:
+    """Let a worker run a call."""
+    pool.change_worker(worker, current_call=call, running_s=seconds, call_ids=(f"call-{call.split('#')[1]}",))
+
+
+def let_run(pool: FakePool, ended: int) -> None:
+    """Let a pool have two calls of `fit` behind it: one on worker 1, and one that failed."""
+    now, fit = time.monotonic(), FunctionStats("fit", 1)
+    rows: list[tuple[object, ...]] = [
+        (1, fit, 1, now - 50, 15_000_000_000, now - 35),
+        (2, fit, ended, now - 50, 30_000_000_000, now - 5, 0, 0, "failed", "KeyError: 3"),
+    ]
+    pool.recent = (rows, 1, now, pool.recent[3])
+
+
+def busy_pool() -> FakePool:
+    """Return a pool whose first worker is busy, with a call that has failed."""
+    pool = FakePool(3)
+    run(pool, 1, "fit #3")
+    pool.change_worker(1, cpu_percent=100.0)
+    pool.change_worker(3, failed=1)
+    pool.emit("worker_exited", 2, "error", details={"reason": "killed by SIGKILL"})
+    let_run(pool, 2)
+    return pool

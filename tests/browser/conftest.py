@@ -7,11 +7,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
+from tests.browser.bare import BarePage, Show
 from tests.browser.lab import Lab, Notebook, chromium
+from tests.dashboard.fakes import FakePool
 
 
 # For this folder only, which is a package for that: while Playwright runs, its event loop counts as running
@@ -57,3 +60,18 @@ def open_notebook(
 def shots(tmp_path: Path) -> Path:
     """The folder for screenshots."""
     return Path(os.environ.get("WPC_SHOTS") or tmp_path)
+
+
+@pytest.fixture
+def show(browser: Browser) -> Iterator[Show]:
+    """Show a fake pool in a page of its own."""
+    shown: list[BarePage] = []
+
+    def show_(pool: FakePool, **options: Any) -> BarePage:
+        shown.append(BarePage(browser, pool, **options))
+        return shown[-1]
+
+    yield show_
+    for page in shown:
+        page.close()
+    assert [page.errors for page in shown if page.errors] == []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser.lab import TIMEOUT_S, Notebook, until
+from tests.browser.bare import EVIL
+from tests.browser.lab import TIMEOUT_S, Lab, Notebook, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 expect.set_options(timeout=TIMEOUT_S * 1000)
@@ -27,46 +30,62 @@ def until(name):
 %wpc_dashboard"""
 
 
-def test_a_killed_worker_goes_and_comes_back_while_a_cell_runs(open_notebook: Open):
-    notebook = open_notebook(
-        START,
-        "import os, signal\n"
-        "pid = wpc.snapshot().workers[0].pid\n"
-        "until('kill')\n"
-        "os.kill(pid, signal.SIGKILL)\n"
-        "print('killed', pid)\n"
-        "until('end')\n"
-        "print('the cell', 'has ended')",
-    )
+@pytest.fixture(scope="module")
+def busy(lab: Lab, browser: Browser) -> Iterator[Notebook]:
+    """A notebook of which a cell runs all the time. Each test leaves two workers."""
+    cell = "print('the cell', 'runs')\nuntil('end of all')\nprint('it has', 'ended')"
+    name = lab.write("busy.ipynb", [START, cell])
+    notebook = Notebook(browser.new_page(viewport={"width": 1200, "height": 1000}), lab, name).open()
     notebook.run_all()
-    worker = notebook.worker(1)
-    expect(worker).to_have_attribute("data-state", "ready")
-    before = notebook.pid(1)
-    notebook.touch("kill")
-    notebook.output(f"killed {before}")
-    expect(notebook.event("worker_exited")).to_contain_text("SIGKILL")
-    expect(notebook.event("worker_restart_completed")).to_be_visible()
-    expect(worker).to_have_attribute("data-state", "ready")
-    notebook.pid(1, other_than=before)
-    expect(worker.locator(".wpc-restarts")).to_have_text("1")
-    expect(notebook.page.get_by_text("the cell has ended")).to_have_count(0)  # it still runs
-    notebook.touch("end")
-    notebook.output("the cell has ended")
+    notebook.output("the cell runs")
+    yield notebook
+    assert "it has ended" not in notebook.outputs()
+    notebook.touch("end of all")
+    notebook.output("it has ended")
+    print(notebook.outputs(), *notebook.errors, sep="\n")
+    notebook.close()
     assert notebook.errors == []
 
 
-def test_the_restart_button_restarts_a_worker_also_while_a_cell_runs(open_notebook: Open):
-    notebook = open_notebook(START, "print('the cell', 'runs')\nuntil('end')")
-    notebook.run_all()
-    notebook.output("the cell runs")
-    before = notebook.pid(2)
-    notebook.button("Restart worker 2").click()
-    expect(notebook.event("worker_recycled")).to_contain_text("worker 2")
-    expect(notebook.worker(2)).to_have_attribute("data-state", "ready")
-    notebook.pid(2, other_than=before)
-    expect(notebook.button("Restart worker 2")).to_be_focused()  # its node was reused
-    expect(notebook.dashboard.locator(".wpc-notice")).to_be_hidden()
-    notebook.touch("end")
+def test_a_killed_worker_goes_and_comes_back_while_a_cell_runs(busy: Notebook):
+    worker = busy.worker(1)
+    expect(worker).to_have_attribute("data-state", "ready")
+    expect(busy.worker(2)).to_have_attribute("data-state", "ready")
+    before = busy.pid(1)
+    os.kill(int(before), signal.SIGKILL)
+    expect(busy.event("worker_exited").last).to_contain_text("SIGKILL")
+    expect(busy.event("worker_restart_completed")).to_have_count(1)
+    expect(worker).to_have_attribute("data-state", "ready")
+    busy.pid(1, other_than=before)
+    expect(worker.locator(".wpc-restarts")).to_have_text("1")
+
+
+def test_the_restart_button_restarts_a_worker_also_while_a_cell_runs(busy: Notebook):
+    before = busy.pid(2)
+    busy.button("Restart worker 2").click()
+    expect(busy.event("worker_recycled")).to_contain_text("worker 2")
+    expect(busy.worker(2)).to_have_attribute("data-state", "ready")
+    busy.pid(2, other_than=before)
+    expect(busy.button("Restart worker 2")).to_be_focused()  # its node was reused
+    expect(busy.dashboard.locator(".wpc-notice")).to_be_hidden()
+
+
+def test_scaling_and_stopping_asks_only_before_it_stops_also_while_a_cell_runs(busy: Notebook):
+    busy.button("One worker more").click()
+    expect(busy.worker(3)).to_have_attribute("data-state", "ready")
+    expect(busy.dashboard.locator(".wpc-size")).to_have_text("3")
+    busy.button("One worker fewer").click()
+    expect(busy.worker(3)).to_have_count(0)
+    busy.button("Stop all workers").click()
+    expect(busy.button("Keep running: do not stop")).to_be_focused()
+    busy.page.keyboard.press("Escape")
+    expect(busy.button("Stop all workers")).to_be_focused()
+    expect(busy.worker(1)).to_have_attribute("data-state", "ready")
+    busy.button("Stop all workers").click()
+    busy.button("Yes, stop all workers").click()
+    expect(busy.dashboard.locator(".wpc-pool-state")).to_have_text("stopped")
+    busy.button("Start the workers").click()
+    expect(busy.worker(2)).to_have_attribute("data-state", "ready")
 
 
 def test_the_restart_of_a_busy_worker_asks_and_shows_both_processes_until_the_call_has_ended(
@@ -135,55 +154,24 @@ def test_a_click_that_waits_behind_a_cell_says_so_and_gets_through_where_its_rep
     expect(restarts.last).to_contain_text("worker 2")
 
 
-def test_scaling_and_stopping_asks_only_before_it_stops_also_while_a_cell_runs(open_notebook: Open):
-    notebook = open_notebook(START, "print('the cell', 'runs')\nuntil('end')")
-    notebook.run_all()
-    notebook.output("the cell runs")
-    notebook.button("One worker more").click()
-    expect(notebook.worker(3)).to_have_attribute("data-state", "ready")
-    expect(notebook.dashboard.locator(".wpc-size")).to_have_text("3")
-    notebook.button("One worker fewer").click()
-    expect(notebook.worker(3)).to_have_count(0)
-    notebook.button("Stop all workers").click()
-    expect(notebook.button("Keep running: do not stop")).to_be_focused()
-    notebook.page.keyboard.press("Escape")
-    expect(notebook.button("Stop all workers")).to_be_focused()
-    expect(notebook.worker(1)).to_have_attribute("data-state", "ready")
-    notebook.button("Stop all workers").click()
-    notebook.button("Yes, stop all workers").click()
-    expect(notebook.dashboard.locator(".wpc-pool-state")).to_have_text("stopped")
-    notebook.button("Start the workers").click()
-    expect(notebook.worker(2)).to_have_attribute("data-state", "ready")
-    notebook.touch("end")
-
-
-EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
-
-
-def test_a_script_tag_in_an_exception_stays_text(open_notebook: Open):
+def test_a_notebook_that_is_opened_without_its_kernel_shows_the_last_frame_and_its_errors_were_text(
+    open_notebook: Open,
+):
     notebook = open_notebook(
         "%load_ext wpc_magic",
         # It is not executed until the first worker starts, which reports why it fails.
         f'%%wpc_function\nraise ValueError("""{EVIL}""")\ndef f():\n    return 1',
-        START,
-    )
-    notebook.run_all()
-    expect(notebook.event("control_command_failed").first).to_contain_text(EVIL)
-    notebook.button("Errors only").click()
-    expect(notebook.event("worker_spawned").first).to_be_hidden()
-    expect(notebook.event("control_command_failed").first).to_be_visible()
-    assert notebook.page.evaluate("window.hacked") is None
-    expect(notebook.dashboard.locator("script, img")).to_have_count(0)
-
-
-def test_a_notebook_that_is_opened_without_its_kernel_shows_the_last_frame(open_notebook: Open):
-    notebook = open_notebook(
         START,
         "wpc.restart_worker(2)\nwpc.wait_until_ready()\n"
         "wpc.submit_function(divmod, (7, 2)).result()\n%wpc_stop",
     )
     notebook.run_all()
     expect(notebook.dashboard.locator(".wpc-pool-state")).to_have_text("stopped")
+    expect(notebook.event("control_command_failed").first).to_contain_text(EVIL)
+    notebook.button("Errors only").click()
+    expect(notebook.event("worker_spawned").first).to_be_hidden()
+    expect(notebook.event("control_command_failed").first).to_be_visible()
+    expect(notebook.dashboard.locator("script, img")).to_have_count(0)
     fallback = notebook.page.locator("[class^=wpc-fallback-]")
     expect(fallback).to_contain_text("wpc stopped")  # the last frame, not the first one
     expect(fallback).to_be_hidden()
@@ -193,8 +181,10 @@ def test_a_notebook_that_is_opened_without_its_kernel_shows_the_last_frame(open_
     expect(notebook.dashboard).to_have_count(0)
     expect(fallback).to_be_visible()
     expect(fallback).to_contain_text("worker_recycled")
+    expect(fallback.locator("script, img")).to_have_count(0)
     expect(fallback.locator("svg")).to_be_visible()
     expect(notebook.page.get_by_text("model not found")).to_be_hidden()
+    assert notebook.page.evaluate("window.hacked") is None
 
 
 def sample_hot_lines(notebook: Notebook) -> None:

@@ -2,55 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
-from tests.browser.bare import BarePage
+from tests.browser.bare import ACCESSIBILITY, Show, busy_pool
 from tests.browser.lab import TIMEOUT_S
-from tests.browser.test_page import ACCESSIBILITY, run
 from tests.dashboard.fakes import FakePool
-from wpc_magic.pool.core.stats import FunctionStats
 
 pytestmark = [pytest.mark.browser]
 expect.set_options(timeout=TIMEOUT_S * 1000)
-
-Show = Callable[..., BarePage]
-
-
-@pytest.fixture
-def show(browser: Browser) -> Iterator[Show]:
-    """Show a pool in a page."""
-    shown: list[BarePage] = []
-
-    def show_(pool: FakePool, **options: Any) -> BarePage:
-        shown.append(BarePage(browser, pool, **options))
-        return shown[-1]
-
-    yield show_
-    for page in shown:
-        page.close()
-    assert [page.errors for page in shown if page.errors] == []
-
-
-def busy_pool() -> FakePool:
-    """Return a pool whose first worker is busy, with a call that has failed."""
-    pool = FakePool(3)
-    run(pool, 1, "fit #3")
-    pool.change_worker(1, cpu_percent=100.0)
-    pool.change_worker(3, failed=1)
-    pool.emit("worker_exited", 2, "error", details={"reason": "killed by SIGKILL"})
-    now, fit = time.monotonic(), FunctionStats("fit", 1)
-    rows: list[tuple[object, ...]] = [
-        (1, fit, 1, now - 50, 15_000_000_000, now - 35),
-        (2, fit, 2, now - 50, 30_000_000_000, now - 5, 0, 0, "failed", "KeyError: 3"),
-    ]
-    pool.recent = (rows, 1, now, pool.recent[3])
-    return pool
-
 
 COLOURS = """() => {
     const of = (found, name) => getComputedStyle(document.querySelector(found))[name];
@@ -95,7 +55,7 @@ def test_in_high_contrast_everything_is_in_the_systems_colours_and_nothing_is_lo
     assert seen["chosen"] != seen["other"]
     assert seen["swatch"] not in (seen["page"], nothing)
     page.page.wait_for_function(f"() => ({INK})() > 50")
-    assert page.page.evaluate(ACCESSIBILITY.read_text()) == []
+    assert page.page.evaluate(ACCESSIBILITY) == []
 
 
 def test_nothing_moves_by_itself_least_of_all_where_motion_is_reduced(show: Show):

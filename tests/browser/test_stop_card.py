@@ -56,39 +56,34 @@ def test_it_stops_a_call_while_the_kernel_is_busy_and_is_gone_then(open_notebook
     assert notebook.errors == []
 
 
-def test_it_stops_a_background_cell_and_a_saved_notebook_has_the_card_only(open_notebook: Open) -> None:
+def test_it_stops_a_background_cell_and_a_saved_notebook_has_cards_and_no_dead_button(open_notebook: Open):
     notebook = open_notebook(
-        START, "%%wpc_cell\nimport threading\nprint('it has', 'begun')\nthreading.Event().wait()"
+        START,
+        FUNCTIONS,
+        "%%wpc_cell\nimport threading\nprint('it has', 'begun')\nthreading.Event().wait()",
+        "wpc.call.waits(3)",
     )
     notebook.run_all()
-    stop = button(cell(notebook, 1))
+    stopped, running = (cell(notebook, number).locator(".wpc-card") for number in (2, 3))
+    stop, other = button(cell(notebook, 2)), button(cell(notebook, 3))
     expect(stop).to_be_visible()
     notebook.wait_for_kernel()  # it is idle
     stop.click()
-    card = cell(notebook, 1).locator(".wpc-card")
-    expect(card).to_contain_text("cancelled")
+    expect(stopped).to_contain_text("cancelled")
     expect(stop).to_have_count(0)
+    # The other one is saved while it runs.
+    expect(other).to_be_visible()
+    expect(running).to_contain_text("running on worker")
+    expect(running.locator("style")).to_have_count(1)  # hides what stands in its place without the kernel
     notebook.save()
     notebook.shutdown()
+    expect(other).to_have_count(0)
     notebook.open(kernel=False)
-    expect(card).to_contain_text("cancelled")
-    expect(stop).to_have_count(0)
-    expect(notebook.page.get_by_text("model not found")).to_have_count(0)
-
-
-def test_a_notebook_that_is_saved_while_it_runs_has_no_dead_button(open_notebook: Open) -> None:
-    notebook = open_notebook(START, FUNCTIONS, "wpc.call.waits(3)")
-    notebook.run_all()
-    stop, card = button(cell(notebook, 2)), cell(notebook, 2).locator(".wpc-card")
-    expect(stop).to_be_visible()
-    expect(card).to_contain_text("running on worker")
-    expect(card.locator("style")).to_have_count(1)  # hides what stands in its place without the kernel
-    notebook.save()
-    notebook.shutdown()
-    expect(stop).to_have_count(0)
-    notebook.open(kernel=False)
-    expect(card).to_contain_text("running on worker")
-    expect(stop).to_have_count(0)
-    dead = cell(notebook, 2).locator(".jp-OutputArea-child").nth(1)
-    expect(dead).to_have_text("Error displaying widget: model not found")
+    expect(stopped).to_contain_text("cancelled")
+    expect(running).to_contain_text("running on worker")
+    expect(button(notebook.page.locator(".jp-Notebook"))).to_have_count(0)
+    dead = notebook.page.get_by_text("Error displaying widget: model not found")
+    expect(dead).to_have_count(1)
     expect(dead).to_be_hidden()
+    in_cell = cell(notebook, 3).locator(".jp-OutputArea-child").nth(1)
+    expect(in_cell).to_have_text("Error displaying widget: model not found")

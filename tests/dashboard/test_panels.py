@@ -32,6 +32,16 @@ def test_a_panel_is_sent_when_it_is_opened_and_when_it_has_changed_once_a_second
     assert panels.read(pool, 100.0 + 2 * PERIOD_S)["functions"][0]["calls"] == 1
 
 
+def test_a_page_that_begins_to_look_at_a_panel_is_sent_all_of_it_though_another_has_it():
+    pool, panels = FakePool(1), Panels(LoadSeries())
+    panels.want(["Timeline"], "Timeline")
+    assert set(panels.read(pool, 0.0)) == {"timeline"}
+    panels.want(["Timeline"], None)  # it looks on
+    assert panels.read(pool, 2.0) == {}
+    panels.want(["Timeline"], "Timeline")
+    assert set(panels.read(pool, 2.1)) == {"timeline"}
+
+
 def test_the_timeline_of_a_pool_without_calls_has_its_processes_and_is_sent_once():
     pool, panels = FakePool(), Panels(LoadSeries())
     panels.want(["Timeline"])

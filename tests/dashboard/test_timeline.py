@@ -155,6 +155,7 @@ def test_a_live_timeline_sends_all_of_it_once_and_then_what_is_new() -> None:
     more = live.read(pool)["timeline_more"]
     assert [(bar[1], bar[2], bar[8]) for bar in more["bars"]] == [(0.0, 0.5, 1), (0.5, 0.5, 2), (1.0, 0.5, 3)]
     assert math.isclose(more["base"], 1005.1)
+    assert "lanes" not in more, "they are the same"
     pool.run(5_000, 1e-5)
     assert calls_in(live.read(pool)["timeline_more"]) == 5_000, "of ten calls, one is looked at"
     pool.history.process_ended(1, "killed", clock.now)

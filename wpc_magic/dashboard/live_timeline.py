@@ -76,11 +76,11 @@ class LiveTimeline:
         """Return all of it the next time."""
         self._after = None
 
-    def read(self, pool: Any) -> dict[str, Timeline]:
+    def read(self, pool: Any) -> dict[str, Any]:
         """Return what is new, if something is.
 
         ``{"timeline": ...}`` replaces what a page has, ``{"timeline_more": ...}`` is added to it: its `base`
-        and `functions` are its own; its `lanes` are all that there are, since some may have ended meanwhile.
+        and `functions` are its own; its `lanes` are all that there are, and left out if these are the same.
         """
         offset = self._clock() - self._monotonic()
         is_first = self._after is None
@@ -106,5 +106,7 @@ class LiveTimeline:
         lanes = timeline_of([], recent.processes, now - WINDOW_S, now, offset=offset)["lanes"]
         if not rows and lanes == self._lanes:
             return {}
-        more["lanes"] = self._lanes = lanes
-        return {"timeline_more": more}
+        added = {key: value for key, value in more.items() if key != "lanes"}
+        if lanes != self._lanes:
+            added["lanes"] = self._lanes = lanes
+        return {"timeline_more": added}

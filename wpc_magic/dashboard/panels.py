@@ -52,10 +52,18 @@ class Panels:
         self._fresh = False  # whether somebody has begun to look at one
         self._read_at = 0.0
 
-    def want(self, names: Iterable[str]) -> None:
-        """Say which panels are looked at from now on; in any thread."""
+    def want(self, names: Iterable[str], begun: str | None = None) -> None:
+        """Say which panels are looked at from now on; in any thread.
+
+        Parameters
+        ----------
+        names : iterable of str
+            The panels.
+        begun : str, optional
+            The one that a page has begun to look at, which has nothing of it yet, although others may.
+        """
         wanted = frozenset(names) & frozenset(PANELS)
-        if wanted != self._wanted:
+        if wanted != self._wanted or begun in wanted:
             self._wanted, self._fresh = wanted, True
         if "Hot lines" not in wanted:
             self._hot.stop()

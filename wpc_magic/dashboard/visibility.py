@@ -23,13 +23,13 @@ class Visibility:
     shell : InteractiveShell or None
         Tells when a cell begins and ends.
     want : callable
-        Takes the panels that are looked at.
+        Takes the panels that are looked at, and the one that a view has begun to look at, if one has.
     hide : callable
         Takes whether nothing is to be sent.
     """
 
     def __init__(
-        self, shell: Any, want: Callable[[Iterable[str]], None], hide: Callable[[bool], None]
+        self, shell: Any, want: Callable[[Iterable[str], str | None], None], hide: Callable[[bool], None]
     ) -> None:
         self._events: Any = getattr(shell, "events", None)
         self._want, self._hide = want, hide
@@ -40,11 +40,12 @@ class Visibility:
         """Take what a page says of a view: whether it is visible, and which panel it shows."""
         if not isinstance(view, str) or type(visible) is not bool or not isinstance(panel, str):
             return
-        self._views.pop(view, None)
+        before = self._views.pop(view, None)
         self._views[view] = panel if visible else None
         if len(self._views) > _MOST_VIEWS:
             del self._views[next(iter(self._views))]
-        self._want({each for each in self._views.values() if each is not None})
+        begun = panel if visible and panel != before else None
+        self._want({each for each in self._views.values() if each is not None}, begun)
         if threading.current_thread() is threading.main_thread():  # so no cell runs now
             self._follow_cells()
         else:

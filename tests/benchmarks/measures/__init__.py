@@ -13,6 +13,7 @@ from . import (
     growth,
     lifecycle,
     mapping,
+    pages,
     pipelines,
     plugged_in,
     steps,
@@ -37,5 +38,6 @@ ALL: list[Measure] = [
     *growth.MEASURES,
     *clusters.MEASURES,
     *displays.MEASURES,
+    *pages.MEASURES,
     *steps.MEASURES,
 ]

@@ -11,14 +11,15 @@ const KEPT_BARS = 20_000;
 const KEPT_S = 600;
 
 /** Return a timeline with its bars as objects, in seconds of the epoch, and those of the timeline before it. */
-function timelineOf({ base, functions, lanes, bars }, before = []) {
+function timelineOf({ base, functions, bars, ...rest }, before) {
+  const lanes = rest.lanes ?? before?.lanes ?? [];
   const workers = new Map(lanes.map((lane) => [lane.n, lane.worker]));
   const added = bars.map(([lane, start, took, name, calls, failed, cancelled, busy, number]) => ({
     lane, worker: workers.get(lane), from: base + start, to: base + start + took, name: functions[name],
     calls, failed, cancelled, busy: took ? busy / took : 1, number,
   }));
   const oldest = base - KEPT_S;
-  return { lanes, bars: [...before.filter((bar) => bar.to > oldest), ...added].slice(-KEPT_BARS) };
+  return { lanes, bars: [...(before?.bars ?? []).filter((bar) => bar.to > oldest), ...added].slice(-KEPT_BARS) };
 }
 
 const KEPT_SAMPLES = 300;
@@ -41,7 +42,7 @@ function panelsOf(frame, patch) {
     functions: patch.functions ?? frame.functions,
     running: patch.running ?? frame.running,
     hot: patch.hot ?? frame.hot,
-    timeline: patch.timeline ? timelineOf(patch.timeline) : newBars ? timelineOf(newBars, frame.timeline?.bars) : frame.timeline,
+    timeline: patch.timeline ? timelineOf(patch.timeline) : newBars ? timelineOf(newBars, frame.timeline) : frame.timeline,
     load: patch.load ?? (newSamples && frame.load ? loadOf(frame.load, newSamples) : frame.load),
   };
 }

@@ -13,7 +13,13 @@ export const newId = () => `${Date.now().toString(36)}-${Math.random().toString(
 export class Outbox {
   /** `send` sends one message. */
   constructor(send) {
-    this.send = send;
+    this.send = (message) => {
+      try {
+        send(message);
+      } catch {
+        // the kernel is gone, and what is asked of it
+      }
+    };
     this.id = newId();
     this.nth = 0;
     this.pending = new Map(); // by number: what was not acknowledged, and whom to tell
