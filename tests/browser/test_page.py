@@ -137,7 +137,7 @@ def test_workers_of_a_cluster_stand_under_their_hosts(show: Show, shots: Path):
     pool = FakePool(5)
     for number, host in ((1, "node-10"), (2, "node-2"), (3, "node-10"), (4, EVIL), (5, "")):
         pool.change_worker(number, host=host)
-    pool.change_worker(5, health_state="starting", pid=None)
+    pool.change_worker(5, health_state="starting", pid=None, waits_for=f"no thread {EVIL} is free")
     run(pool, 3)
     for dark, width in ((False, 1100), (True, 1100), (False, 520)):
         page = show(pool, width=width, dark=dark)
@@ -153,6 +153,7 @@ def test_workers_of_a_cluster_stand_under_their_hosts(show: Show, shots: Path):
     assert order() == [EVIL, "4", "node-2", "2", "node-10", "1", "3", "", "5"]
     expect(rows.nth(4)).to_have_text("node-102 workers · 1 busy")
     expect(rows.nth(7)).to_contain_text("On no machine yet")
+    expect(rows.nth(8)).to_contain_text(f"Waits: no thread {EVIL} is free")
     page.button("Restart worker 2").focus()
     pool.change_worker(1, pid=None, health_state="restarting", host="")
     pool.change_worker(4, host="node-2")

@@ -84,15 +84,15 @@ def test_a_process_that_leaves_is_shown_as_long_as_it_is_there():
     assert diff(first, frame(pool, now=106.0, last=first)) == {"workers": [{"id": 1, "leaving": []}]}
 
 
-def test_a_worker_stays_with_its_host_until_its_next_process_has_another_one():
+def test_a_worker_stays_with_its_host_until_its_next_process_has_another_one_or_there_is_no_place_for_it():
     pool = FakePool(1)
-    pool.change_worker(1, host="node-2")
-    first = frame(pool)
-    pool.change_worker(1, health_state="restarting", pid=None, host="")
-    second = frame(pool, last=first)
-    pool.change_worker(1, health_state="ready", pid=7, host="node-3")
-    third = frame(pool, last=second)
-    assert [each["workers"][0]["host"] for each in (first, second, third)] == ["node-2", "node-2", "node-3"]
+    last, waits = EMPTY, "no thread is free"
+    shown = []
+    for pid, host, why in ((5, "node-2", ""), (None, "", ""), (None, "", waits), (7, "node-3", "")):
+        pool.change_worker(1, pid=pid, host=host, waits_for=why)
+        last = frame(pool, last=last)
+        shown.append((last["workers"][0]["host"], last["workers"][0]["waits"]))
+    assert shown == [("node-2", ""), ("node-2", ""), ("", waits), ("node-3", "")]
 
 
 def test_only_a_call_that_takes_its_time_can_be_stopped():

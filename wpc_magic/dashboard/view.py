@@ -87,6 +87,7 @@ class WorkerRow(TypedDict):
     memory: str
     cpu: int | None
     host: str  # the machine of its process, or of its last one; empty: this one
+    waits: str  # why it has no process, if a cluster has no place for it
     call_ids: list[str]  # of calls that can be stopped: a short one has ended before a click
     leaving: list[LeavingRow]
 
@@ -204,6 +205,7 @@ def frame_of(
 def _worker_row(worker: WorkerSnapshot, before: WorkerRow | None, reading: Reading, now: float) -> WorkerRow:
     same_process = before is not None and before["pid"] == worker.pid
     same_call = before is not None and same_process and before["call"] == worker.current_call
+    stays = worker.pid is None and not worker.waits_for  # its next process is most likely there, too
     since = None if worker.running_s is None else now - worker.running_s
     back_at = None if worker.restart_in_s is None else now + worker.restart_in_s
     return WorkerRow(
@@ -219,7 +221,8 @@ def _worker_row(worker: WorkerSnapshot, before: WorkerRow | None, reading: Readi
         restarts=worker.restarts,
         memory=reading.memory,
         cpu=reading.cpu,
-        host=worker.host or (before["host"] if before is not None and worker.pid is None else ""),
+        waits=worker.waits_for,
+        host=worker.host or (before["host"] if before is not None and stays else ""),
         call_ids=list(worker.call_ids) if (worker.running_s or 0.0) >= _STOPPABLE_S else [],
         leaving=_leaving_rows(worker.leaving, before["leaving"] if before is not None else [], now),
     )

@@ -16,6 +16,7 @@ from wpc_magic.pool.core.snapshot import (
     ResourceInfo,
     SharedInfo,
     UploadInfo,
+    WorkerSnapshot,
 )
 from wpc_magic.pool.shared.counter import SharedCounter
 from wpc_magic.pool.shared.queue import SharedQueue
@@ -156,6 +157,11 @@ def shared_kind(info: SharedInfo) -> str:
     return info.kind
 
 
+def _waiting_text(worker: WorkerSnapshot) -> str:
+    """Return what is shown in the place of a call: why there is no process; empty: it has one, or soon."""
+    return f"waits: {worker.waits_for}" if worker.waits_for else ""
+
+
 def status_table(snapshot: PoolSnapshot) -> Table:
     """Return the table of the workers."""
     hosts = ["host"] if any(worker.host for worker in snapshot.workers) else []
@@ -164,7 +170,7 @@ def status_table(snapshot: PoolSnapshot) -> Table:
             worker.worker_id,
             worker.health_state,
             "" if worker.pid is None else worker.pid,
-            worker.current_call or "",
+            worker.current_call or _waiting_text(worker),
             "" if worker.running_s is None else f"{worker.running_s:.1f} s",
             worker.waiting,
             worker.done,

@@ -101,9 +101,10 @@ class Row {
     if (changed("state")) setData(this.node, "state", row.state);
     setData(this.node, "busy", String(row.call !== null));
     if (changed("pid")) setText(this.cells.pid, row.pid === null ? "" : String(row.pid));
-    if (changed("call")) {
-      setText(this.cells.call, row.call ?? "");
-      this.cells.call.title = row.call ?? "";
+    if (changed("call") || changed("waits")) {
+      const text = row.call ?? (row.waits ? `Waits: ${row.waits}` : "");
+      setText(this.cells.call, text);
+      this.cells.call.title = text;
     }
     for (const name of NUMBERS) {
       if (!changed(name)) continue;

@@ -230,6 +230,7 @@ class Core:
             memory_bytes=facts.memory_bytes,
             cpu_percent=facts.cpu_percent,
             host=slot.host,
+            waits_for=slot.waits_for,
             restart_in_s=max(0.0, slot.restart_at - now) if slot.restart_at else None,
             call_ids=_ids(begun[0]),
             leaving=tuple(

@@ -344,6 +344,8 @@ class WorkerSnapshot:
         Seconds until a scheduled restart.
     host : str
         The machine of the process, on a cluster; empty: this one.
+    waits_for : str
+        Why its process is not started yet, on a cluster that has no place for it; empty: it does not wait.
     call_ids : tuple of str
         The ids of the calls that its process has begun: ``("call-12",)``.
     leaving : tuple of LeavingProcess
@@ -366,6 +368,7 @@ class WorkerSnapshot:
     call_ids: tuple[str, ...] = ()
     leaving: tuple[LeavingProcess, ...] = ()
     host: str = ""
+    waits_for: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
