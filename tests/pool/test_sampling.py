@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,10 @@ from tests.pool.conftest import Begun, Door, pids
 from tests.pool.test_stacks import stop
 from wpc_magic import WorkerProcedureCall
 from wpc_magic.pool.driver.sampling import StackSample, StackSampler
+from wpc_magic.pool.wire.native import Int, Long, c_function
+from wpc_magic.pool.worker.stacks import take_call_stacks
+
+PR_GET_TIMERSLACK = 30  # <linux/prctl.h>
 
 MORE = """
 def spins_below(begun, item=0):
@@ -107,6 +113,27 @@ def test_the_switch_interval_of_a_worker_is_what_it_was(make_pool: Any, door: Do
     future.result()
     while pool.call.interval().result() != before:  # another sample may be under way
         pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where timers are late on purpose")
+def test_a_sample_is_taken_when_it_is_due_and_not_when_the_function_waits() -> None:
+    prctl, seen = c_function("prctl", Int, Int, Long), []
+
+    def running() -> int:
+        seen.append(prctl(PR_GET_TIMERSLACK, 0))
+        return 1
+
+    def take() -> None:
+        seen.append(prctl(PR_GET_TIMERSLACK, 0))
+        seen.extend(each.seq for each in take_call_stacks(threading.main_thread().ident or 0, running, None))
+        seen.append(prctl(PR_GET_TIMERSLACK, 0))
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    usual = seen[0]
+    assert usual > 1
+    assert seen == [usual, 1, 1, usual]
 
 
 def test_a_death_ends_a_request_and_the_next_worker_is_asked(busy: WorkerProcedureCall, begun: Begun) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+from wpc_magic.pool.wire.native import Int, Long, c_function
 from wpc_magic.pool.wire.protocol import Stack
 
 TYPE_CHECKING = False
@@ -26,6 +27,9 @@ _FRAMES = 40  # kept at each end of a deep stack
 _MAX_COROUTINES = 100
 _SPREAD_NS = 5_000_000  # within which a sample is taken
 _SHORT_INTERVAL_S = 0.00001
+_PR_SET_TIMERSLACK = 29  # <linux/prctl.h>
+
+_prctl = c_function("prctl", Int, Int, Long) if sys.platform == "linux" else None
 
 
 def take_stacks(main: int, seq: int, tasks: Tasks | None) -> tuple[Stack, ...]:
@@ -71,10 +75,14 @@ def take_call_stacks(main: int, running: Callable[[], int], tasks: Tasks | None)
     """
     # This thread is given the interpreter when the main thread releases it, or after the switch interval. So
     # a function that sleeps, or computes in C, each millisecond would always be found there, and never at its
-    # Python code. Therefore: a time that does not follow from that of the request, and a short interval.
+    # Python code. Therefore: a time that does not follow from that of the request, and a short interval. Linux
+    # makes that longer by 50 µs if it is not told otherwise: of a function that released the interpreter each
+    # 100 µs, for 3 % of its time, 70 % of the samples were there, and are 3 % now.
     interval = sys.getswitchinterval()
     sys.setswitchinterval(_SHORT_INTERVAL_S)
     short = sys.getswitchinterval()
+    if _prctl is not None:
+        _prctl(_PR_SET_TIMERSLACK, 1)  # of this thread, in ns
     try:
         time.sleep(time.monotonic_ns() % _SPREAD_NS / 1e9)
         walked = _walk(sys._current_frames().get(main), None, [])
@@ -82,6 +90,8 @@ def take_call_stacks(main: int, running: Callable[[], int], tasks: Tasks | None)
     finally:
         if sys.getswitchinterval() == short:  # else a function has set it meanwhile
             sys.setswitchinterval(interval)
+        if _prctl is not None:
+            _prctl(_PR_SET_TIMERSLACK, 0)  # the default
     stacks = [Stack("main", "", seq, *walked)] if seq else []
     if tasks is not None:
         try:
