@@ -193,6 +193,27 @@ def test_nothing_more_is_sent_to_a_stalled_worker_until_it_answers():
     assert {world.where(world.submit("quick")) for _ in range(2)} == {1, 2}
 
 
+def test_calls_that_are_long_on_their_way_do_not_go_to_and_fro_for_ever():
+    world = make(2)
+    calls = [world.submit("quick") for _ in range(6)]
+    for call in calls:
+        if world.where(call) == 2:
+            world.workers[2].step()
+            world.answer(call, ran_s=1e-5)
+    revoked = []
+    for _ in range(20):  # no worker has read a call when the next check comes
+        world.advance(CHECK_S)
+        revoked.append(sum(len(worker.control_inbox) for worker in world.workers.values()))
+        for worker in world.workers.values():
+            while worker.control_inbox:
+                worker.step_control()
+                world.read_control(worker)
+    assert revoked[0] == 1
+    assert revoked[-10:] == [0] * 10
+    world.answer_all(ran_s=1e-5)
+    assert all(world.ended[call.id] is True for call in calls)
+
+
 def test_a_worker_that_makes_progress_keeps_its_calls():
     world = make(2)
     _, waiting = stall(world)

@@ -13,8 +13,15 @@ _STALLED_S = 0.003
 """Prefetched calls are revoked from a worker that makes no progress for this long while another is idle."""
 
 
+_MAX_REMEMBERED = 1_000  # calls
+
+
 class WorkStealing:
     """Revokes calls from stalled workers, so that idle ones can run them.
+
+    A worker may also have begun nothing, since its next call is large and still on its way. That call is
+    revoked once, as the worker may stand still. Where it is sent next it stays: else calls that take longer
+    to travel than a check would go to and fro for ever, each time behind the frames of all times before.
 
     Parameters
     ----------
@@ -33,10 +40,12 @@ class WorkStealing:
         self._is_idle = is_idle
         self._update_load = update_load
         self._scheduled = False
+        self._moved: set[int] = set()  # the numbers of calls that were revoked on their way
 
     def reset(self) -> None:
         """Start over: the timers have been cleared."""
         self._scheduled = False
+        self._moved.clear()
 
     def schedule_check(self, now: float) -> None:
         """Schedule a check for workers that are stalled on one call while others wait behind it."""
@@ -58,6 +67,7 @@ class WorkStealing:
                 seq = self._state.running(slot.incarnation)[0]
                 behind = self._stealable(slot, seq)
                 if behind and at.get(slot.incarnation) == seq:
+                    self._note_moved(slot, behind[0])
                     slot.full = True
                     slot.revoked_up_to = behind[-1]
                     self._update_load(slot)
@@ -70,8 +80,18 @@ class WorkStealing:
     def _stealable(self, slot: Slot, seq: int) -> list[int]:
         """Return the calls that wait there, could run elsewhere, and were not revoked before."""
         after = max(seq, slot.revoked_up_to)
+        first = next(iter(slot.sent), 0)
+        if first > after and slot.sent[first].id in self._moved:
+            after = first
         return [
             number
             for number, call in slot.sent.items()
             if number > after and not call.ended and call.options.worker_id is None
         ]
+
+    def _note_moved(self, slot: Slot, number: int) -> None:
+        """Note a call that is revoked, if nothing runs before it."""
+        if number == next(iter(slot.sent)):
+            if len(self._moved) >= _MAX_REMEMBERED:
+                self._moved.clear()  # at worst they are revoked once more
+            self._moved.add(slot.sent[number].id)
