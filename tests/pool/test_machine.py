@@ -20,7 +20,7 @@ from wpc_magic.pool.control_groups import (
     memory_used_percent,
 )
 from wpc_magic.pool.driver import memory
-from wpc_magic.pool.machine import usable_cores, usable_memory, used_percent
+from wpc_magic.pool.machine import have_two_cores, usable_cores, usable_memory, used_percent
 
 MB = 1 << 20
 
@@ -199,3 +199,16 @@ with WorkerProcedureCall() as pool:
     print(pool.call.threads().result())
 """)
     assert (ran.stdout.split(), ran.stderr) == (["1", "1"], "")
+
+
+@pytest.mark.parametrize(
+    ("cores", "quota", "answer"),
+    [(1, "max", False), (2, "max", True), (2, "150000", False), (2, "200000", True), (8, "400000", True)],
+)
+def test_two_processes_have_a_core_each_where_neither_affinity_nor_quota_says_otherwise(
+    tree: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, cores: int, quota: str, answer: bool
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+    monkeypatch.setattr(os, "process_cpu_count", lambda: cores, raising=False)
+    root = tree([V2], ["0::/app.service"], **{"app.service/cpu.max": f"{quota} 100000\n"})
+    assert have_two_cores(root) is answer

@@ -89,6 +89,7 @@ class WpcMagics(CallMagics, SharedMagics, UploadMagics):
     max_pending_calls_per_worker = PoolOption("max_pending_calls_per_worker")
     saturation = PoolOption("saturation")
     threads_per_worker = PoolOption("threads_per_worker")
+    spin_us = PoolOption("spin_us")
     start_method = PoolOption("start_method")
     spare_workers = PoolOption("spare_workers")
     block_memory_mb = PoolOption("block_memory_mb")

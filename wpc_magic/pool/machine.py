@@ -11,7 +11,7 @@ import psutil
 from . import control_groups
 from .control_groups import cpu_quota, memory_limit, memory_used_percent
 
-__all__ = ["memory_left", "usable_cores", "usable_memory", "used_percent"]
+__all__ = ["have_two_cores", "memory_left", "usable_cores", "usable_memory", "used_percent"]
 
 _ROOT = Path("/")
 
@@ -34,6 +34,18 @@ def usable_cores(root: Path = _ROOT) -> int:
         count = os.cpu_count() or 1
     quota = cpu_quota(root)
     return count if quota is None else max(1, min(count, math.ceil(quota)))
+
+
+def have_two_cores(root: Path = _ROOT) -> bool:
+    """Return whether two processes may use a core each, all the time.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that stands for ``/``.
+    """
+    quota = cpu_quota(root)
+    return usable_cores(root) > 1 and (quota is None or quota >= 2)
 
 
 def usable_memory(root: Path = _ROOT) -> int:

@@ -167,10 +167,12 @@ class Dispatcher:
         call.seq = seq = slot.next_seq
         slot.next_seq = seq + 1
         slot.sent[seq] = call
-        slot.refill_at = depth >> 1
         self._placement.latest = slot
         self.in_flight += 1
-        if not record.is_async:
+        if record.is_async:
+            slot.depth = 0
+        else:
+            slot.depth = depth
             slot.sync_count += 1
             if depth == 1:
                 slot.full = True
@@ -268,8 +270,9 @@ class Dispatcher:
 
     def _has_prefetched_enough(self, slot: Slot) -> bool:
         """Whether a slot has enough calls for now: the next are sent together when half of them are done."""
-        # Nor is anything waited for that may have changed: the depth is that of the last call sent there.
-        return 1 < slot.sync_count > slot.refill_at and bool(self._queue) and not slot.pinned
+        # By the depth of the last call that was sent there: to ask for the next one's takes longer.
+        held = slot.sync_count
+        return held > 1 and 2 * held > slot.depth and bool(self._queue) and not slot.pinned
 
     def _release(self, slot: Slot, record: Record) -> None:
         """Update a slot's counts after one call was removed from `sent`."""

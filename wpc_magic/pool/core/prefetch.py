@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ASYNC_DEPTH", "MAX_DEPTH", "MAX_DEPTH_S", "prefetch_depth"]
+__all__ = ["ASYNC_DEPTH", "MAX_DEPTH", "MAX_DEPTH_S", "QUICK_DEPTH", "prefetch_depth"]
 
 ASYNC_DEPTH = 256
 """How many coroutines may run concurrently on one worker."""
@@ -12,6 +12,8 @@ MAX_DEPTH = 64
 """How many calls of a synchronous function a worker may have at once, at most."""
 MAX_DEPTH_S = _PREFETCH_S / MAX_DEPTH
 """Up to this mean run time it may have as many, in seconds."""
+QUICK_DEPTH = MAX_DEPTH // 2
+"""So many it may have if a call takes about as long as sleep and waking: 60 µs."""
 
 
 def prefetch_depth(mean_s: float | None, is_async: bool) -> int:

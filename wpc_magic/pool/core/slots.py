@@ -56,8 +56,6 @@ class Slot:
         The coroutines among `sent` that were cancelled; no calls are dispatched to it until they have ended.
     has_prefetched : bool
         Whether calls may wait there behind a synchronous one.
-    refill_at : int
-        Down to how many calls it may come before it is sent more: half of what it may have.
     revoked_up_to : int
         The highest sequence number up to which waiting calls were revoked.
     pinned : deque
@@ -89,6 +87,8 @@ class Slot:
         Why the pool killed its process, which did not become ready; that counts as a death.
     timed_out : str
         The option whose time its process has exceeded, if `start_error` says so.
+    depth : int
+        How many calls as the last one it may hold at once; 0: that was a coroutine, or there was none.
     draining : bool
         Whether it takes no more calls, and its process is stopped after the last that it has.
     retired : bool
@@ -113,6 +113,7 @@ class Slot:
         "cancelling",
         "crashes",
         "deaths",
+        "depth",
         "done_at_death",
         "draining",
         "epoch",
@@ -136,7 +137,6 @@ class Slot:
         "place",
         "ready_since",
         "reason",
-        "refill_at",
         "replace_reason",
         "restart_at",
         "restarts",
@@ -185,7 +185,7 @@ class Slot:
         self.full = False
         self.cancelling: set[int] = set()
         self.has_prefetched = False
-        self.refill_at = 0
+        self.depth = 0
         self.revoked_up_to = 0
         self.ready_since = 0.0
         self.pinged_at = 0.0

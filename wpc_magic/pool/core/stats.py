@@ -107,7 +107,9 @@ class FunctionStats:
         """
         exponent = ran_ns.bit_length()  # `Histogram.add`, inlined: this runs for every call
         self.histogram.buckets[exponent if exponent < _BUCKETS else -1] += 1
-        each = ran_ns / 1e9 / (items or 1)
+        each = ran_ns / 1e9
+        if items:
+            each /= items
         mean = self.mean_s
         # Slow calls count at once, quick ones gradually: prefetching behind a slow call is costly.
         self.mean_s = mean = each if mean is None or each > 4 * mean else mean + (each - mean) / 8

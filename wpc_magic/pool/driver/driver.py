@@ -332,6 +332,9 @@ class Driver:
                 self.parts.configure_memory()
                 for link in self.parts.links.values():
                     self._thread.send_block_options(link)
+            if options.spin_us != before.spin_us:
+                for link in self.parts.links.values():
+                    link.spinning.set_limit(self.parts.look_ns(link.process))
 
     def facts(self, anew: bool = True) -> dict[int, Any]:
         """Return what the system reports of each worker process, now or the last time. Under the lock."""

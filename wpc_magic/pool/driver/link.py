@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.core import ProcessFacts
 from ..core.slots import Slot
+from ..core.spinning import Spinning
 from ..engines.engine import Process
 from ..wire.block_receiver import Receiver
 from ..wire.block_sender import Sender
@@ -27,6 +28,15 @@ __all__ = ["Link"]
 
 class Link:
     """The driver's resources for one worker process.
+
+    Parameters
+    ----------
+    process : Process
+        The process.
+    slot : Slot
+        Its slot.
+    look_ns : int
+        See `Spinning`.
 
     Attributes
     ----------
@@ -63,11 +73,15 @@ class Link:
         Whether the process has exited.
     recent_output : RecentOutput
         The last output of its calls.
+    spinning : Spinning
+        Whether the next thread that waits here for a quick call looks at the status page first.
+    words : memoryview
+        The words of the status page.
     held_functions : HeldFunctions
         The anonymous functions that it holds.
     """
 
-    def __init__(self, process: Process, slot: Slot) -> None:
+    def __init__(self, process: Process, slot: Slot, look_ns: int = 0) -> None:
         self._wake_in, self._wake_out = _waker()  # first, since it may fail
         self.process = process
         self.slot = slot
@@ -85,6 +99,8 @@ class Link:
         self.touched = self.touched_at_check = self.torn = 0
         self.awaited: dict[int, Frame] = {}
         self.lost = self.dead = False
+        self.spinning = Spinning(look_ns)
+        self.words = process.page.words
         self.recent_output = RecentOutput()
         self.held_functions = HeldFunctions()
         self._facts: ProcessFacts | None = None

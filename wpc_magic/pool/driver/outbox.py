@@ -15,6 +15,7 @@ from ..wire import protocol
 from ..wire.blanks import Blank
 from ..wire.channel import block_frame, frame
 from ..wire.codec import pack
+from ..wire.status_page import SENT
 from .link import Link
 from .poller import Poller
 
@@ -75,6 +76,8 @@ class Outbox:
             link.cancel_reservation()  # with two calls, the channel must be polled
         if not link.call.send(pieces):
             self._poller.call(link, link.polled)
+        if link.spinning.look_ns:  # then the worker may look for it, too; after the call, which is there then
+            link.words[SENT] = link.slot.next_seq - 1
         if link.polled or link.owner is not None or link.loops:
             return
         # Most likely the submitter will wait for the call here. Otherwise the channel must be polled now.

@@ -97,6 +97,8 @@ class Parts:
         What each worker calls before its first call, as in `protocol.Setup`.
     worker_environment : WorkerEnvironment
         What the next worker inherits.
+    have_two_cores : bool
+        Whether this process and a worker may run at the same time, all the time.
     oom_kills : OomKills
         Whether the system has killed processes for want of memory.
     """
@@ -130,6 +132,7 @@ class Parts:
         self.initializer = b""
         self.memory = Memory()
         self.oom_kills = OomKills([])
+        self.have_two_cores = False
         self.callbacks = Callbacks("wpc-callbacks", self._notify)
         self.listener_thread = Callbacks("wpc-listeners", self._notify, _MAX_NOTIFICATIONS)
         self.output_thread = Callbacks("wpc-texts", self._notify)
@@ -180,6 +183,12 @@ class Parts:
             if link.slot.id == slot and not link.dead and link.process.poll() is None:
                 return link.process
         return None
+
+    def look_ns(self, process: Process) -> int:
+        """Return how long whoever waits for a process may look at its status page; see `Spinning`."""
+        if not process.shares_page or not self.have_two_cores:
+            return 0
+        return 1000 * self.core.state.options.spin_us
 
     def configure_memory(self) -> None:
         """Apply the options of shared memory. Under the lock."""

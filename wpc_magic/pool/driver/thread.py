@@ -18,6 +18,7 @@ from ..engines.process import own_authkey
 from ..errors import PoolStateError, StartError
 from ..futures import CallFuture
 from ..interrupts.hold import find_handlers
+from ..machine import have_two_cores
 from ..wire import protocol
 from .collapse import collapse
 from .crash import crash_of
@@ -86,6 +87,7 @@ class DriverThread:
             parts.engine.on_leave = self._leaves
             parts.configure_memory()
             parts.oom_kills = OomKills()
+            parts.have_two_cores = have_two_cores()
             self._poller.open()
             thread.start()
         except (OSError, RuntimeError) as error:
@@ -313,7 +315,7 @@ class DriverThread:
             If no descriptor is left for it; then the process has ended, and nothing of it is left.
         """
         try:
-            link = Link(process, slot)
+            link = Link(process, slot, self._parts.look_ns(process))
         except OSError:
             process.end()
             process.close()

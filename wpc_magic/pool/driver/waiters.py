@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import select
+import time
 from _thread import allocate_lock
 from collections.abc import Callable
 from typing import Any
 
+from ..core.prefetch import QUICK_DEPTH
 from ..future_driver import WaitObserver
 from ..futures import CallFuture
 from ..interrupts.hold import LOOK_S, HeldInterrupts, acquire, hold, poll, restore
 from ..interrupts.stack import ensure_stack_room
 from ..loop_waiters import end_shown
+from ..wire.looks import sees
+from ..wire.status_page import ANSWERED, LOOK
 from .condition import deadline_of, time_left
 from .inbox import Inbox
 from .link import Link
@@ -59,7 +64,7 @@ class Waiters:
         self.lock = lock
         self._links = links
         self._poller = poller
-        self._inbox = inbox
+        self._read_call = inbox.read_call
         self._output = output
         self._apply = apply
         self.observer: WaitObserver | None = None
@@ -180,7 +185,13 @@ class Waiters:
         try:
             if link.reserved.pop(future, None) is None:
                 return False  # another thread has cancelled it
-            ready = link.poll_set.poll(left)
+            spinning = link.spinning
+            if spinning.pause or link.slot.depth < QUICK_DEPTH:
+                if spinning.pause:
+                    spinning.pause -= 1
+                ready = link.poll_set.poll(left)
+            else:
+                ready = _look_first(link, future, left)
             held = hold()  # its first bytecode may still be interrupted
             if not lock.acquire(False) or lock.busy:
                 lock.enter_contended(held)
@@ -219,7 +230,7 @@ class Waiters:
         if future.wakers:
             future.remove_waker(link.wake)  # this thread is awake: it must not wake itself
         if self.lock.torn is None:
-            self._inbox.read_call(link)
+            self._read_call(link)
             self._apply()
 
     def _claim(self, future: CallFuture) -> Link | None:
@@ -301,7 +312,7 @@ class Waiters:
             with self.lock:
                 link.touched += 1
                 if self.lock.torn is None:
-                    self._inbox.read_call(link)
+                    self._read_call(link)
                     self._apply()
             # Not here: the sink may block, or wait for this loop.
             if self._output.waiting and not self._output.deliver_soon():
@@ -343,6 +354,22 @@ class Waiters:
         """
         if link.owner is None and all(loop.is_closed() for loop in link.loops):
             link.close()
+
+
+def _look_first(link: Link, future: CallFuture, left_ms: float) -> list[tuple[int, int]]:
+    """Wait for a quick call, maybe by looking at the status page before sleep; return what is ready.
+
+    What is seen there only says that there is something to read: whoever reads finds out whether there is.
+    """
+    spinning, words = link.spinning, link.words
+    began = time.monotonic_ns()
+    look_ns = spinning.look_ns if left_ms >= 1 else 0
+    in_time = bool(look_ns) and sees(words, ANSWERED, future.call.seq, look_ns)
+    ready = [(link.call_fd, select.POLLIN)] if in_time else link.poll_set.poll(left_ms)
+    if ready:
+        spinning.waited(time.monotonic_ns() - began, in_time)
+        words[LOOK] = spinning.look_ns  # the worker does the same
+    return ready
 
 
 def _earlier(deadline: float | None, pause_s: float) -> float | None:

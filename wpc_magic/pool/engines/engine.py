@@ -126,6 +126,8 @@ class Process(Protocol):
         What is there for calls that ask for resources, as amounts by name.
     is_relayed : bool
         Whether its channels go through other processes, and so take longer.
+    shares_page : bool
+        Whether it and this process have the same memory as `page`.
     lost : str
         Why nobody knows how it has ended: ``"is lost: ..."``, with its machine. Empty: it is known.
     oom_killed : bool or None
@@ -141,6 +143,7 @@ class Process(Protocol):
     place_name: str
     offers: Mapping[str, float]
     is_relayed: bool
+    shares_page: bool
     blocks: socket.socket | None
     lend: Callable[[Block, int], object] | None
     adopt: Callable[[BlockRef], Any] | None

@@ -54,6 +54,7 @@ class WorkerProcess(Child):
     host = place_name = ""
     offers: Mapping[str, float] = {}
     is_relayed = False
+    shares_page = True
     lost = ""
     oom_killed: bool | None = None
     lend: Callable[[Block, int], object] | None = None

@@ -1,5 +1,7 @@
 """The status page: shared memory that a worker writes its state to, and the pool reads at any time.
 
+Two words are the other way round: by them the worker knows that there is a call to read; see `looks`.
+
 It needs no messages, and it outlives the worker, so it shows what a worker was doing when it died.
 """
 
@@ -15,7 +17,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ANSWERED", "BEGUN", "DUMP_READY", "PEAK", "PID", "PREPARES", "RESIDENT", "SINCE", "StatusPage"]
+__all__ = [
+    "ANSWERED",
+    "BEGUN",
+    "DUMP_READY",
+    "LOOK",
+    "PEAK",
+    "PID",
+    "PREPARES",
+    "RESIDENT",
+    "SENT",
+    "SINCE",
+    "StatusPage",
+]
 
 BEGUN = 0  # the number of the call that began last
 SINCE = 1  # when its function began to run, monotonic nanoseconds; 0: not yet
@@ -25,6 +39,10 @@ PEAK = 4  # the peak memory of the process, in bytes, when it was last measured;
 PID = 5  # its process id: that of a child of the process that the pool has started, if this is a script
 RESIDENT = 6  # the memory of the process, in bytes, when it was last measured; 0: unknown
 PREPARES = 7  # 1: it makes, checks or closes a resource, which has a time limit of its own
+
+# The pool writes these, so they are in another cache line.
+SENT = 8  # the number of the call that was sent last
+LOOK = 9  # for how long the worker may look for the next call before it sleeps, in nanoseconds; 0: not at all
 
 _WORDS = 8
 _SIZE = mmap.PAGESIZE
@@ -74,7 +92,7 @@ class StatusPage:
         return bool(self.words[PREPARES])
 
     def copy(self) -> bytes:
-        """Return all words, for a page of the same state elsewhere."""
+        """Return all words of the worker, for a page of the same state elsewhere."""
         return bytes(self._bytes[: _WORDS * 8])
 
     def paste(self, words: Sequence[int], installing: str) -> None:

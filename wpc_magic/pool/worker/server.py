@@ -18,7 +18,8 @@ from wpc_magic.pool.wire.block_ref import BlockRef
 from wpc_magic.pool.wire.channel import frame
 from wpc_magic.pool.wire.codec import decode, encode, pack
 from wpc_magic.pool.wire.lazy_import import interpreter_path_first
-from wpc_magic.pool.wire.status_page import ANSWERED, BEGUN, SINCE, StatusPage
+from wpc_magic.pool.wire.looks import Looks
+from wpc_magic.pool.wire.status_page import ANSWERED, BEGUN, LOOK, SENT, SINCE, StatusPage
 from wpc_magic.pool.worker.anonymous import AnonymousFunctions
 from wpc_magic.pool.worker.chunks import (
     await_chunk,
@@ -175,8 +176,14 @@ class Server:
         Exception
             If a frame is malformed, or the socket is broken.
         """
+        words, looks = self.words, Looks()
         while not (self.shutting_down or self._reader.eof):
-            frames = self._tasks.run() if self._tasks else self._reader.read()
+            if self._tasks:
+                frames = self._tasks.run()
+            else:
+                if words[LOOK] and words[SENT] == self._begun:
+                    looks.before_read(words, SENT, self._begun + 1, words[LOOK])
+                frames = self._reader.read()
             while frames and not self.shutting_down:
                 self._handle(frames.pop(0))  # no reference is kept: a frame may be large
                 if self.runtime.has_unreferenced:

@@ -143,6 +143,7 @@ class RemoteProcess:
     """
 
     blocks: socket.socket | None = None
+    shares_page = False
 
     def __init__(
         self,
