@@ -76,8 +76,8 @@ def take_call_stacks(main: int, running: Callable[[], int], tasks: Tasks | None)
     # This thread is given the interpreter when the main thread releases it, or after the switch interval. So
     # a function that sleeps, or computes in C, each millisecond would always be found there, and never at its
     # Python code. Therefore: a time that does not follow from that of the request, and a short interval.
-    # Linux makes that longer by 50 µs if it is not told otherwise: of a function that released the interpreter
-    # each 100 µs, for 3 % of its time, 70 % of the samples were there, and are 3 % now.
+    # Linux makes that longer by 50 µs if it is not told otherwise: of a function that released the
+    # interpreter each 100 µs, for 3 % of its time, 70 % of the samples were there, and are 3 % now.
     interval = sys.getswitchinterval()
     sys.setswitchinterval(_SHORT_INTERVAL_S)
     short = sys.getswitchinterval()
