@@ -29,7 +29,6 @@ from .greetings import Greetings
 from .hosted_workers import HostedWorker
 from .kept_blocks import DescriptorLimit, KeptBlocks
 from .reports import Reports
-from .rest import Rest
 from .silence import keep_alive
 
 __all__ = ["main"]
@@ -89,7 +88,6 @@ class _Host:
         self._workers: dict[int, HostedWorker] = {}
         self._reports: Reports | None = None
         self._facts_at = self._busy_until = 0.0
-        self._rest = Rest(self._watch, self._unwatch, self._happens)
         self._oom_kills = OomKills()
         self._behind: list[tuple[HostedWorker, int]] = []  # pipes that are not read
         self._kept = KeptBlocks(self._lend, self._look_for_values)
@@ -130,8 +128,6 @@ class _Host:
                 worker.process.end()
 
     def _pause(self) -> float | None:
-        if self._rest.is_on:
-            return min(self._beat_s, _FACTS_S)
         if self._workers:
             return _BUSY_S if time.monotonic() < self._busy_until else _IDLE_S
         if self._greetings.is_busy or self._kept.has_free or self._reports is not None:
@@ -249,7 +245,7 @@ class _Host:
         uploaded = [self._uploads[digest] for digest in asked.uploads]
         more = [each for each in asked.path if each not in self._path and os.path.isdir(each)]
         path = [*uploaded, *self._path, *more]
-        self._happens()
+        self._busy_until = time.monotonic() + _BUSY_FOR_S
         self._send("started", key, process.pid, path)
 
     # -- blocks -----------------------------------------------------------------------------------------
@@ -312,10 +308,6 @@ class _Host:
         worker.end_sending()
         worker.forget_at = time.monotonic() + _UNREAD_S
 
-    def _happens(self) -> None:
-        """Look often from now on, since something happens."""
-        self._busy_until = max(self._busy_until, time.monotonic() + _BUSY_FOR_S)
-
     def _look(self) -> None:
         """Look at what nobody tells: pages, dumps, and what has become of what was sent."""
         now = time.monotonic()
@@ -329,13 +321,11 @@ class _Host:
             seen = worker.new_page()
             if seen is not None:
                 pages.append(seen)
-                if worker.has_acted:
-                    self._happens()
+                self._busy_until = max(self._busy_until, now + _BUSY_FOR_S)
             if worker.dump_until > now or worker.ended is not None:
                 dump = worker.new_dump()
                 if dump is not None:
                     self._send("dump", worker.key, *dump)
-        self._rest.update(self._workers.values(), self._busy_until, now)
         if pages:
             self._send("pages", 0, time.monotonic_ns(), pages)
         if now >= self._beat_at and self._reports is not None:

@@ -7,15 +7,10 @@ import os
 import socket
 from typing import Any
 
-from ...wire.status_page import ANSWERED, BEGUN, PEAK, PREPARES, RESIDENT
 from ..process import WorkerProcess
 from .messages import Exit
 
 __all__ = ["HostedWorker"]
-
-
-def _without_memory(page: bytes) -> tuple[int, ...]:
-    return tuple(word for n, word in enumerate(memoryview(page).cast("Q")) if n not in (PEAK, RESIDENT))
 
 
 class HostedWorker:
@@ -38,22 +33,17 @@ class HostedWorker:
         When it is forgotten after that, whether the pool has received all or not.
     blocks_ended : bool
         Whether no more values come from it.
-    has_acted : bool
-        Whether the last page that was new shows more than another size of its memory.
     pipes : dict
         The numbers of its stdout and stderr, by descriptor.
-    call : socket.socket
-        Its call channel.
     """
 
     def __init__(self, key: int, process: WorkerProcess) -> None:
         self.key = key
         self.process = process
-        self.call = process.call
         self.dump_until = 0.0
         self.ended: Exit | None = None
         self.forget_at = 0.0
-        self.blocks_ended = self.has_acted = False
+        self.blocks_ended = False
         self.pipes = {process.stdout_fd: 0, process.stderr_fd: 1}
         self._page: tuple[bytes, str] = b"", ""
         self._dump_generation = self._dump_size = 0
@@ -75,20 +65,8 @@ class HostedWorker:
         seen = page.copy(), page.installing()
         if seen == self._page:
             return None
-        self.has_acted = (
-            _without_memory(seen[0]) != _without_memory(self._page[0]) or seen[1] != self._page[1]
-        )
         self._page = seen
         return self.key, *seen
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it waits for the pool, as far as its page has shown, and nothing has to be looked for."""
-        page, _ = self._page  # what it installs is shown also when it has done that
-        if not page or self.ended is not None or self._unlent or self.process.sentinel_fd < 0:
-            return False
-        words = memoryview(page).cast("Q")
-        return words[BEGUN] == words[ANSWERED] and not words[PREPARES]
 
     def clear_dump(self, generation: int) -> None:
         """Clear its dump; what is written to it from now on is of this generation."""
