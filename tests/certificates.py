@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 __all__ = ["Authority", "Certificate"]
 
+_USAGE = "keyUsage=critical,keyCertSign,cRLSign,digitalSignature"  # Python 3.13 asks for it, and for the next
+_EXTENSIONS = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
@@ -33,18 +35,20 @@ class Authority:
         self._folder = folder
         self.own = Certificate(str(folder / f"{name}.pem"), str(folder / f"{name}-key.pem"))
         _openssl(
-            *("req", "-x509", *_KEY, "-days", "2", "-subj", f"/CN={name}"),
+            *("req", "-x509", *_KEY, "-days", "2", "-subj", f"/CN={name}", "-addext", _USAGE),
             *("-out", self.own.file, "-keyout", self.own.key),
         )
 
     def issue(self, name: str) -> Certificate:
         """Return a new certificate."""
         made = Certificate(str(self._folder / f"{name}.pem"), str(self._folder / f"{name}-key.pem"))
+        extensions = self._folder / f"{name}-extensions"
+        extensions.write_text(_EXTENSIONS)
         request = str(self._folder / f"{name}-request.pem")
         _openssl("req", "-new", *_KEY, "-subj", f"/CN={name}", "-out", request, "-keyout", made.key)
         _openssl(
             *("x509", "-req", "-in", request, "-CA", self.own.file, "-CAkey", self.own.key),
-            *("-set_serial", "7", "-days", "2", "-out", made.file),
+            *("-set_serial", "7", "-days", "2", "-out", made.file, "-extfile", str(extensions)),
         )
         return made
 

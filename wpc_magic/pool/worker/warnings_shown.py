@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 
 from wpc_magic.pool.wire.protocol import Warned
@@ -47,7 +48,9 @@ def hook_warnings(output: Output) -> None:
     warnings.showwarning = showwarning
     # As a notebook does for the code of its cells. `filterwarnings` would import `re` for it, at each start.
     shown: Any = ("default", None, DeprecationWarning, _CellModules, 0)
-    warnings.filters.insert(0, shown)  # type: ignore[attr-defined]
+    hidden: Any = ("ignore", _ForkBesideOurs, DeprecationWarning, None, 0)
+    for each in (shown, hidden):
+        warnings.filters.insert(0, each)  # type: ignore[attr-defined]
 
 
 class _CellModules:
@@ -58,3 +61,19 @@ class _CellModules:
     @staticmethod
     def match(name: str) -> bool:
         return name.startswith(PREFIX)
+
+
+class _ForkBesideOurs:
+    """Stands for a pattern that matches Python 3.12's warning of a fork where all other threads are ours.
+
+    These hold nothing that a fork needs: functions fork in workers as they do in a program without threads.
+    """
+
+    pattern = r"This process \(pid=\d+\) is multi-threaded"
+
+    @staticmethod
+    def match(text: str) -> bool:
+        if not text.startswith("This process (pid=") or "is multi-threaded" not in text:
+            return False
+        main = threading.main_thread()
+        return all(each is main or each.name.startswith("wpc-") for each in threading.enumerate())
