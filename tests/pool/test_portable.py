@@ -1,4 +1,4 @@
-"""A pool without memfd, pidfd, eventfd, and signals for the end of a parent; `make portable` runs all tests so."""
+"""A pool without memfd, pidfd, eventfd, and signals for a parent's end; `make portable` runs all tests so."""
 
 from __future__ import annotations
 

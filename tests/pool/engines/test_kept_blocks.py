@@ -136,6 +136,7 @@ def test_what_is_brought_from_another_host_is_lent_when_all_of_it_is_there(
     os.close(fd)
 
 
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="it counts files by names that only memfd has")
 def test_values_of_which_the_pool_has_not_heard_go_with_their_worker(
     ends: tuple[socket.socket, Host],
 ) -> None:
