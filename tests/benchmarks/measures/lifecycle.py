@@ -14,7 +14,7 @@ from ..timing import Failed
 
 __all__ = ["MEASURES"]
 
-_BACKOFF_S = 0.1
+_WARM = ["warm.spawn", "warm.template", "warm.spare"]
 
 
 def start(contestant: Any, workers: int) -> dict[str, float]:
@@ -26,27 +26,23 @@ def start(contestant: Any, workers: int) -> dict[str, float]:
 
 
 def crash(contestant: Any, count: int) -> dict[str, float]:
-    """From the call that crashes a worker until its slot has replied again, minus the backoff delay."""
+    """From the call that crashes a worker until its slot has replied again; no backoff is before that."""
     return {"crash": _crash(contestant, count, "")}
 
 
 def warm(contestant: Any, count: int) -> dict[str, float]:
-    """The same with a worker that imports NumPy and matplotlib, as a new interpreter and from a template."""
+    """The same with imports of NumPy and matplotlib: new interpreters, from a template, with a spare."""
     imports = "import matplotlib.pyplot, numpy\ndef imports(): pass"
-    return {
-        f"warm.{method}": _crash(contestant, count, imports, start_method=method)
-        for method in ("spawn", "template")
+    ways: dict[str, dict[str, Any]] = {
+        "spawn": {},
+        "template": {"start_method": "template"},
+        "spare": {"spare_workers": 1},
     }
+    return {f"warm.{way}": _crash(contestant, count, imports, **options) for way, options in ways.items()}
 
 
 def _crash(contestant: Any, count: int, source: str, **options: Any) -> float:
-    contestant.define(
-        restart_base_delay_ms=int(_BACKOFF_S * 1000),
-        restart_max_delay_ms=int(_BACKOFF_S * 1000),
-        restart_jitter_ms=0,
-        max_restarts_per_worker=1_000,
-        **options,
-    )
+    contestant.define(**options)
     pool = contestant.pool
     if source:
         pool.define_worker_functions(source)
@@ -56,10 +52,12 @@ def _crash(contestant: Any, count: int, source: str, **options: Any) -> float:
     times = []
     before = pid(0).result()
     for _ in range(count):
+        while pool.snapshot().spare_workers < pool.options.spare_workers:
+            time.sleep(0.05)  # noqa: TID251 - one that is not ready is no spare
         began = time.perf_counter()
         failure = leave().exception()
         after = pid(0).result()
-        times.append(time.perf_counter() - began - _BACKOFF_S)
+        times.append(time.perf_counter() - began)
         if failure is None or after == before:
             raise Failed(f"the worker did not die: {failure!r}")
         before = after
@@ -92,7 +90,7 @@ def idle_cpu(contestant: Any, seconds: float) -> dict[str, float]:
 MEASURES = [
     Measure("start", start, ["start"], full={"workers": 4}, quick={"workers": 4}),
     Measure("crash", crash, ["crash"], who=[US], full={"count": 10}, quick={"count": 3}),
-    Measure("warm", warm, ["warm.spawn", "warm.template"], who=[US], full={"count": 10}, quick={"count": 3}),
+    Measure("warm", warm, _WARM, who=[US], full={"count": 10}, quick={"count": 3}),
     Measure("memory", idle_memory, ["uss"], who=[US]),
     Measure("idle", idle_cpu, ["idle"], who=[US], full={"seconds": 10.0}, quick={"seconds": 1.5}, rounds=3),
 ]
