@@ -29,9 +29,12 @@ def where():
 """
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def event_loop_of_jupyter_client() -> Iterator[None]:
-    """Create the loop that jupyter_client would otherwise create in some test, and never close."""
+    """Create the loop that jupyter_client would otherwise create in some test, and never close.
+
+    For each file: another folder's tests may run in between, and close the one that is there.
+    """
     with closing(ensure_event_loop()):
         yield
 
