@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tests.pool import faults
 from tests.pool.conftest import PATIENCE_S, states
 from tests.pool.faults import (
     DIES,
+    FAULTS,
     GOES_ON,
     HANGS,
     HERE,
@@ -54,6 +55,7 @@ from wpc_magic.pool.errors import (
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_MS = 150
+START_METHOD = os.environ.get("FAULTS_START_METHOD", "spawn")  # "template": the whole table with it
 
 SOURCE = """
 import atexit, os
@@ -95,16 +97,25 @@ def forks_and_runs(fault):
 """
 
 
-def cases(*when: str, ends: str = "") -> pytest.MarkDecorator:
-    """Parametrize over the cases of some phases."""
-    return pytest.mark.parametrize(
-        "case",
-        [
-            pytest.param(case, id=str(case))
-            for case in TABLE
-            if case.when in when and not case.left_out and ends in ("", case.ends)
-        ],
-    )
+def cases(
+    *when: str, ends: str = "", faults: Collection[str] = FAULTS, forked: Collection[str] = ()
+) -> pytest.MarkDecorator:
+    """Parametrize over the cases of some phases.
+
+    Those of the faults `forked` come a second time, with workers that are forked from a template, where
+    there are such forks.
+    """
+    found = [
+        case
+        for case in TABLE
+        if case.when in when and not case.left_out and case.fault in faults and ends in ("", case.ends)
+    ]
+    both = [pytest.param(case, START_METHOD, id=str(case)) for case in found]
+    if START_METHOD != "template" and sys.platform == "linux":
+        both += [
+            pytest.param(case, "template", id=f"{case} - template") for case in found if case.fault in forked
+        ]
+    return pytest.mark.parametrize(("case", "start_method"), both)
 
 
 class OtherCalls:
@@ -175,13 +186,21 @@ class Sink:
 
 
 @pytest.fixture
-def make(make_pool: Any) -> Any:
+def start_method() -> str:
+    """How workers start, where the cases of a test do not say."""
+    return START_METHOD
+
+
+@pytest.fixture
+def make(make_pool: Any, start_method: str) -> Any:
     """Makes a pool of two workers whose output is counted."""
 
     def make(**options: Any) -> Any:
-        pool = make_pool(0, SOURCE, **options)
+        pool = make_pool(0, SOURCE, start_method=start_method, **options)
         pool.output_sink = Sink()
         pool.start_workers(2)
+        if start_method == "template":
+            assert not [e for e in pool.events() if e.event_name == "template_unavailable"]
         return pool
 
     return make
@@ -250,7 +269,7 @@ def test_a_fault_in_a_worker_costs_its_own_call(make: Any, folder: Path, case: C
     stop(pool)
 
 
-@pytest.mark.parametrize("case", [c for c in TABLE if c.when == RUNNING and c.ends == HANGS], ids=str)
+@cases(RUNNING, ends=HANGS, forked=["holds the GIL"])
 def test_a_call_that_hangs_can_be_cancelled(make: Any, folder: Path, case: Case) -> None:
     pool = make(interrupt_grace_ms=10_000 if is_interruptible(case) else 50)
     others = OtherCalls(pool, folder)
@@ -265,7 +284,7 @@ def test_a_call_that_hangs_can_be_cancelled(make: Any, folder: Path, case: Case)
     stop(pool)
 
 
-@pytest.mark.parametrize("case", [c for c in TABLE if c.when == RUNNING and c.ends == DIES], ids=str)
+@cases(RUNNING, ends=DIES, forked=["kills itself"])
 def test_a_fork_of_a_worker_that_dies_ends_with_it(make: Any, folder: Path, case: Case) -> None:
     pool = make()
     others = OtherCalls(pool, folder)
@@ -386,7 +405,7 @@ def check_definitions(pool: Any, case: Case, what: str) -> None:
     assert dependencies == (["at_fault"] if case.when == IMPORTING and what == "new" else [])
 
 
-@cases(INSTALLING, IMPORTING)
+@cases(INSTALLING, IMPORTING, forked=["raises", "ends its process", "loops", "fills its memory"])
 def test_a_definition_at_fault_is_refused_and_the_old_one_stays(
     make: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, case: Case
 ) -> None:
@@ -419,10 +438,10 @@ def test_a_definition_at_fault_is_refused_and_the_old_one_stays(
     stop(pool)
 
 
-BAD = [c for c in TABLE if c.when == INSTALLING and c.fault in ("raises", "ends its process", "loops")]
+BAD = cases(INSTALLING, faults=["raises", "ends its process", "loops"], forked=["ends its process"])
 
 
-@pytest.mark.parametrize("case", BAD, ids=str)
+@BAD
 def test_a_worker_that_was_busy_meanwhile_gets_over_a_definition_that_was_refused(
     make: Any, door: Any, folder: Path, case: Case
 ) -> None:
@@ -442,7 +461,7 @@ def test_a_worker_that_was_busy_meanwhile_gets_over_a_definition_that_was_refuse
     stop(pool)
 
 
-@pytest.mark.parametrize("case", BAD, ids=str)
+@BAD
 def test_a_definition_at_fault_that_no_worker_was_free_to_try_harms_only_its_own_calls(
     make: Any, door: Any, folder: Path, case: Case
 ) -> None:
@@ -466,7 +485,7 @@ def test_a_definition_at_fault_that_no_worker_was_free_to_try_harms_only_its_own
 # -- when a worker starts ---------------------------------------------------------------------------------
 
 
-@cases(STARTING)
+@cases(STARTING, forked=["exits", "ends its process", "crashes", "stops itself", "closes its descriptors"])
 def test_a_worker_at_fault_as_it_starts_fails_and_comes_back_when_that_is_mended(
     make: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, case: Case
 ) -> None:
@@ -509,7 +528,7 @@ def check_failed_start(pool: Any, case: Case) -> None:
 # -- when the workers stop --------------------------------------------------------------------------------
 
 
-@cases(STOPPING)
+@cases(STOPPING, forked=["raises", "ends its process", "loops", "holds the GIL", "kills itself"])
 def test_stopping_ends_whatever_a_worker_does_about_it(
     make: Any, door: Any, folder: Path, case: Case
 ) -> None:
