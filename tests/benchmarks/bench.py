@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .contestants import BUSY_WHEN_IDLE, NAMES, US
+from .contestants import BUSY_WHEN_IDLE, NAMES, NEWER, US
 from .hosts import Host
+from .interpreters import find
 from .timing import Failed, Outcome, take_turns
 
 __all__ = ["FULL", "QUICK", "Bench", "Measure", "Settings"]
@@ -103,6 +104,7 @@ class Bench:
         self._hosts: dict[str, Host] = {}
         self._opened: dict[str, int] = {}
         self._broken: dict[str, str] = {}  # contestants that could not start, and why
+        self._interpreters = find()
 
     def run(self, measures: Iterable[Measure]) -> None:
         """Run measures one after another."""
@@ -113,7 +115,7 @@ class Bench:
                 workers = measure.workers
             began = time.monotonic()
             self.results |= take_turns(
-                measure.who,
+                [name for name in measure.who if name not in NEWER or name in self._interpreters],
                 self._rounds or measure.rounds or self.settings.rounds,
                 lambda name, measure=measure: self._turn(name, measure),
                 measure.keys,
@@ -147,7 +149,8 @@ class Bench:
         if host is None or not host.is_running:
             self._opened.pop(name, None)
             try:
-                host = self._hosts[name] = Host(name, self.settings.limit_s)
+                python = self._interpreters.get(name, sys.executable)
+                host = self._hosts[name] = Host(name, self.settings.limit_s, python)
             except Failed as failure:
                 self._broken[name] = str(failure)
                 _say(f"  {name} is out: {failure}")

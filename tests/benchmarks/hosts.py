@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import processes
+from .contestants import NEWER
 from .timing import Failed
 
 __all__ = ["ROOT", "Host"]
@@ -31,17 +32,20 @@ class Host:
         The contestant's module in `contestants`.
     limit_s : float
         The timeout of a reply, after which the process and its descendants are killed.
+    python : str
+        The interpreter.
     """
 
-    def __init__(self, name: str, limit_s: float) -> None:
+    def __init__(self, name: str, limit_s: float, python: str = sys.executable) -> None:
         self._limit_s = limit_s
         # Closed by `close`. The output of a contestant must not mix with the table.
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._connection, theirs = Pipe()
         # In its own session: Ctrl-C reaches only the run, which then stops the host.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, name, str(theirs.fileno())],
+            [python, "-m", __name__, name, str(theirs.fileno())],
             cwd=ROOT,
+            env=_environment(name),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -89,6 +93,11 @@ class Host:
         self._log.close()
 
 
+def _environment(name: str) -> dict[str, str] | None:
+    """Return what is different where workers are interpreters, which do not begin in this folder."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)} if name in NEWER else None
+
+
 def _serve(name: str, connection: Connection) -> None:
     contestant: Any = None
 
@@ -128,7 +137,7 @@ def _described(error: BaseException) -> str:
     if isinstance(error, Failed):
         return str(error)
     if isinstance(error, ImportError):
-        return f"cannot be imported: {error}"
+        return f"n/a: {error}"
     lines = str(error).splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]:.120}"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .contestants import PEERS, TITLES, US
+from .contestants import NEWER, PEERS, TITLES, US
 from .targets import Judged, Results, Target, best_peer, judge
 from .timing import Failed, Outcome, ratio
 
@@ -42,6 +42,11 @@ COMPARISONS = [
     Comparison("call.apart", "A no-op call, the worker on a core of its own", "a Pipe ping-pong", 1e6, "µs"),
     Comparison("call.together", "A no-op call, both on one core", "a Pipe ping-pong", 1e6, "µs"),
     Comparison("burst", "A burst of 20,000 no-op calls, 2 workers, each", "", 1e6, "µs"),
+    Comparison("callbacks.call", "A no-op call until its callback runs, 2 workers", "", 1e6, "µs"),
+    Comparison("callbacks.cpu", "… processor time of the caller's process", "", 1e6, "µs"),
+    Comparison("callbacks.burst", "A burst of 20,000 calls with callbacks, each", "", 1e6, "µs"),
+    Comparison("as_completed", "A burst of 20,000 calls through `as_completed`, each", "", 1e6, "µs"),
+    Comparison("wait", "… through `wait`, each", "", 1e6, "µs"),
     Comparison("map", "A map over 200,000 tiny items, 2 workers", "one process's plain loop", 1e3, "ms"),
     Comparison("array.echo", "64 MB of float64 there and back", "2 warm memcpy", 1e3, "ms"),
     Comparison("array.sample", "64 MB as an argument, read here and there", "1 warm memcpy", 1e3, "ms"),
@@ -183,7 +188,7 @@ def _comparison(comparison: Comparison, results: Results) -> str:
             title = f"**{title}**"
         spread = outcome.spread
         if spread is None:
-            rows.append([title, f"failed: {outcome.error}", "", "", ""])
+            rows.append([title, _failure(outcome.error), "", "", ""])
             continue
         low, high = number(spread.low * comparison.scale), number(spread.high * comparison.scale)
         rounds = max(len(each.values) for each in of_key.values())
@@ -204,6 +209,9 @@ def _comparison(comparison: Comparison, results: Results) -> str:
 
 _COUNTS = {
     "burst": ("burst.calls", "calls", 20_000),
+    "callbacks.burst": ("callbacks.burst.calls", "calls", 20_000),
+    "as_completed": ("as_completed.calls", "calls", 20_000),
+    "wait": ("wait.calls", "calls", 20_000),
     "map": ("map.items", "items", 200_000),
     "executor.burst": ("executor.burst.calls", "calls", 20_000),
     "lambda.burst": ("lambda.burst.calls", "calls", 20_000),
@@ -219,6 +227,11 @@ def _scaled(results: Results, key: str, name: str) -> str:
     if outcome is None or outcome.spread is None or outcome.spread.median >= wanted:
         return ""
     return f" from {outcome.spread.median:,.0f} {what}"
+
+
+def _failure(error: str | None) -> str:
+    """Return why there is no result: of what is not there, or because something went wrong."""
+    return error if error and error.startswith("n/a") else f"failed: {error}"
 
 
 def _against(outcome: Outcome, other: Outcome | None) -> str:
@@ -277,12 +290,13 @@ def plot(results: Results, path: Path) -> None:
         "ytick.color": _INK,
     }
     drawn = [each for each in COMPARISONS if each.key in _PLOTTED and each.key in results]
+    names = [US, *PEERS, *(name for name in NEWER if any(name in results[each.key] for each in drawn))]
     rows = max(1, -(-len(drawn) // 2))
     with pyplot.rc_context(style):
         figure, grid = pyplot.subplots(rows, 2, sharey=True, squeeze=False, figsize=(8.6, 2.35 * rows + 0.35))
         places = list(grid.flat)
         for axes, comparison in zip(places, drawn, strict=False):
-            _panel(axes, comparison, results[comparison.key])
+            _panel(axes, comparison, results[comparison.key], names)
         for axes in places[len(drawn) :]:
             axes.set_visible(False)
         figure.suptitle(
@@ -295,8 +309,7 @@ def plot(results: Results, path: Path) -> None:
         pyplot.close(figure)
 
 
-def _panel(axes: Any, comparison: Comparison, of_key: Mapping[str, Outcome]) -> None:
-    names = [US, *PEERS]
+def _panel(axes: Any, comparison: Comparison, of_key: Mapping[str, Outcome], names: Sequence[str]) -> None:
     values = {name: s.median * comparison.scale for name, o in of_key.items() if (s := o.spread)}
     shown = [values[name] for name in values]
     if not shown:
@@ -318,7 +331,9 @@ def _panel(axes: Any, comparison: Comparison, of_key: Mapping[str, Outcome]) -> 
                 fontweight="bold" if ours else "normal",
             )
         else:
-            axes.text(low * 1.1, place, "failed", va="center", fontsize=8, color=_PALE, style="italic")
+            outcome = of_key.get(name)
+            why = "n/a" if outcome is None or (outcome.error or "").startswith("n/a") else "failed"
+            axes.text(low * 1.1, place, why, va="center", fontsize=8, color=_PALE, style="italic")
     if "limit" in values:
         axes.axvline(values["limit"], color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_ylim(len(names) - 0.4, -0.6)

@@ -197,6 +197,25 @@ TARGETS: list[Target] = [
     ),
     Target("… calls a second", _rate, None, 65_000, "/s", at_most=False),
     Target(
+        "no-op call until its callback runs: faster than loky",
+        _peer("callbacks.call", "loky_pool"),
+        1,
+        at_most=False,
+    ),
+    Target(
+        "… processor time of the caller's process: less than with loky",
+        _peer("callbacks.cpu", "loky_pool"),
+        2,
+        at_most=False,
+    ),
+    Target(
+        "burst of 20,000 no-op calls through `as_completed`: faster than loky",
+        _peer("as_completed", "loky_pool"),
+        1,
+        at_most=False,
+    ),
+    Target("… through `wait`: faster than loky", _peer("wait", "loky_pool"), 1, at_most=False),
+    Target(
         "`map` over 200,000 tiny items, 2 workers: faster than the best peer", _best("map"), 1, at_most=False
     ),
     Target("… faster than one process's plain loop", _peer("map", "limit"), None, 1, at_most=False),

@@ -1,5 +1,6 @@
 """The functions that the workers of all contestants run. Few imports, since they count as start-up time."""
 
+import _thread
 import os
 import sys
 import time
@@ -46,6 +47,11 @@ def write(array):
 def pid_after(seconds):
     time.sleep(seconds)  # noqa: TID251 - it is the work
     return os.getpid()
+
+
+def thread_after(seconds):
+    time.sleep(seconds)  # noqa: TID251 - it is the work
+    return _thread.get_native_id()
 
 
 def nap(seconds):

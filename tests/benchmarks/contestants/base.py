@@ -31,10 +31,16 @@ class Contestant:
         The installed package; empty: the standard library.
     workers : int
         How many are started.
+    workers_are_threads : bool
+        Whether they are threads of the caller's process, and no processes.
+    identify : callable
+        Takes a time, occupies a worker for it, and returns which one that was.
     """
 
     package = ""
     workers = 0
+    workers_are_threads = False
+    identify: Callable[[float], int] = staticmethod(work.pid_after)
 
     def version(self) -> str:
         """Return the measured version."""
@@ -55,6 +61,10 @@ class Contestant:
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         """Submit a call, and return its future."""
         raise NotImplementedError
+
+    def submit_with(self, callback: Callable[[Any], object], function: Callable[..., Any]) -> None:
+        """Submit a call, with a function that runs here when it has ended."""
+        self.submit(function).add_done_callback(callback)
 
     def results(self, futures: Sequence[Any]) -> list[Any]:
         """Wait for futures, and return their values."""
@@ -93,7 +103,7 @@ class Contestant:
         self.open(workers)
         replied: set[int] = set()
         while len(replied) < workers:
-            replied.update(self.results([self.submit(work.pid_after, 0.005) for _ in range(workers)]))
+            replied.update(self.results([self.submit(self.identify, 0.005) for _ in range(workers)]))
             if time.perf_counter() - began > 60:
                 raise Failed(f"only {len(replied)} of {workers} workers have answered within 60 s")
         took = time.perf_counter() - began

@@ -25,6 +25,9 @@ class MpPool(Contestant):
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         return self.pool.apply_async(function, args)
 
+    def submit_with(self, callback: Callable[[Any], object], function: Callable[..., Any]) -> None:
+        self.pool.apply_async(function, callback=callback)
+
     def results(self, futures: Sequence[Any]) -> list[Any]:
         return [future.get() for future in futures]
 

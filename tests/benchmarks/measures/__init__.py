@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..bench import Measure
 from . import (
     arrays,
+    callbacks,
     calls,
     clusters,
     constants,
@@ -27,6 +28,7 @@ ALL: list[Measure] = [
     *calls.ONE_WORKER,
     *arrays.MEASURES,
     *calls.TWO_WORKERS,
+    *callbacks.MEASURES,
     *mapping.MEASURES,
     *plugged_in.MEASURES,
     *pipelines.MEASURES,

@@ -36,7 +36,8 @@ def latency(contestant: Any, count: int, limit_s: float) -> dict[str, float]:
     try:
         for key, workers in placements.items():
             if workers is not None:
-                processes.pin([os.getpid()], {cores[0]})
+                processes.pin([os.getpid()], workers if contestant.workers_are_threads else {cores[0]})
+                os.sched_setaffinity(0, {cores[0]})  # the thread that calls
                 processes.pin(processes.descendants(), workers)
             warm_up(call)
             found[key] = batch(call, None, count, limit_s)

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from ..bench import Measure
 from ..contestants import US
 from ..timing import Failed
@@ -78,6 +76,8 @@ class _Session:
     """
 
     def __init__(self, lab: Any, browser: Any, notebook: Any) -> None:
+        import psutil
+
         self.notebook = notebook
         self._root: Path = lab.root
         self._asked = 0

@@ -8,13 +8,13 @@ from typing import Any
 
 from .. import work
 from ..bench import Measure
-from ..contestants import US
+from ..contestants import NEWER, US
 from ..timing import Failed, batch, fitting_count
 from .calls import warm_up
 
 __all__ = ["MEASURES"]
 
-_WITH_EXECUTOR = (US, "executor", "loky_pool", "ipyparallel_cluster", "dask_cluster")
+_WITH_EXECUTOR = (US, "executor", "loky_pool", "ipyparallel_cluster", "dask_cluster", *NEWER)
 _WITH_JOBLIB = (US, "mp_pool", "loky_pool", "ipyparallel_cluster", "dask_cluster")
 
 
@@ -104,7 +104,9 @@ MEASURES = [
         "lambda",
         of_lambdas,
         [f"{lambdas}.{key}" for lambdas in ("lambda", "lambda.anew") for key in _KEYS],
-        who=[name for name in _WITH_EXECUTOR if name != "executor"],  # it cannot pickle one
+        who=[
+            name for name in _WITH_EXECUTOR if name not in ("executor", "interpreter_pool")
+        ],  # they pickle it
         workers=2,
         full=_FULL,
         quick=_QUICK,
