@@ -486,6 +486,7 @@ def test_after_any_invalid_data_each_call_ends_and_the_other_worker_continues(
     while arena.call("double", 1, 21).exception(PATIENCE_S) is not None:
         pass
     arena.pool.restart_worker(1)
+    arena.pool.wait_until_ready()  # until then calls go to the old process, which may have sent half a frame
     arena.check(arena.bystanders())
 
 
