@@ -113,7 +113,9 @@ def test_no_socket_listens_and_no_socket_has_a_name(busy: WorkerProcedureCall) -
     assert {call.result() for call in calls} == {LARGE.size + 1.0}
     # The test process may have some, from the libraries of other tests; a worker has none.
     workers = {worker.pid for worker in busy.snapshot().workers}
-    sockets = {_link(Path(f"/proc/{pid}/fd/{one.fd}")) for pid, one in found if pid in workers}
+    links = {_link(Path(f"/proc/{pid}/fd/{one.fd}")) for pid, one in found if pid in workers}
+    # The spare descriptor of a worker is the same socket again, and may be a block by now.
+    sockets = {link for link in links if link.startswith("socket:")}
     assert len(sockets) == 3 * len(workers), "the three channels of each"
     for pid, one in found:
         assert one.status != psutil.CONN_LISTEN

@@ -162,7 +162,8 @@ def common() -> Iterator[WorkerProcedureCall]:
     with WorkerProcedureCall() as pool:
         _define(pool)
         pool.start_workers(2)
-        pool.broadcast("add", 0)[1].result()
+        for future in pool.broadcast("add", 0).values():
+            future.result()
         yield pool
 
 
