@@ -9,6 +9,7 @@ import os
 import platform
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def main() -> int:
     """Run the selected measures, and write the results."""
     names = [measure.name for measure in ALL]
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short batches: under two minutes in all")
+    parser.add_argument("--quick", action="store_true", help="short batches")
     parser.add_argument(
         "--only",
         action="append",
@@ -72,6 +73,7 @@ def _measured(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "quick": settings.quick,
         "versions": {},
     }
+    began = time.monotonic()
     bench = Bench(settings, arguments.rounds)
     try:
         bench.run([measure for measure in ALL if not arguments.only or measure.name in arguments.only])
@@ -79,6 +81,7 @@ def _measured(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         bench.close()
         processes.end(processes.descendants())
     about["versions"] = bench.versions
+    about["minutes"] = (time.monotonic() - began) / 60
     return bench.results, about
 
 

@@ -66,6 +66,8 @@ class Measure:
         Its options.
     rounds : int or None
         How many turns, if different from the number of the run.
+    limit_s : float or None
+        The timeout of a turn, if different from that of the run.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Measure:
     full: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     quick: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rounds: int | None = None
+    limit_s: float | None = None
 
 
 class Bench:
@@ -133,7 +136,9 @@ class Bench:
             if measure.workers is not None and self._opened.get(name) != measure.workers:
                 host.ask("open", measure.workers)
                 self._opened[name] = measure.workers
-            return host.ask("run", measure.run.__module__, measure.run.__name__, dict(options))
+            return host.ask(
+                "run", measure.run.__module__, measure.run.__name__, dict(options), limit_s=measure.limit_s
+            )
         except Failed as failure:
             _say(f"  {name} failed in {measure.name}: {failure}")
             self._drop(name)

@@ -137,10 +137,15 @@ def _about(about: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{TITLES[name]} {version}" for name, version in about["versions"].items())
     quick = "a quick run, with short batches" if about["quick"] else "a full run"
     return (
-        f"{about['when']}: {quick}. {about['machine']}; load before the run {about['load']}. "
+        f"{about['when']}: {quick}{_took(about)}. {about['machine']}; load before the run {about['load']}. "
         f"Median and range of {about['rounds']} turns, taken A B C A B C; `n=` where a slow contestant had "
         f"fewer. A ratio is the median of the ratios of the turns.\n\n{versions}.\n"
     )
+
+
+def _took(about: Mapping[str, Any]) -> str:
+    minutes = about.get("minutes")  # which earlier runs did not note
+    return "" if minutes is None else f", which took {number(minutes)} minutes"
 
 
 def _bound(target: Target, value: float | None) -> str:

@@ -210,6 +210,12 @@ def test_the_table_names_whoever_failed():
     assert "| **wpc_magic** | 10 µs | 9–11 | 1 | 0.5 |" in text
 
 
+def test_the_report_says_how_long_the_run_took_if_it_was_noted():
+    text = report.markdown({}, {**ABOUT, "minutes": 12.34})
+    assert text.startswith("2026-01-01: a quick run, with short batches, which took 12.3 minutes. a machine;")
+    assert report.markdown({}, ABOUT).startswith("2026-01-01: a quick run, with short batches. a machine;")
+
+
 def test_the_table_says_who_had_fewer_turns():
     found = results(wpc=1e-5, limit=1e-5)
     found["call"]["mp_pool"] = Outcome([2e-5])
