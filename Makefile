@@ -48,7 +48,7 @@ lint: $(VENV)/installed-dev  ## check style, format, and types
 soak: $(VENV)/installed-dev  ## everything at once, at random (SECONDS=600 SEED=1)
 	$(PY) -m tests.soak --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-bench: $(VENV)/installed-bench chromium  ## compare with other pools (QUICK=1: in some four minutes)
+bench: $(VENV)/installed-bench chromium  ## compare with other pools (QUICK=1: in less than ten minutes)
 	$(PY) -m tests.benchmarks $(if $(QUICK),--quick) --json build/benchmarks.json \
 		--markdown build/benchmarks.md --plot build/benchmarks.svg $(ARGS)
 
