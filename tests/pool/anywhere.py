@@ -36,6 +36,7 @@ class Anywhere:
         """Call `what` before the instruction of that number; what it raises is raised there."""
         self.count, self._at, self._what = 0, number, what
         before = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # without this before it, Python 3.12 traces only lines
         sys.settrace(self._enter)
         try:
             yield
@@ -45,6 +46,7 @@ class Anywhere:
     def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
         if POOL not in frame.f_code.co_filename:
             return None
+        frame.f_trace = self._step  # in Python 3.13 the next line does nothing for a frame without it
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         return self._step
@@ -58,7 +60,7 @@ class Anywhere:
 
     def points(self, act: Callable[[], object], most: int) -> range:
         """Return at most about `most` numbers, spread over all the instructions of an act."""
-        for _ in range(2):  # since Python 3.12, instructions are traced from the second time on
+        for _ in range(2):  # the first time is longer: what is made once is made then
             with self.at(-1, lambda: None):
                 act()
         total = self.count * 11 // 10  # it is not the same way each time

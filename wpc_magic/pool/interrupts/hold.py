@@ -166,25 +166,33 @@ def hold() -> bool:
 
 def _hold_all() -> None:
     """Hold back the handlers of all signals."""
-    global _depth, _is_all
     find_handlers()
     try:
-        # Again, until there are none: one that ran meanwhile may have used the pool, and put others back.
-        while left := [
-            (signum, handler)
-            for signum in (_SIGINT, *_others)
-            if _is_python(handler := getsignal(signum)) and handler is not _record
-        ]:
-            for signum, handler in left:
-                _exchanged[signum] = handler  # before it is exchanged: a handler may run after that
-                replaced = _set(signum, _record)
-                if replaced is not _record:
-                    _exchanged[signum] = replaced
-        _is_all = True
-        _depth = 1
+        _exchange_all()
     except BaseException:
         _put_back()
         raise
+
+
+def _exchange_all() -> None:
+    """Exchange the handlers of all signals.
+
+    Not in the ``try`` of its caller: since Python 3.12, what is raised at a jump in a loop may pass it by.
+    """
+    global _depth, _is_all
+    # Again, until there are none: one that ran meanwhile may have used the pool, and put others back.
+    while left := [
+        (signum, handler)
+        for signum in (_SIGINT, *_others)
+        if _is_python(handler := getsignal(signum)) and handler is not _record
+    ]:
+        for signum, handler in left:
+            _exchanged[signum] = handler  # before it is exchanged: a handler may run after that
+            replaced = _set(signum, _record)
+            if replaced is not _record:
+                _exchanged[signum] = replaced
+    _is_all = True
+    _depth = 1
 
 
 def restore(held: bool) -> None:
@@ -215,19 +223,24 @@ def restore(held: bool) -> None:
 
 def _put_back() -> None:
     """Put all handlers back, although one that is back may raise; raise that at the end."""
-    global _is_all
     raised: BaseException | None = None
     while _is_all or _exchanged:
         try:
-            for signum, handler in list(_exchanged.items()):
-                if getsignal(signum) is _record:  # otherwise it was exchanged meanwhile, and that stays
-                    _set(signum, handler)
-                _exchanged.pop(signum, None)
-            _is_all = False
+            _put_back_each()
         except BaseException as error:
             raised = error
     if raised is not None:
         raise raised
+
+
+def _put_back_each() -> None:
+    """Put handlers back until one raises. Not in the ``try`` of its caller, as `_exchange_all`."""
+    global _is_all
+    for signum, handler in list(_exchanged.items()):
+        if getsignal(signum) is _record:  # otherwise it was exchanged meanwhile, and that stays
+            _set(signum, handler)
+        _exchanged.pop(signum, None)
+    _is_all = False
 
 
 def _record(signum: int, frame: FrameType | None) -> None:
