@@ -30,7 +30,7 @@ lab: $(VENV)/installed-demo  ## open the quick start in JupyterLab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01-quickstart.ipynb
 
 test: $(VENV)/installed-dev chromium postgresql testsuite  ## run every test, doctest, and notebook
-	$(PY) -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-cell-timeout=120 $(if $(CHROMIUM),,-m "not browser") tests wpc_magic $(NOTEBOOKS) $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --nbval --nbval-cell-timeout=120 $(if $(CHROMIUM),,-m "not browser") tests wpc_magic $(NOTEBOOKS) $(ARGS)
 
 portable: $(VENV)/installed-dev  ## run the tests of the pool as on a system that has only what all have
 	PYTHONPATH=$(CURDIR)/tests/portable $(PY) -m pytest tests/pool $(ARGS)

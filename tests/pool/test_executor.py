@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.pool.conftest import PATIENCE_S, ROOT
+from tests.pool.conftest import HELD, PATIENCE_S, ROOT
 from wpc_magic.pool import CallFuture, WorkerProcedureCall, WpcExecutor
 from wpc_magic.pool.errors import CallTimeoutError, WorkerCrashedError
 
@@ -88,23 +88,28 @@ def test_a_future_is_one_of_concurrent_futures_and_can_be_awaited(executor):
     assert asyncio.run(main()) == 64
 
 
-def test_callbacks_are_called_in_order_and_once(executor):
+@pytest.fixture
+def held():
+    """A function that waits at a door, and is not registered."""
+    scope = {"__name__": "__main__"}
+    exec(HELD, scope)
+    return scope["held"]
+
+
+def test_callbacks_are_called_in_order_and_once(executor, door, held):
     seen, done = [], threading.Event()
-    future = executor.submit(pow, 2, 3)
+    future = executor.submit(held, door.path, 8)
     for n in range(5):
         future.add_done_callback(lambda future, n=n: seen.append((n, future.result())))
     future.add_done_callback(lambda future: done.set())
+    door.wait().let_go()  # not before: callbacks of a call that has ended are called at once
     assert done.wait(PATIENCE_S)
     assert seen == [(n, 8) for n in range(5)]
 
 
-def test_cancel_ends_also_what_runs_and_says_so(door):
-    from tests.pool.conftest import HELD
-
-    scope = {"__name__": "__main__"}
-    exec(HELD, scope)
+def test_cancel_ends_also_what_runs_and_says_so(door, held):
     with WpcExecutor(1) as executor:
-        running = executor.submit(scope["held"], door.path)
+        running = executor.submit(held, door.path)
         visit = door.wait()
         queued = executor.submit(pow, 2, 2)
         assert running.running()
@@ -447,8 +452,6 @@ def submit(executor):
 
 
 def test_a_view_runs_on_the_pool_and_its_shutdown_waits_only_for_its_own_calls(door):
-    from tests.pool.conftest import HELD
-
     with WorkerProcedureCall() as pool:
         pool.define_worker_function(worker_func=HELD)
         pool.start_workers(2)
