@@ -2,12 +2,12 @@
 #
 #   make test PYTHON=python3.12 VENV=.venv-3.12     another interpreter beside the first
 #   make test ARGS="-k scheduler -x"                more words for pytest
-#   make test JOBS=0                                one file after another, in one process
+#   make test JOBS=2                                two files at a time, each in one process
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
-JOBS ?= 2
+JOBS ?= 0
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
