@@ -78,7 +78,7 @@ def test_a_whole_chunk_goes_on_after_an_item_that_fails(worker, how):
 def test_a_whole_chunk_of_coroutines_has_all_their_outcomes(worker):
     worker.define("async def only_even(n):\n    assert n % 2 == 0\n    return n")
     values, failures = worker.outcome(worker.send_chunk("only_even", [(n,) for n in range(4)], whole=True))
-    assert (values, list(failures)) == ([0, None, 2, None], [1, 3])
+    assert (values, sorted(failures)) == ([0, None, 2, None], [1, 3])  # they end in any order
 
 
 def test_importable_functions_and_builtins_and_lambdas_are_called(worker):
