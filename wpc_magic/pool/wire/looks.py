@@ -28,7 +28,7 @@ def sees(words: Any, index: int, value: int, limit_ns: int) -> bool:
 
     Examples
     --------
-    >>> sees([3, 4], 1, 4, 1_000), sees([3, 4], 1, 5, 1_000)
+    >>> sees([3, 4], 1, 4, 10**12), sees([3, 4], 1, 5, 1_000)
     (True, False)
     """
     clock = time.monotonic_ns
