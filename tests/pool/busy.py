@@ -65,11 +65,40 @@ async def awaits(begun):
     finally:
         LOG.append("cleaned up")
 
+async def cleans_up_in_steps(begun):
+    try:
+        _report(begun)
+        await asyncio.sleep(3600)
+    finally:
+        time.sleep(0.2)  # longer than it takes until the next interrupt
+        await asyncio.sleep(0)
+        LOG.append("cleaned up")
+
+async def has_a_task_that_cleans_up_in_steps(begun):
+    await asyncio.gather(cleans_up_in_steps(begun))
+
 async def never_awaits(begun):
     try:
         _report(begun)
         while True: pass
     finally:
+        LOG.append("cleaned up")
+
+async def never_awaits_and_cleans_up_in_steps(begun):
+    try:
+        _report(begun)
+        while True: pass
+    finally:
+        await asyncio.sleep(0.1)
+        LOG.append("cleaned up")
+
+async def spins_and_reports_twice(begun):
+    try:
+        _report(begun)
+        while True: pass
+    finally:
+        _report(begun)
+        time.sleep(0.2)
         LOG.append("cleaned up")
 
 async def has_a_task_that_never_awaits(begun):

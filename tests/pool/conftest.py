@@ -95,13 +95,22 @@ class Begun:
         self.path = str(path)
         # Opened before the function writes, so that it does not block, and may be stopped at any time.
         self._read_end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        # So that it never ends: where one function has closed the pipe, the next one is waited for.
+        self._write_end = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
 
     def wait(self) -> None:
         """Wait until the function has begun."""
         assert select.select([self._read_end], [], [], PATIENCE_S)[0], "nothing has begun"
 
+    def wait_for(self, count: int) -> None:
+        """Wait until so many functions have begun, each of which reports one byte."""
+        while count:
+            self.wait()
+            count -= len(os.read(self._read_end, count))
+
     def close(self) -> None:
         os.close(self._read_end)
+        os.close(self._write_end)
 
 
 killed_with_parent = pytest.mark.skipif(
@@ -209,7 +218,7 @@ def begun(folder: Path) -> Iterator[Begun]:
 @pytest.fixture(scope="module")
 def pool() -> Iterator[WorkerProcedureCall]:
     """Two workers shared by all tests of a module: none of these may kill one."""
-    pool = WorkerProcedureCall()
+    pool = WorkerProcedureCall(interrupt_grace_ms=60_000)
     pool.define_worker_functions(HELD)
     pool.start_workers(2)
     yield pool

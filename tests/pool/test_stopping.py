@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.pool.busy import SOURCE
-from tests.pool.conftest import Begun, EventListener
+from tests.pool.conftest import PATIENCE_S, Begun, EventListener
 from wpc_magic import WorkerProcedureCall
 from wpc_magic.pool import CallFuture
 from wpc_magic.pool.errors import CallTimeoutError, QueueTimeoutError
@@ -27,13 +27,18 @@ INTERRUPTIBLE = [
     "never_awaits",
     "cleans_up_slowly",
 ]
-INTERRUPTIBLE += ["has_a_task_that_never_awaits"]
+INTERRUPTIBLE += [
+    "cleans_up_in_steps",
+    "has_a_task_that_cleans_up_in_steps",
+    "never_awaits_and_cleans_up_in_steps",
+    "has_a_task_that_never_awaits",
+]
 UNINTERRUPTIBLE = ["holds_the_gil", "swallows_all"]
 
 
 @pytest.fixture(scope="module")
 def stopping() -> Iterator[WorkerProcedureCall]:
-    pool = WorkerProcedureCall(interrupt_grace_ms=1500)
+    pool = WorkerProcedureCall(interrupt_grace_ms=60_000)  # nothing here has its worker ended
     pool.define_worker_functions(SOURCE)
     pool.start_workers(1)
     yield pool
@@ -97,6 +102,24 @@ def test_a_call_that_runs_too_long_is_stopped_in_the_same_way(
         future.result()
     assert stopping.call.pid().result() == before
     assert logged(stopping) == ["cleaned up"]
+
+
+def test_the_interrupt_of_another_call_does_not_reach_one_that_cleans_up(
+    stopping: WorkerProcedureCall, begun: Begun, tmp_path: Path
+) -> None:
+    before = stopping.call.pid().result()
+    with closing(Begun(tmp_path / "other")) as other_begun:
+        other = stopping.call.awaits(other_begun.path)
+        other_begun.wait()
+    future = stopping.call.spins_and_reports_twice(begun.path)
+    begun.wait_for(1)
+    future.cancel()
+    begun.wait_for(1)
+    other.cancel()
+    driver = stopping._driver
+    assert driver.condition.wait_for(lambda: not driver.core.dispatcher.in_flight, PATIENCE_S)
+    assert logged(stopping) == ["cleaned up"] * 2
+    assert stopping.call.pid().result() == before
 
 
 def test_an_interrupt_that_is_swallowed_comes_again(stopping: WorkerProcedureCall, begun: Begun) -> None:

@@ -155,6 +155,20 @@ async def noted_later(path):
         raise
 
 
+async def tidies_up(path, waits):
+    import asyncio
+    try:
+        yield 1
+        if waits:
+            await asyncio.sleep(3600)
+        yield 2
+        yield 3
+    finally:
+        time.sleep(0.2)  # longer than it takes until the next interrupt
+        await asyncio.sleep(0)
+        write(path, "tidy")
+
+
 async def late_list(n):
     return [x for x in range(n)]
 
@@ -338,7 +352,7 @@ def test_a_paused_stream_holds_its_worker_and_no_other(make_pool: Any) -> None:
 
 
 def test_a_loop_that_breaks_closes_the_generator_and_its_worker_goes_on(make_pool: Any, note: Any) -> None:
-    pool = make_pool(1, SOURCE)
+    pool = make_pool(1, SOURCE, interrupt_grace_ms=60_000)
     before = pids(pool)
     for x in pool.call.noted.options(buffer=3)(note.path):
         if x == 2:
@@ -643,6 +657,18 @@ def test_async_generators_interleave_with_coroutines_on_one_worker(make_pool: An
     until_paused(pool, stream)
     stream.close()
     assert note.read() == "closed after 2"
+    until_idle(pool)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_an_async_generator_that_is_closed_cleans_up_in_peace(make_pool: Any, note: Any, waits: bool) -> None:
+    pool = make_pool(1, SOURCE, interrupt_grace_ms=60_000)
+    stream = pool.call.tidies_up.options(buffer=1)(note.path, waits)
+    assert next(stream) == 1
+    if not waits:
+        until_paused(pool, stream)
+    stream.close()
+    assert note.read() == "tidy"
     until_idle(pool)
 
 

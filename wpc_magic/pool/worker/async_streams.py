@@ -18,7 +18,9 @@ __all__ = ["run_async"]
 _TURN_S = 0.001  # how long a generator that never waits may keep the event loop
 
 
-async def run_async(made: Any, outflow: Outflow, close: Callable[[], object]) -> Any:
+async def run_async(
+    made: Any, outflow: Outflow, ending: Callable[[], object], close: Callable[[], object]
+) -> Any:
     """Send what an asynchronous iterator yields.
 
     Parameters
@@ -27,6 +29,8 @@ async def run_async(made: Any, outflow: Outflow, close: Callable[[], object]) ->
         What the function has returned: an iterable, asynchronous or not, or a coroutine that returns one.
     outflow : Outflow
         Takes the items.
+    ending : callable
+        Called before the iterator is closed.
     close : callable
         Called at the end, before the call is answered.
     """
@@ -62,6 +66,7 @@ async def run_async(made: Any, outflow: Outflow, close: Callable[[], object]) ->
                 await asyncio.sleep(0)
                 turn = time.monotonic()
     finally:
+        ending()
         try:
             aclose = getattr(items, "aclose", None)
             if aclose is not None:

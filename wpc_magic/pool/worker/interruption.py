@@ -84,11 +84,10 @@ class Interruption:
 
     def request(self, seq: int) -> None:
         """Interrupt a call; the control thread, which calls this, then sends SIGINT while `pending`."""
-        self._raised = None
         self._requested.add(seq)
-        self.stop_stream(seq)
         if self.tasks is not None:
             self.tasks.cancel_soon(seq)
+        self.stop_stream(seq)
 
     def is_requested(self, seq: int) -> bool:
         """Whether a call is to be interrupted."""
@@ -112,7 +111,8 @@ class Interruption:
         The notebook's stop button and a terminal's Ctrl-C may send the same signal: alone it does nothing.
         While a frame of ours is above the user's (it prints, say), the next signal interrupts instead. While
         the function cleans up after an interrupt, in a ``finally`` or an ``__exit__``, it is not interrupted
-        again: the pool limits how long that may take.
+        again: the pool limits how long that may take. A coroutine whose loop has cancelled it, or has closed
+        its generator, cleans up in the same way.
         """
         if not self._may_raise(at) or self._is_cleaning_up():
             return
@@ -124,6 +124,8 @@ class Interruption:
 
     def _remembered(self, error: CallInterrupted) -> CallInterrupted:
         self._raised = ref(error)
+        if not self.armed and self.tasks is not None:
+            self.tasks.note_interrupted(error)
         return error
 
     def _may_raise(self, at: FrameType | None) -> bool:
@@ -153,13 +155,14 @@ class Interruption:
         self.expired = True
 
     def _is_cleaning_up(self) -> bool:
-        """Whether user code is handling the exception that was raised last."""
+        """Whether user code is handling the exception that was raised last, or that ends its coroutine."""
         raised = self._raised() if self._raised is not None else None
-        if raised is None:
+        tasks = None if self.armed else self.tasks
+        if raised is None and tasks is None:
             return False
         error, depth = sys.exc_info()[1], 0
         while error is not None and depth < _MAX_CONTEXTS:
-            if error is raised:
+            if error is raised or (tasks is not None and tasks.is_ended_by(error)):
                 return True
             error, depth = error.__context__, depth + 1
         return False

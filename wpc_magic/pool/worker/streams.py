@@ -125,7 +125,12 @@ class Streams:
         with interpreter_path_first:
             from wpc_magic.pool.worker.async_streams import run_async
         outflow = self._open(seq, buffer)
-        return run_async(made, outflow, lambda: self._close(seq, outflow))
+
+        def ending() -> None:
+            if self._interruption.tasks is not None:
+                self._interruption.tasks.note_ending(seq)
+
+        return run_async(made, outflow, ending, lambda: self._close(seq, outflow))
 
     def _open(self, seq: int, buffer: int) -> Outflow:
         def send(count: int, state: int, body: bytes, buffers: Any) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import weakref
 
 from wpc_magic.pool.worker.exception_hooks import loop_exception_handler
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from wpc_magic.pool.worker.exception_hooks import Emit
 
 __all__ = ["Tasks"]
+
+_AGAIN_S = 0.05
 
 
 class Tasks:
@@ -49,6 +52,9 @@ class Tasks:
         self._broken: Exception | None = None
         self._running: dict[asyncio.Task[Any], int] = {}
         self._on_done: dict[asyncio.Task[Any], Callable[[Any], None]] = {}
+        self._ending: set[int] = set()  # calls whose coroutines were cancelled, or close their generators
+        # Not the exceptions themselves: their tracebacks hold all that the functions held.
+        self._interrupted: dict[int, weakref.ref[BaseException]] = {}
         self._closing = False
         self._open_loop()
 
@@ -89,6 +95,8 @@ class Tasks:
         def done(task: asyncio.Task[Any]) -> None:
             if self._running.pop(task, None) is None:
                 return
+            self._ending.discard(seq)
+            self._interrupted.pop(seq, None)
             on_done = self._on_done.pop(task)
             if not (self._running or self._closing):
                 self._loop.stop()
@@ -125,9 +133,35 @@ class Tasks:
             pass
 
     def _cancel_one(self, seq: int) -> None:
+        if seq in self._ending:  # it cleans up, which may take several steps
+            return
+        if self._interruption_of(seq) is not None:  # it does so after an interrupt, unless it swallows that
+            self._loop.call_later(_AGAIN_S, self._cancel_one, seq)
+            return
         for task, number in self._running.items():
             if number == seq:
+                self._ending.add(seq)
                 task.cancel()
+
+    def note_ending(self, seq: int) -> None:
+        """Note that a call's coroutine closes its generator, and needs no cancellation to end."""
+        self._ending.add(seq)
+
+    def note_interrupted(self, error: BaseException) -> None:
+        """Note the exception that an interrupt raises in the coroutine that runs a step."""
+        self._interrupted[self.current_by_context()] = weakref.ref(error)
+
+    def _interruption_of(self, seq: int) -> BaseException | None:
+        """Return the exception that an interrupt has raised in a call's coroutine, while that handles it."""
+        error = self._interrupted.get(seq)
+        return None if error is None else error()
+
+    def is_ended_by(self, error: BaseException) -> bool:
+        """Whether an exception was to end the coroutine that runs a step: it cleans up if it handles that."""
+        seq = self.current_by_context()
+        if error is self._interruption_of(seq):
+            return True
+        return seq in self._ending and isinstance(error, (asyncio.CancelledError, GeneratorExit))
 
     def run(self) -> list[Frame]:
         """Run the loop until a frame arrives or the last coroutine has ended; return the frames.
@@ -158,6 +192,8 @@ class Tasks:
         if not self._loop.is_closed():
             return
         abandoned, self._running = list(self._running), {}
+        self._ending.clear()
+        self._interrupted.clear()
         self._open_loop()
         for task in abandoned:
             try:
