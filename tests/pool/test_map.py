@@ -8,12 +8,13 @@ import itertools
 import queue
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.pool.conftest import PATIENCE_S, learn
-from wpc_magic.pool import WorkerProcedureCall
+from tests.pool.conftest import PATIENCE_S, Begun, learn
+from wpc_magic.pool import CallFuture, WorkerProcedureCall
 from wpc_magic.pool.errors import (
     ArgumentsNotSerializableError,
     CallTimeoutError,
@@ -461,3 +462,29 @@ def test_a_map_is_told_when_the_pool_stops(make_pool: Any, door: Any) -> None:
     pool.stop_workers()
     with pytest.raises(PoolStoppedError):
         next(results)
+
+
+def test_a_map_that_is_closed_begins_nothing_more(
+    make_pool: Any, folder: Path, begun: Begun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    #  one chunk is cancelled -> its work is stopped, and its worker is free   <- as late as this
+    #                         -> the next one is cancelled
+    source = (
+        "import time\ndef begins(n, folder, begun):\n    open(f'{folder}/item-{n}', 'x').close()\n"
+        "    with open(begun, 'w') as pipe: pipe.write('1')\n    time.sleep(3600)\n"
+    )
+    pool = make_pool(1, source, interrupt_grace_ms=60_000)
+    dispatcher, condition = pool._driver.core.dispatcher, pool._driver.condition
+    cancel = CallFuture.cancel
+
+    def cancel_and_see_it_stopped(future: CallFuture) -> bool:
+        is_cancelled = cancel(future)
+        assert condition.wait_for(lambda: not any(call.ended for call in dispatcher.sent_calls()), PATIENCE_S)
+        return is_cancelled
+
+    results = pool.map("begins", range(5), chunk_size=1, folder=str(folder), begun=begun.path)
+    begun.wait()
+    monkeypatch.setattr(CallFuture, "cancel", cancel_and_see_it_stopped)
+    results.close()
+    assert dispatcher.in_flight == 0
+    assert [path.name for path in folder.glob("item-*")] == ["item-0"]

@@ -376,7 +376,7 @@ class Chunks:
         self._unsent, self._failure = (), None
         if self._arrivals is not None:
             self._arrivals.close()
-        for chunk in self._sent:
+        for chunk in reversed(self._sent):  # so none begins because one before it has been stopped
             chunk.cancel()
         self._sent.clear()
 
