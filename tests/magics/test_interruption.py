@@ -134,3 +134,18 @@ def test_each_cell_has_its_own_line_while_its_calls_have_not_ended() -> None:
     first, second = cells.lines
     assert first.texts[-1] == "interrupted: 3 calls cancelled, 1 worker replaced"
     assert second.texts == ["interrupted: 3 calls cancelled"]
+
+
+def test_a_call_may_be_gone_and_its_cell_interrupted_again_before_its_event_comes() -> None:
+    #  the wait of the cell is interrupted  -> its call is cancelled
+    #  the worker is replaced               -> no worker has the call; the event is yet to be sent
+    #  the cell ends by the same interrupt  -> its calls are cancelled again, if there are any
+    cells = Cells()
+    cells.interruptions.stop_calls(CELL)
+    cells.pool.at_workers["the cell"] = []
+    cells.pool.cancel_all = lambda origin: 0  # type: ignore[method-assign]
+    cells.interruptions.stop_calls(CELL)
+    cells.happens("call-1")
+    assert [line.texts for line in cells.lines] == [
+        ["interrupted: 3 calls cancelled", "interrupted: 3 calls cancelled, 1 worker replaced"]
+    ]

@@ -6,6 +6,7 @@ the line is updated: ``interrupted: 3 calls cancelled, 1 worker replaced``.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Interruptions"]
 
+_KEPT = 64
+"""Interruptions that are remembered. No state of the pool says that nothing more will be heard of one: a
+worker is replaced, and its call gone, before the event of it comes, which is sent in a thread of its own."""
+
 
 class _Interruption:
     """The report to one cell."""
 
-    def __init__(self, origin: Any, calls: Collection[str]) -> None:
-        self.origin = origin
+    def __init__(self, calls: Collection[str]) -> None:
         self.calls = frozenset(calls)  # whose workers may still have to be replaced
         self.cancelled = 0
         self.replaced: set[int] = set()
@@ -48,7 +52,7 @@ class Interruptions:
     def __init__(self, pool: WorkerProcedureCall, show: Callable[[Any, str], StatusLine]) -> None:
         self._pool = pool
         self._show = show
-        self._interruptions: list[_Interruption] = []
+        self._interruptions: deque[_Interruption] = deque(maxlen=_KEPT)
         self._told: tuple[Any, int] = (None, 0)  # the origin that was told last, and of how many calls
 
     def stop_calls(self, origin: Any) -> None:
@@ -56,8 +60,8 @@ class Interruptions:
         if not origin:
             return
         pool = self._pool
-        report = _Interruption(origin, pool.calls_at_workers(origin))
-        self._interruptions = [*(each for each in self._interruptions if self._is_open(each)), report]
+        report = _Interruption(pool.calls_at_workers(origin))
+        self._interruptions.append(report)  # before anything is cancelled: events may come at once
         pool.cancel_all(origin)
         # Including those that were cancelled before: a task that is interrupted cancels what it awaits. But a
         # cell that continues after the first interrupt may be interrupted again.
@@ -69,14 +73,11 @@ class Interruptions:
             if report.replaced:  # before the line was shown
                 report.line.change(str(report))
 
-    def _is_open(self, report: _Interruption) -> bool:
-        return not report.calls.isdisjoint(self._pool.calls_at_workers(report.origin))
-
     def on_event(self, event: WorkerEvent) -> None:
         """Update the line of an interrupted cell after a worker of one of its calls was replaced."""
         if event.event_name != "call_ended_by_force":
             return
-        for report in self._interruptions:
+        for report in tuple(self._interruptions):
             if event.correlation_id in report.calls:
                 report.replaced.add(event.worker_id)
                 if report.line is not None:
