@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from typing import Any, NamedTuple
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode, format_span_id
@@ -105,10 +106,27 @@ class Seen(NamedTuple):
     is_well: bool
 
 
+class Ended(SpanProcessor):
+    """The spans that have ended. A thread of the pool ends that of a call, after it has its value."""
+
+    def __init__(self) -> None:
+        self._spans: queue.SimpleQueue[ReadableSpan] = queue.SimpleQueue()
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._spans.put(span)
+
+    def next(self, name: str) -> Any:
+        """Wait for the next one that has a name."""
+        while (span := self._spans.get(timeout=PATIENCE_S)).name != name:
+            pass
+        return span
+
+
 class Bench(NamedTuple):
     pool: WorkerProcedureCall
     exporter: InMemorySpanExporter
     provider: TracerProvider
+    ended: Ended
 
     def in_worker(self) -> list[Seen]:
         return [Seen(*each) for each in self.pool.call.finished().result(PATIENCE_S)]
@@ -121,14 +139,15 @@ class Bench(NamedTuple):
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    exporter, provider, ended = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False), Ended()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    with WorkerProcedureCall() as pool:
+    provider.add_span_processor(ended)
+    with WorkerProcedureCall(interrupt_grace_ms=60_000) as pool:
         pool.define_worker_setup(SETUP)
         pool.define_worker_functions(SOURCE)
         pool.start_workers(1)
         traces.register(pool, provider)
-        yield Bench(pool, exporter, provider)
+        yield Bench(pool, exporter, provider, ended)
 
 
 def check_chain(bench: Bench, name: str, call: Any) -> None:
@@ -198,8 +217,7 @@ def test_what_yields_in_the_chunks_of_a_map_is_in_them_too(bench: Bench) -> None
         assert list(bench.pool.map(name, [1, 2], chunk_size=2)) == [[0], [0, 1]]
         seen = bench.in_worker()
         assert [each.name for each in seen] == ["inner"] * 3
-        (chunk,) = [span for span in bench.exporter.get_finished_spans() if span.name == name]
-        assert {each.parent for each in seen} == {chunk.context.span_id}
+        assert {each.parent for each in seen} == {bench.ended.next(name).context.span_id}
     assert bench.pool.call.current().result(PATIENCE_S) is True
     pid = bench.pool.snapshot().workers[0].pid
     with pytest.raises(CallTimeoutError):

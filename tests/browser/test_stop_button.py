@@ -15,9 +15,12 @@ expect.set_options(timeout=TIMEOUT_S * 1000)
 
 STUBBORN = """%%wpc_function
 def stubborn():
-    print("it has", "begun", flush=True)
+    said = False
     while True:
         try:
+            if not said:
+                said = True
+                print("it has", "begun", flush=True)
             while True:
                 pass
         except BaseException:

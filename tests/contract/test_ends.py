@@ -63,7 +63,7 @@ def counted(gate, n):
 def test_a_time_out_ends_the_work_says_where_it_was_and_costs_no_worker(
     make_pool: Any, gate: Gate, name: str
 ) -> None:
-    pool = make_pool(1, SOURCE)
+    pool = make_pool(1, SOURCE, interrupt_grace_ms=60_000)
     before = pool.call.pid().result()
     pool.call.tell(gate.address, "ready").result()  # what it imports at first takes no time of the call
     assert gate.told(1) == ["ready"]

@@ -67,6 +67,13 @@ def started(kernel: Kernel) -> Kernel:
 
 
 @pytest.fixture
+def patient(started: Kernel) -> Kernel:
+    """One whose workers are not ended because it takes long to interrupt what they do."""
+    started.good("wpc.configure(interrupt_grace_ms=60_000)")
+    return started
+
+
+@pytest.fixture
 def own_kernel(tmp_path: Path) -> Iterator[Kernel]:
     """A kernel that the test may end."""
     with closing(Kernel(tmp_path)) as kernel:

@@ -205,18 +205,18 @@ def at_the_gate(kernel: Kernel, code: str) -> Cell:
         "import concurrent.futures; concurrent.futures.wait([wpc.call.waits({gate!r})])",
     ],
 )
-def test_the_stop_button_ends_the_cell_and_no_worker(started: Kernel, gate: Gate, code: str) -> None:
-    started.good(WAITS)
-    before = pids_of_workers(started)
-    cell = at_the_gate(started, code.format(gate=str(gate.path)))
-    started.interrupt()
-    started.wait(cell)
+def test_the_stop_button_ends_the_cell_and_no_worker(patient: Kernel, gate: Gate, code: str) -> None:
+    patient.good(WAITS)
+    before = pids_of_workers(patient)
+    cell = at_the_gate(patient, code.format(gate=str(gate.path)))
+    patient.interrupt()
+    patient.wait(cell)
     assert cell.error_name in ("KeyboardInterrupt", "CancelledError")
-    assert pids_of_workers(started) == before
-    assert started.evaluate("%wpc_call where()") in before
+    assert pids_of_workers(patient) == before
+    assert patient.evaluate("%wpc_call where()") in before
     gate.open_if_needed()  # a call continues if other code may hold its future; others end with their cell
     each = "[future.result() for future in wpc.broadcast('where').values()]"
-    assert started.evaluate(each) == before
+    assert patient.evaluate(each) == before
 
 
 def test_the_stop_button_in_a_magic_shows_one_word(started: Kernel, gate: Gate) -> None:

@@ -47,56 +47,58 @@ def interrupted(kernel: Kernel, code: str) -> list[str]:
     ],
 )
 def test_every_call_that_the_cell_made_is_stopped_and_the_workers_stay(
-    started: Kernel, gate: Gate, code: str, count: str
+    patient: Kernel, gate: Gate, code: str, count: str
 ) -> None:
-    started.good(WAITS)
-    before = pids_of_workers(started)
-    displayed = interrupted(started, code.format(gate=str(gate.path)))
+    patient.good(WAITS)
+    before = pids_of_workers(patient)
+    displayed = interrupted(patient, code.format(gate=str(gate.path)))
     assert displayed == [f"interrupted: {count} cancelled"]
-    started.good(SETTLED)
+    patient.good(SETTLED)
     assert not gate.open_if_needed(), "nobody waits in a worker any more"
-    assert pids_of_workers(started) == before
-    assert started.evaluate("%wpc_call where()") in before
+    assert pids_of_workers(patient) == before
+    assert patient.evaluate("%wpc_call where()") in before
 
 
-def test_a_cell_that_catches_the_interrupt_goes_on_and_its_calls_do_not(started: Kernel, gate: Gate) -> None:
-    started.good(WAITS)
-    cell = started.begin(
+def test_a_cell_that_catches_the_interrupt_goes_on_and_its_calls_do_not(patient: Kernel, gate: Gate) -> None:
+    patient.good(WAITS)
+    cell = patient.begin(
         f"try:\n    wpc.call.waits({str(gate.path)!r}).result()\n"
         "except KeyboardInterrupt:\n    print('caught')"
     )
-    started.until(lambda: "at the gate" in cell.text)
-    started.interrupt()
-    started.wait(cell)
+    patient.until(lambda: "at the gate" in cell.text)
+    patient.interrupt()
+    patient.wait(cell)
     assert (cell.text, cell.error) == ("at the gate\ncaught\n", "")
     assert cell.displayed == ["interrupted: 1 call cancelled"]
-    started.good(SETTLED)
+    patient.good(SETTLED)
     assert not gate.open_if_needed()
 
 
-def test_a_map_is_stopped_with_its_cell(started: Kernel, gate: Gate) -> None:
-    started.good(WAITS)
-    (displayed,) = interrupted(started, f"%wpc_map waits([{str(gate.path)!r}] * 10)")
+def test_a_map_is_stopped_with_its_cell(patient: Kernel, gate: Gate) -> None:
+    patient.good(WAITS)
+    (displayed,) = interrupted(patient, f"%wpc_map waits([{str(gate.path)!r}] * 10)")
     assert "cancelled" in displayed
-    started.good(SETTLED)
+    patient.good(SETTLED)
     assert not gate.open_if_needed()
 
 
-def test_the_calls_of_other_cells_go_on(started: Kernel, gate: Gate, tmp_path: Path) -> None:
+def test_the_calls_of_other_cells_go_on(patient: Kernel, gate: Gate, tmp_path: Path) -> None:
     other = Gate(tmp_path / "other")
-    started.good(WAITS)
-    started.good(f"mine = wpc.call.waits({str(other.path)!r}, 7)")
-    interrupted(started, f"wpc.call.waits({str(gate.path)!r}).result()")
+    patient.good(WAITS)
+    patient.good(f"mine = wpc.call.waits({str(other.path)!r}, 7)")
+    interrupted(patient, f"wpc.call.waits({str(gate.path)!r}).result()")
     other.open()
-    assert started.evaluate("mine.result()") == 7
+    assert patient.evaluate("mine.result()") == 7
 
 
 def test_a_call_that_does_not_end_costs_its_worker_and_its_own_cell_is_told(
     started: Kernel, gate: Gate
 ) -> None:
     started.good(
-        "%%wpc_function\ndef stubborn(gate):\n    print('at the gate', flush=True)\n    while True:\n"
-        "        try:\n            open(gate).read()\n        except BaseException:\n            pass\n"
+        "%%wpc_function\ndef stubborn(gate, said=[]):\n    while True:\n        try:\n"
+        "            if not said:\n                said.append(1)\n"
+        "                print('at the gate', flush=True)\n"
+        "            open(gate).read()\n        except BaseException:\n            pass\n"
     )
     before = pids_of_workers(started)
     cell = started.begin(f"wpc.call.stubborn.options(worker_id=2)({str(gate.path)!r}).result()")
@@ -130,12 +132,12 @@ def test_a_call_that_is_interrupted_in_an_import_costs_its_worker_too(
     started.wait(cell)
 
 
-def test_a_function_may_clean_up(started: Kernel, gate: Gate, tmp_path: Path) -> None:
+def test_a_function_may_clean_up(patient: Kernel, gate: Gate, tmp_path: Path) -> None:
     note = tmp_path / "note"
-    started.good(
+    patient.good(
         "%%wpc_function\ndef tidy(gate, note):\n    print('at the gate', flush=True)\n    try:\n"
         "        open(gate).read()\n    finally:\n        open(note, 'w').write('cleaned up')\n"
     )
-    interrupted(started, f"wpc.call.tidy({str(gate.path)!r}, {str(note)!r}).result()")
-    started.good(SETTLED)
+    interrupted(patient, f"wpc.call.tidy({str(gate.path)!r}, {str(note)!r}).result()")
+    patient.good(SETTLED)
     assert note.read_text() == "cleaned up"

@@ -43,9 +43,9 @@ SETTLED = "import time\nwhile wpc.snapshot().in_flight or wpc.snapshot().queued:
 
 
 @pytest.fixture
-def streaming(started: Kernel) -> Kernel:
-    started.good(YIELDS)
-    return started
+def streaming(patient: Kernel) -> Kernel:
+    patient.good(YIELDS)
+    return patient
 
 
 def test_a_magic_shows_the_items_as_a_list(streaming: Kernel) -> None:

@@ -102,8 +102,11 @@ def _prints_100_mb() -> None:
 def commit(name: str, begun: str = "") -> str:
     """Inject a fault in a worker that has a child process of its own; return if the fault does.
 
-    Just before, a file of the name `begun` is made.
+    Just before, a file of the name `begun` is made. An interrupt may come even earlier: where it has no
+    effect on the fault itself, it has none before.
     """
+    if name in UNINTERRUPTIBLE:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     FAULTS[name].child = subprocess.Popen(["sleep", "1000"])  # kept, to avoid a ResourceWarning
     if begun:
         open(begun, "x").close()
@@ -242,6 +245,8 @@ FAULTS = {
     "cannot be pickled": Fault(lock, RAISES, "cannot pickle|is a _thread.lock", "TypeError"),
     "cannot be unpickled": Fault(stranger, RAISES, "No module named 'nowhere_else'", "ModuleNotFoundError"),
 }
+UNINTERRUPTIBLE = ("stops itself", "holds the GIL")
+"""The faults that no signal handler of Python runs in."""
 
 
 class Case(NamedTuple):

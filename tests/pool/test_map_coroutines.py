@@ -81,7 +81,7 @@ def most_at_once():
 
 @pytest.fixture
 def pool(make_pool: Any) -> WorkerProcedureCall:
-    pool: WorkerProcedureCall = make_pool(1, FUNCTIONS)
+    pool: WorkerProcedureCall = make_pool(1, FUNCTIONS, interrupt_grace_ms=60_000)
     return pool
 
 

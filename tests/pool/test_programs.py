@@ -181,13 +181,14 @@ def test_the_interpreter_may_be_a_script_that_starts_python_and_waits(tmp_path: 
             print(pool.snapshot().workers[0].pid == pid, os.getpgid(pid) != pid)
             waiting = pool.call.waits(begun)
             os.close(os.open(begun, os.O_RDONLY))
-            print("in waits" in pool.stack(1), f"(pid {{pid}})" in pool.stack(1))
+            stack = pool.stack(1, timeout_ms=60_000)
+            print("in waits" in stack, f"(pid {{pid}})" in stack)
             waiting.cancel()
             print(pool.call.own_pid().result() == pid)
             pool.configure(interrupt_grace_ms=1)
             holding = pool.call.holds(begun)
             os.close(os.open(begun, os.O_RDONLY))
-            print("in holds" in pool.stack(1))  # by a signal: no thread of its own answers
+            print("in holds" in pool.stack(1, timeout_ms=60_000))  # by a signal: no thread of its own answers
             holding.cancel()
             group = os.getpgid(pool.call.own_pid().result())
             for code in 5, -9:

@@ -270,7 +270,7 @@ def test_a_level_that_is_changed_holds_for_a_call_that_runs(
     call = pool.call.logs_before_and_after.options(worker_id=1)(door.path)
     visit = door.wait()
     level(logging.INFO)
-    pool.stack(1)  # the worker takes both in order
+    pool.stack(1, timeout_ms=60_000)  # the worker takes both in order
     visit.let_go()
     call.result()
     assert [record.getMessage() for record in logged] == ["after"]

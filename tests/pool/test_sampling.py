@@ -98,7 +98,7 @@ def test_a_worker_that_does_not_answer_is_asked_once_and_its_answer_stands_for_a
     finally:
         os.kill(pid, signal.SIGCONT)
     while not (found := sampler.take()):
-        busy.stack(1)  # answered after the sample
+        busy.stack(1, timeout_ms=60_000)  # answered after the sample
     assert [each.weight for each in found] == [50]
 
 

@@ -159,7 +159,7 @@ def _define(pool: WorkerProcedureCall) -> None:
 @pytest.fixture(scope="module")
 def common() -> Iterator[WorkerProcedureCall]:
     """Two workers shared by the tests of this module: none of these may kill one, or define anything."""
-    with WorkerProcedureCall() as pool:
+    with WorkerProcedureCall(interrupt_grace_ms=60_000) as pool:
         _define(pool)
         pool.start_workers(2)
         for future in pool.broadcast("add", 0).values():

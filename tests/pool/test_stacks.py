@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
 import queue
@@ -73,6 +74,27 @@ def stop(pid: int) -> None:
     os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
 
 
+@contextlib.contextmanager
+def all_begin_before_a_timeout(
+    pool: WorkerProcedureCall, begun: Begun, count: int = 1, and_stop: bool = False
+) -> Iterator[None]:
+    """Make calls that time out: so many have begun before the first does, however busy the machine is.
+
+    Then the worker may be stopped, as by a debugger.
+    """
+    #  the worker is stopped      -> no call begins, while they are made
+    #  the lock is held           -> no timeout passes, while they begin
+    pid = pids(pool)[1]
+    assert pid is not None
+    stop(pid)
+    yield
+    with pool._driver.lock:
+        os.kill(pid, signal.SIGCONT)
+        begun.wait_for(count)
+        if and_stop:
+            stop(pid)
+
+
 @pytest.fixture
 def stopped(make_pool: Any) -> Iterator[tuple[WorkerProcedureCall, int]]:
     """A pool whose only worker is stopped, as by a debugger."""
@@ -88,7 +110,7 @@ def stopped(make_pool: Any) -> Iterator[tuple[WorkerProcedureCall, int]]:
 
 
 def test_an_idle_worker_says_so(busy: WorkerProcedureCall) -> None:
-    assert busy.stack(1) == f"worker 1 (pid {pids(busy)[1]}) waits for calls"
+    assert busy.stack(1, timeout_ms=60_000) == f"worker 1 (pid {pids(busy)[1]}) waits for calls"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +247,7 @@ def test_wrong_use_is_one_clear_error(busy: WorkerProcedureCall) -> None:
 def patient(make_pool: Any, monkeypatch: pytest.MonkeyPatch) -> WorkerProcedureCall:
     """A pool whose errors wait for their stacks as long as a busy machine may take."""
     monkeypatch.setattr(stacks, "_ERROR_TIMEOUT_S", (PATIENCE_S, PATIENCE_S))
-    pool: WorkerProcedureCall = make_pool(1, SOURCE + STOPS_ITSELF, interrupt_grace_ms=60_000)
+    pool: WorkerProcedureCall = make_pool(1, SOURCE, interrupt_grace_ms=60_000)
     return pool
 
 
@@ -257,10 +279,11 @@ def test_a_time_out_of_an_awaited_call_has_it_too(patient: WorkerProcedureCall, 
     assert ", in sleeps\n" in asyncio.run(main())
 
 
-def test_a_time_out_of_a_stopped_process_comes_without(make_pool: Any) -> None:
-    pool = make_pool(1, STOPS_ITSELF, interrupt_grace_ms=60_000)
+def test_a_time_out_of_a_stopped_process_comes_without(make_pool: Any, begun: Begun) -> None:
+    pool = make_pool(1, SOURCE, interrupt_grace_ms=60_000)
     pid = pids(pool)[1]
-    future = pool.call.stops_itself.options(timeout_ms=500)()
+    with all_begin_before_a_timeout(pool, begun, and_stop=True):
+        future = pool.call.sleeps.options(timeout_ms=500)(begun.path)
     try:
         with pytest.raises(CallTimeoutError, match="does not answer; its process is stopped"):
             future.result()
@@ -270,11 +293,12 @@ def test_a_time_out_of_a_stopped_process_comes_without(make_pool: Any) -> None:
 
 @pytest.mark.parametrize("how", ["dies", "stops"])
 def test_a_call_that_waits_for_its_stack_ends_with_its_worker_and_with_the_pool(
-    patient: WorkerProcedureCall, listen: Any, how: str
+    patient: WorkerProcedureCall, begun: Begun, listen: Any, how: str
 ) -> None:
     patient.configure(stop_timeout_ms=200)
     listener = listen(patient)
-    future = patient.call.stops_itself.options(timeout_ms=500)()
+    with all_begin_before_a_timeout(patient, begun, and_stop=True):
+        future = patient.call.sleeps.options(timeout_ms=500)(begun.path)
     listener.until("call_timed_out")
     assert not future.done(), "there is no stack yet"
     if how == "dies":
@@ -294,10 +318,11 @@ def test_a_drain_does_not_wait_for_the_stack_of_a_worker_that_is_killed(make_poo
 
 
 def test_very_many_that_time_out_at_once_all_end(patient: WorkerProcedureCall, begun: Begun) -> None:
-    futures = [patient.call.awaits.options(timeout_ms=300)(begun.path) for _ in range(200)]
+    with all_begin_before_a_timeout(patient, begun, 150):
+        futures = [patient.call.awaits.options(timeout_ms=300)(begun.path) for _ in range(150)]
     errors = [future.exception() for future in futures]
     assert [error for error in errors if not isinstance(error, CallTimeoutError)] == []
-    assert "... and " in str(errors[0]), "not all two hundred are shown"
+    assert "... and " in str(errors[0]), "not all of them are shown"
     until(patient, "waits for calls")
 
 

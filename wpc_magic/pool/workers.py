@@ -398,7 +398,7 @@ class Workers:
         >>> from wpc_magic.pool import WorkerProcedureCall
         >>> with WorkerProcedureCall() as pool:
         ...     pool.start_workers(1)
-        ...     pool.stack(1)
+        ...     pool.stack(1, timeout_ms=60_000)
         'worker 1 (pid ...) waits for calls'
         """
         limit_s = check_count("timeout_ms", timeout_ms) / 1000
