@@ -207,6 +207,7 @@ LAYERS = [
         "pool.keywords",
         "pool.listing",
         "pool.live",
+        "pool.nameless",
         "pool.public",
         "pool.signatures",
         "pool.value_type",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import linecache
 import threading
 import weakref
 from collections.abc import Iterator
@@ -133,6 +134,17 @@ def test_lines_are_shown_with_their_source_as_long_as_somebody_samples(tmp_path:
     path.write_text("a\n" + "x" * 1000)
     source = read_until(panel, pool, lambda found: True)["functions"][0]["lines"][0]["source"]
     assert len(source) == 160
+
+
+def test_code_without_a_file_is_shown_without_a_line_of_other_such_code(monkeypatch: Any) -> None:
+    monkeypatch.setitem(linecache.cache, "<string>", (1, None, ["a line of this process\n"], "<string>"))
+    pool = FakePool()
+    pool.samples = [StackSample(1, "fit", 1, (("<string>", 1, "f"),))]
+    panel = HotPanel()
+    panel.start(pool)
+    (line,) = read_until(panel, pool, lambda found: found["functions"])["functions"][0]["lines"]
+    assert (line["file"], line["source"]) == ("<string>", "")
+    panel.stop()
 
 
 def test_sampling_ends_with_the_pool_and_says_so() -> None:

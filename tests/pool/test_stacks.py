@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import linecache
 import os
 import pickle
 import queue
@@ -381,6 +382,12 @@ def test_a_stack_without_anything_of_the_users_is_empty() -> None:
 
     ours = Stack("main", "", 0, (("<string>", 6, "<module>"), (str(server.__file__), 90, "serve")), 0)
     assert str(StackReport("worker 1 waits", [ours])) == "worker 1 waits"
+
+
+def test_code_without_a_file_is_told_without_a_line_of_other_such_code(monkeypatch: Any) -> None:
+    monkeypatch.setitem(linecache.cache, "<string>", (1, None, ["a line of this process\n"], "<string>"))
+    stack = Stack("thread", "", 0, (("<string>", 1, "f"),), 0)
+    assert format_stacks([stack], {}) == 'in another thread:\n  File "<string>", line 1, in f'
 
 
 def test_the_package_that_a_machine_of_a_cluster_was_given_is_none_of_the_users_either() -> None:

@@ -18,6 +18,8 @@ from typing import Any
 
 import IPython
 
+from wpc_magic.pool.nameless import NAMELESS
+
 from .hot_lines import HotLines
 
 __all__ = ["LONGEST_S", "PERIOD_S", "HotPanel", "shown_file"]
@@ -131,6 +133,8 @@ class HotPanel:
 
 
 def _source(path: str, line: int) -> str:
+    if path in NAMELESS:  # a text of a worker is none of this process
+        return ""
     linecache.checkcache(path)
     text = linecache.getline(path, line).strip()
     return text if len(text) <= _LONGEST_SOURCE else text[: _LONGEST_SOURCE - 1] + "…"

@@ -466,12 +466,33 @@ def test_a_function_without_source_travels_by_value():
     assert run(draft, 2) == 6
 
 
+@pytest.mark.parametrize("filename", ["<string>", "<stdin>"])
+def test_a_text_that_only_has_the_same_name_is_not_the_source_of_a_function(filename, monkeypatch):
+    # Since Python 3.13, `linecache` gives the text of `python -c` for all that `exec` compiles.
+    text = "def f(x):\n    return x + K\n"
+    monkeypatch.setitem(linecache.cache, filename, (1, None, text.splitlines(keepends=True), filename))
+    names = {"__name__": "__main__", "K": 3}
+    exec(compile("def f(x):\n    return x * K\n", filename, "exec"), names)
+    draft = draft_function(names["f"])
+    assert (draft.how, draft.source, draft.file, run(draft, 2)) == ("pickle", "", "", 6)
+
+
+def test_the_text_of_a_command_line_is_the_source_of_its_own_functions(monkeypatch):
+    text = "class A:\n    def f(self): pass\n\ndef f(x):\n    return x + 1\n"
+    monkeypatch.setitem(linecache.cache, "<string>", (1, None, text.splitlines(keepends=True), "<string>"))
+    names = {"__name__": "__main__"}
+    exec(compile(text, "<string>", "exec", dont_inherit=True), names)
+    draft = draft_function(names["f"])
+    assert (draft.how, draft.source, run(draft, 2)) == ("cell", "def f(x):\n    return x + 1\n", 3)
+    assert draft_function(names["A"]().f).source == "def f(self): pass\n"
+
+
 def test_a_function_whose_source_has_changed_since_travels_by_value(notebook):
     here = notebook.run("def f(x): return x + 1")
     filename = here.f.__code__.co_filename
     linecache.cache[filename] = (1, None, ["def f(x, y): return x - y\n"], filename)
     draft = draft_function(here.f)
-    assert (draft.how, run(draft, 1)) == ("pickle", 2)
+    assert (draft.how, draft.source, run(draft, 1)) == ("pickle", "", 2)
 
 
 def test_a_registered_name_is_given_to_a_function_by_value():

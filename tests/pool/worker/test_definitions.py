@@ -248,6 +248,17 @@ def test_the_finder_knows_only_cells_it_was_told_of():
         sys.meta_path.remove(finder)
 
 
+def test_code_that_a_function_compiles_has_no_line_of_ours(worker):
+    worker.define(
+        """
+        import linecache
+        def lines(): return linecache.getlines("<string>")
+        """,
+        "lines",
+    )
+    assert worker.call("lines") == []
+
+
 def test_a_cell_shows_its_source_to_inspect_and_traceback(worker):
     worker.define(
         """

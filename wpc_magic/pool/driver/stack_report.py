@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..nameless import NAMELESS
 from ..wire.protocol import Stack
 
 __all__ = ["Frame", "StackReport", "format_stacks", "parse_dump", "user_frames"]
@@ -126,7 +127,10 @@ def _format_shortened(frames: Sequence[Frame], left_out: int) -> str:
 
 
 def _format(frames: Sequence[Frame]) -> str:
-    summary = traceback.StackSummary.from_list([(*frame, None) for frame in frames])
+    # Such a text of a worker is none of this process: no line of it is known here.
+    summary = traceback.StackSummary.from_list(
+        [(*frame, "" if frame[0] in NAMELESS else None) for frame in frames]
+    )
     return "".join(summary.format()).rstrip("\n")
 
 

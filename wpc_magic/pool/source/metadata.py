@@ -6,6 +6,7 @@ import ast
 import inspect
 from typing import Any
 
+from ..nameless import NAMELESS
 from .text import unwrap
 
 __all__ = ["metadata_of"]
@@ -33,7 +34,7 @@ def _place(function: object) -> dict[str, Any]:
         line = code.co_firstlineno if code is not None else inspect.getsourcelines(function)[1]  # type: ignore[arg-type]
     except (OSError, TypeError):
         return {}
-    return {"file": file, "first_line": line}
+    return {} if file in NAMELESS else {"file": file, "first_line": line}
 
 
 class _Dots:

@@ -7,9 +7,10 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Mapping
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
+from ..nameless import NAMELESS
 from .objects import enclosing_locals, is_pool, is_registration, variables
 from .syntax import normalise
 
@@ -60,18 +61,14 @@ def own_source(function: FunctionType, pool_name: str) -> tuple[str, int] | None
     if function.__name__ == "<lambda>":
         return None
     try:
-        lines, first_line = inspect.getsourcelines(function)
-        text = unindent(normalise("".join(lines)))
+        text, first_line = _source(function)
         node = ast.parse(text).body[0]
     except (OSError, TypeError, SyntaxError, ValueError, IndexError, RecursionError):
         return None
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return None
-    code = function.__code__
-    parameters = [arg.arg for arg in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]]
-    count = code.co_argcount + code.co_kwonlyargcount
-    if node.name != function.__name__ or parameters != list(code.co_varnames[:count]):
-        return None  # the file has changed since then
+    if node.name != function.__name__:
+        return None
     rows = text.split("\n")
     found = {**enclosing_locals(function), **variables(function)}
     dropped: set[int] = set()
@@ -80,7 +77,8 @@ def own_source(function: FunctionType, pool_name: str) -> tuple[str, int] | None
             dropped.update(range(decorator.lineno, (decorator.end_lineno or decorator.lineno) + 1))
     kept = [row for number, row in enumerate(rows, 1) if number not in dropped]
     first_line = max(first_line, 1) + len(dropped)
-    if code.co_flags & __future__.annotations.compiler_flag:  # the import is not part of this text
+    # The import is not part of this text.
+    if function.__code__.co_flags & __future__.annotations.compiler_flag:
         return "\n".join([FUTURE, *kept]), first_line - 1
     return "\n".join(kept), first_line
 
@@ -122,6 +120,50 @@ def _evaluated(node: ast.expr, found: Mapping[str, object]) -> Any:
 def display_source(function: Any) -> str:
     """Return the complete source of an object, for display; an empty string if it has none."""
     try:
-        return unindent(normalise(inspect.getsource(function)))
+        return _source(function)[0]
     except (OSError, TypeError):
         return ""
+
+
+def _source(function: object) -> tuple[str, int]:
+    """Return the source of an object, and its first line number.
+
+    Raises
+    ------
+    OSError, TypeError
+        If it has none, or if what is found was not what it was compiled from.
+    """
+    lines, first_line = inspect.getsourcelines(function)  # type: ignore[arg-type]
+    text = unindent(normalise("".join(lines)))
+    plain: Any = inspect.unwrap(function)  # type: ignore[arg-type]  # as `inspect` itself does, also of a method
+    code = getattr(plain, "__code__", None)
+    if isinstance(code, CodeType):
+        if code.co_filename in NAMELESS and not _compiles_to("".join(inspect.findsource(plain)[0]), code):
+            raise OSError("another text has the same name")
+        if not _is_of(text, code):
+            raise OSError("the file has changed since then")
+    return text, first_line
+
+
+def _compiles_to(text: str, code: CodeType) -> bool:
+    """Return whether a text has this very code in it."""
+    try:
+        found = [compile(text, code.co_filename, "exec", dont_inherit=True)]
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    for each in found:  # grows by the codes inside of each
+        found += [inner for inner in each.co_consts if isinstance(inner, CodeType)]
+    return code in found
+
+
+def _is_of(text: str, code: CodeType) -> bool:
+    """Return whether a text can be that of a code: a function must have its name and its parameters."""
+    try:
+        node = ast.parse(text).body[0]
+    except (SyntaxError, ValueError, IndexError, RecursionError):
+        return True  # a part of a statement, such as a lambda
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return True
+    parameters = [arg.arg for arg in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]]
+    count = code.co_argcount + code.co_kwonlyargcount
+    return node.name == code.co_name and parameters == list(code.co_varnames[:count])

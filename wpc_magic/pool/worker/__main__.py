@@ -173,6 +173,8 @@ def serve(fds: Descriptors, parent: int, certificates: Sequence[int] = ()) -> No
         os.set_inheritable(fd, False)
     # User pickles that refer to `__main__` must not find our names there.
     sys.modules["__main__"] = type(sys)("__main__")
+    if "linecache" in sys.modules:  # since Python 3.13: with the text of `-c`, for whatever `exec` compiles
+        sys.modules["linecache"].cache.pop("<string>", None)
     INTERPRETER_PATH[:] = sys.path
 
     page = StatusPage(fds.page)
