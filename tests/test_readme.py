@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+import wpc_magic
 import wpc_magic.pool.errors as errors
 from wpc_magic.magics.magics import WpcMagics
 from wpc_magic.pool import WorkerProcedureCall
@@ -66,6 +68,25 @@ def checked(text: str) -> str:
     return _CHECKED.sub(lambda line: f"{line[1]}check({line[2]}, {line[3]!r})", text)
 
 
+# Cells that need a notebook's own data: with stand-ins for these.
+INDENTED = re.findall(r"(?:^    %%.*\n)(?:^    .*\n)+", TEXT, re.MULTILINE)
+DATA = """\
+%load_ext wpc_magic
+import pathlib
+from types import SimpleNamespace
+for name in ("one.csv", "two.csv"):
+    _ = pathlib.Path(name).write_text("amount\\n1\\n2\\n")
+paths, df = ["one.csv", "two.csv"], [1, 2]
+def fit(df, rounds): return SimpleNamespace(score=len(df) * rounds)
+"""
+AFTER = """\
+%wpc_wait
+assert model.score == 1000, model
+assert totals == [3, 3], totals
+assert {info.name for info in wpc.get_worker_resources()} == {"db"}
+assert [info.name for info in wpc.get_remote_functions() if info.cache] == ["simulate"]
+"""
+
 _SHELL = """\
 import contextlib, io, sys
 from IPython.core.interactiveshell import InteractiveShell
@@ -118,6 +139,26 @@ def test_the_notebook_of_the_readme_runs_and_shows_what_is_said(tmp_path: Path) 
     assert len(CELLS) >= 5
     assert sum(bool(cell.shows) for cell in CELLS) >= 2
     run(_SHELL.format(cells=[(cell.text, cell.shows) for cell in CELLS]), tmp_path)
+
+
+def test_the_cells_of_the_readme_that_need_data_of_their_own_run_with_it(tmp_path: Path) -> None:
+    cells = [textwrap.dedent(cell) for cell in INDENTED]
+    assert [cell.split()[0] for cell in cells] == [
+        "%%wpc_cell",
+        "%%wpc_for",
+        "%%wpc_resource",
+        "%%wpc_function",
+    ]
+    run(_SHELL.format(cells=[(cell, "") for cell in (DATA, *cells, AFTER)]), tmp_path)
+
+
+def test_the_views_of_the_dashboard_are_named() -> None:
+    script = (Path(wpc_magic.__file__).parent / "dashboard/static/dashboard.js").read_text(encoding="utf-8")
+    tabs = script.partition("new Tabs([")[2].partition("], (panel)")[0]
+    views = re.findall(r"\[\"([A-Z][a-z ]+)\", ", tabs)
+    assert len(views) == 7
+    paragraph = TEXT.partition("The dashboard (`%wpc_dashboard`) shows")[2].partition("\n\n")[0]
+    assert [view for view in re.findall(r"`([A-Z][a-z ]+)`", paragraph) if view != "Stop"] == views
 
 
 def test_a_program_of_another_pool_and_the_one_beside_it_print_the_same(tmp_path: Path) -> None:

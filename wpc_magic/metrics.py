@@ -106,7 +106,7 @@ class _Families:
         )
         self.durations = HistogramMetricFamily(
             "wpc_call_duration_seconds",
-            "Run times of calls in the workers; the sum is an estimate.",
+            "Run times of calls in the workers.",
             labels=("pool", "function"),
         )
         self.queued = _gauge("wpc_queue_length", "Calls that wait for a worker.")
@@ -130,7 +130,9 @@ class _Families:
             for outcome, count in function.outcomes.items():
                 self.calls.add_metric((name, function.name, outcome), count)
             if any(function.buckets):
-                self.durations.add_metric((name, function.name), *_histogram(function.buckets))
+                self.durations.add_metric(
+                    (name, function.name), *_histogram(function.buckets, function.sums_s)
+                )
         self.queued.add_metric((name,), snapshot.queued)
         self.in_flight.add_metric((name,), snapshot.in_flight)
         states = Counter(dict.fromkeys(_STATES, 0))
@@ -151,21 +153,20 @@ def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, labels=("pool", *labels))
 
 
-def _histogram(buckets: Sequence[int]) -> tuple[list[tuple[str, int]], float]:
+def _histogram(buckets: Sequence[int], sums_s: Sequence[float]) -> tuple[list[tuple[str, int]], float]:
     """Return the cumulative counts of a histogram, and its sum.
 
     Examples
     --------
-    >>> counts, total = _histogram([0] * 20 + [3] + [0] * 27)
+    >>> counts, total = _histogram([0] * 20 + [3] + [0] * 27, [0.0] * 20 + [0.0024] + [0.0] * 27)
     >>> counts[:4], counts[-1]
     ([('1.6384e-05', 0), ('6.5536e-05', 0), ('0.000262144', 0), ('0.001048576', 3)], ('+Inf', 3))
-    >>> round(total, 5)
-    0.00236
+    >>> total
+    0.0024
     """
     counts = [(str(2**exponent / 1e9), sum(buckets[: exponent + 1])) for exponent in _EXPONENTS]
     counts.append(("+Inf", sum(buckets)))
-    total = sum(0.75 * count * 2**exponent for exponent, count in enumerate(buckets)) / 1e9
-    return counts, total
+    return counts, sum(sums_s)
 
 
 _collectors: weakref.WeakKeyDictionary[CollectorRegistry, PoolCollector] = weakref.WeakKeyDictionary()

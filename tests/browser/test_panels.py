@@ -29,8 +29,17 @@ def test_the_slow_function_is_on_top_and_shows_its_source_and_its_calls(show: Sh
     pool = FakePool()
     pool.functions.append(FunctionInfo("fit", "(n)", "0" * 40, 2, revision=3))
     pool.counted += [
-        FunctionStatistics("quick", {"done": 900}, (0,) * 20 + (900,), calls=900),
-        FunctionStatistics("fit", {"done": 9, "failed": 3}, (0,) * 31 + (12,), calls=2, items=10),
+        FunctionStatistics(
+            "quick", {"done": 900}, (0,) * 20 + (900,), calls=900, sums_s=(0.0,) * 20 + (0.7,)
+        ),
+        FunctionStatistics(
+            "fit",
+            {"done": 9, "failed": 3},
+            (0,) * 31 + (12,),
+            calls=2,
+            items=10,
+            sums_s=(0.0,) * 31 + (19.3,),
+        ),
     ]
     error = ErrorInfo("KeyError", EVIL)
     pool.emit("call_execution_failed", 1, "warn", error=error, details={"function": "fit"})

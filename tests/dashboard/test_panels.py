@@ -25,7 +25,7 @@ def test_a_panel_is_sent_when_it_is_opened_and_when_it_has_changed_once_a_second
     panels.want(["Functions"])
     assert [row["name"] for row in panels.read(pool, 100.0)["functions"]] == ["fit"]
     assert panels.read(pool, 100.0 + PERIOD_S) == {}  # nothing has changed
-    pool.counted.append(FunctionStatistics("fit", {"done": 1}, (0,) * 20 + (1,), calls=1))
+    pool.counted.append(FunctionStatistics("fit", {"done": 1}, (0, 1), calls=1, sums_s=(0.0, 0.1)))
     assert panels.read(pool, 100.0 + 1.5 * PERIOD_S) == {}  # it was read a moment ago
     assert panels.read(pool, 100.0 + 2 * PERIOD_S)["functions"][0]["calls"] == 1
     panels.forget()

@@ -36,6 +36,11 @@ def test_a_cell_runs_while_the_notebook_goes_on(started: Kernel, gate: Gate) -> 
     started.until(lambda: "begins" in cell.text)
     assert re.match(r"<Cell In\[\d+\]: (queued|running)", shown(cell)[0])
     assert started.good("'total' in globals()").value == "False"
+    early = started.run("total + 1")
+    assert early.error_name == "NameError"
+    assert re.search(
+        r"^total is there when Cell In\[\d+\] has ended; %wpc_wait total waits", early.stream("stderr"), re.M
+    )
     started.good("rows.append(1000)")
     gate.open()
     started.good("%wpc_wait total")

@@ -54,6 +54,28 @@ def test_a_decorated_function_is_numbered_as_its_cell(started: Kernel) -> None:
     assert "----> 5     return 1 / x" in shown
 
 
+def test_texts_from_workers_name_cells_as_tracebacks_do(started: Kernel) -> None:
+    started.good(
+        "%%wpc_function\nimport os, signal, sys, time\n\ndef dies(): os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "\ndef leaves(): sys.exit(3)\n\ndef naps():\n    print('naps', flush=True)\n    time.sleep(60)\n"
+    )
+    number = started.evaluate("len(In) - 2")
+    for call, line in (("%wpc_call dies()", 4), ("%wpc_call leaves()", 6), ("wpc.call.leaves().result()", 6)):
+        shown = started.run(call).error
+        assert f"Cell In[{number}], line {line}, in " in shown
+        assert "ipython-wpc" not in shown
+    cell = started.good("import time\nnap = wpc.call.naps()")
+    started.until(lambda: "naps" in cell.text)
+    assert f"Cell In[{number}], line 10, in naps" in started.good("%wpc_stack").value
+    started.good("nap.cancel()\nwhile wpc.snapshot().in_flight: time.sleep(0.01)")
+
+
+def test_a_cell_that_is_refused_by_a_worker_is_named_as_the_cell_that_runs(started: Kernel) -> None:
+    refused = started.run("%%wpc_function\nimport no_such_module\n\ndef f(): pass\n")
+    number = started.evaluate("len(In) - 2")
+    assert f"Cell In[{number}], line 2, in <module>" in refused.stream("stderr")
+
+
 def test_a_value_that_cannot_be_sent_shows_no_frame_of_the_serializer(started: Kernel) -> None:
     started.good("%%wpc_function\nimport threading\ndef lock(n):\n    return [threading.Lock()]\n")
     shown = started.run("wpc.call.lock(1).result()").error

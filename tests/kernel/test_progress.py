@@ -94,6 +94,16 @@ def test_a_map_that_is_stopped_says_so_under_its_cell(showing: Kernel, gate: Gat
     assert cell.error.splitlines()[-1].startswith("2 of 3 done; they are in error.partial")
 
 
+def test_a_call_whose_wait_is_interrupted_is_not_said_to_go_on(showing: Kernel, gate: Gate) -> None:
+    cell = showing.begin(f"wpc.call.waits({str(gate.path)!r}, 7).result()")
+    showing.until(lambda: any("runs on worker" in each["text/plain"] for each in bundles(cell)))
+    showing.interrupt()
+    showing.wait(cell)
+    shown, interrupted = cell.displayed
+    assert re.fullmatch(r"waits\('/.+ was stopped after .+", shown)
+    assert interrupted == "interrupted: 1 call cancelled"
+
+
 def test_a_function_adds_its_own_line(showing: Kernel, gate: Gate) -> None:
     showing.good(
         "%%wpc_function\ndef trains(gate):\n    context.progress(30, 120, 'epoch')\n    open(gate).read()\n"

@@ -74,3 +74,12 @@ def test_a_call_that_is_retried_counts_once(pool: WorkerProcedureCall) -> None:
     assert numbers(pool) == (1, 0, 1, 0)
     (seen,) = pool.statistics().functions
     assert sum(seen.buckets) == 3, "it has run three times"
+
+
+def test_the_last_error_of_a_function_may_be_that_of_an_item_or_of_another_kind(
+    pool: WorkerProcedureCall,
+) -> None:
+    assert len(list(pool.map("odd", [1, 2, 3], on_error="return"))) == 3
+    (seen,) = pool.statistics().functions
+    assert seen.last_error.startswith("ValueError: ")
+    assert sum(seen.sums_s) > 0

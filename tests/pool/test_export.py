@@ -131,6 +131,15 @@ def test_an_object_of_a_cells_class_is_refused_with_what_to_do(pool: WorkerProce
         pool.export()
 
 
+def test_a_large_value_is_refused_with_what_to_do_and_written_if_asked_for(
+    pool: WorkerProcedureCall,
+) -> None:
+    pool.define_worker_constant(name="LARGE", value="x" * 2_400_000)
+    with pytest.raises(DefinitionError, match=r"LARGE has 2\.3 MB, .*large=True"):
+        pool.export()
+    assert "LARGE" in pool.export(large=True)
+
+
 def test_the_module_runs_as_its_docstring_says(pool: WorkerProcedureCall, tmp_path: Path) -> None:
     pool.define_worker_constant(name="K", value=3)
     pool.define_worker_functions("def times(n): return n * K")

@@ -335,6 +335,7 @@ def test_invalid_data_from_a_worker_costs_no_more_than_that_worker(what: str, ar
     if error is not None:
         assert case.replaced
         assert isinstance(error, WorkerCrashedError)
+        assert "was killed, since it had sent malformed data: " in str(error)
     else:  # if both channels are readable, the answer may be read before the invalid data
         assert not case.replaced or case.channel == "control"
         assert call.result() == case.value

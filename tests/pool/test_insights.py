@@ -6,10 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
+from wpc_magic.magics.insight_tables import InsightReport
 from wpc_magic.pool import WorkerProcedureCall
 
 FUNCTIONS = """
 import os, threading, time
+
+def dies():
+    os._exit(3)
 
 def quick(x):
     return x
@@ -77,3 +81,23 @@ def test_a_worker_that_grows_is_told(working: WorkerProcedureCall) -> None:
     assert seen.growth_bytes is not None
     assert 8 << 20 < seen.growth_bytes < 13 << 20
     assert "leak grew" in "".join(working.insights().advice)
+
+
+def test_a_function_that_has_only_crashed_is_known_with_its_failures(working: WorkerProcedureCall) -> None:
+    assert working.call.dies().exception() is not None
+    assert working.call.dies().exception() is not None
+    (seen,) = working.insights().functions
+    assert (seen.name, seen.calls, seen.failed, seen.revision) == ("dies", 2, 2, 1)
+
+
+def test_functions_of_one_name_are_told_apart(working: WorkerProcedureCall) -> None:
+    working.define_worker_function(worker_func="def quick(x): return -x")
+    working.call.quick(1).result()
+    for code in ("def quick(): return 3", "def quick(): return 4"):
+        names: dict[str, Callable[[], int]] = {}
+        exec(code, names)
+        working.submit_function(names["quick"]).result()
+    assert sorted(each.revision for each in working.insights().functions) == [0, 0, 2]
+    text = repr(InsightReport(working.insights()))
+    for label in ("quick (revision 2)", "quick (not registered, 1)", "quick (not registered, 2)"):
+        assert label in text

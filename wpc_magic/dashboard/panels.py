@@ -119,7 +119,7 @@ class _Functions:
         self._sent = None
 
     def read(self, pool: Any) -> dict[str, Any]:
-        rows = function_rows(pool.statistics().functions, pool.get_remote_functions(), pool.events())
+        rows = function_rows(pool.statistics().functions, pool.get_remote_functions())
         if rows == self._sent:
             return {}
         self._sent = rows

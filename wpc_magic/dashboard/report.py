@@ -53,7 +53,7 @@ def take_report(pool: Any, clock: Callable[[], float] = time.time) -> str:
     return report_html(
         pool.snapshot(),
         history,
-        function_rows(pool.statistics().functions, pool.get_remote_functions(), events),
+        function_rows(pool.statistics().functions, pool.get_remote_functions()),
         events,
         pool.insights().advice,
         take_timeline(pool, since=min(begun, default=now) - 1e-3, until=now),

@@ -254,6 +254,15 @@ class BackgroundCells:
                 cell.is_told = True
                 self._front.tell(f"{cell.label} has {cell.state}")
 
+    def explain(self, error: BaseException | None) -> None:
+        """Tell a cell that has used a variable too early which background cell binds it."""
+        name = getattr(error, "name", None)
+        for cell in self._cells:
+            if isinstance(error, NameError) and name in cell.names and not cell.done():
+                self._front.tell(
+                    f"{name} is there when {cell.label} has ended; %wpc_wait {name} waits for it"
+                )
+
     def _drop_settled(self, others: Sequence[BackgroundCell] = ()) -> None:
         """Drop cells that are settled, and others. Only the notebook's own thread changes the list."""
         self._cells = [each for each in self._cells if not (each.is_settled or each in others)]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from IPython.core.magic import Magics, magics_class
 
+from wpc_magic.pool.errors import DefinitionError
+
 from .parsing import parse_names
 
 if TYPE_CHECKING:
@@ -45,6 +47,10 @@ class PoolMagics(Magics):
         """Return the namespace for code on a magic's line; `local_ns` is that of an enclosing function."""
         user_ns: dict[str, Any] = self.shell.user_ns
         return user_ns if local_ns is None or local_ns is user_ns else {**user_ns, **local_ns}
+
+    def running_number(self, error: Exception) -> int | None:
+        """Return the number of the cell that runs, if an error is about its text; else None."""
+        return self.cell_number() if isinstance(error, DefinitionError) else None
 
     def print_message(self, text: str) -> None:
         """Print the message of a magic."""

@@ -11,6 +11,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import cell_magic, line_cell_magic, line_magic, no_var_expand
 from IPython.utils.text import DollarFormatter
 
+from wpc_magic.notebook.cell_places import with_cell_numbers
 from wpc_magic.notebook.tracebacks import strip_own_frames
 from wpc_magic.pool.errors import CallError, WpcError
 
@@ -66,7 +67,8 @@ def magic(
                 parsed = line_options.parse(line, lambda text: _expanded(text, self.names(local_ns)))
                 result = method(self, parsed, *rest, **scoped)
             except (UsageMistake, WpcError) as error:
-                raise _to_raise(error, line_options.magic) from error.__cause__
+                text = with_cell_numbers(str(error), self.shell, self.running_number(error))
+                raise _to_raise(error, text, line_options.magic) from error.__cause__
             except BaseException as error:
                 _hide_own_frames(error)
                 raise
@@ -99,17 +101,17 @@ def _expanded(text: str, names: Mapping[str, Any]) -> str:
         ) from None
 
 
-def _to_raise(error: WpcError | UsageMistake, magic: str) -> Exception:
-    """Return the exception to raise for an error of this package.
+def _to_raise(error: WpcError | UsageMistake, text: str, magic: str) -> Exception:
+    """Return the exception to raise for an error of this package, whose text is shown as `text`.
 
     IPython shortens only the exact class `UsageError` to one line, not its subclasses. An error of a call
     that did run is not a mistake in the line; it keeps its class, for ``except`` in the notebook, and is
     shown as its own text. Exceptions that the function itself raised are not passed here.
     """
     if isinstance(error, CallError):
-        _show_as(error, f"{type(error).__name__}: {error}")
+        _show_as(error, f"{type(error).__name__}: {text}")
         return error
-    return UsageError(f"{magic}: {error}" if isinstance(error, UsageMistake) else str(error))
+    return UsageError(f"{magic}: {text}" if isinstance(error, UsageMistake) else text)
 
 
 def _hide_own_frames(error: BaseException) -> None:

@@ -265,6 +265,7 @@ class Extension:
             self.session.check_variables(result.info.raw_cell, self._shell.user_ns)
         self._changed_modules.end_cell()
         self._progress.end_cell()
+        self.background.explain(getattr(result, "error_in_exec", None))
         self._unasked.end_cell(self._origins.cell())
         self.output.end_cell()
         self._running_cell.begin(None)

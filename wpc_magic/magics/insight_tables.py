@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from wpc_magic.dashboard.table import Table
 from wpc_magic.pool.core.durations import shown_us
-from wpc_magic.pool.core.insights import FunctionInsight, Insights, SlowCall
+from wpc_magic.pool.core.insights import FunctionInsight, Insights, MapInsight, SlowCall
 
 from .tables import size_text
 
@@ -50,16 +52,16 @@ class InsightReport:
 
 
 def _tables(insights: Insights) -> list[Table]:
-    functions = insights.functions[:_MAX_FUNCTIONS]
+    functions = _with_labels(insights.functions[:_MAX_FUNCTIONS])
     return [
         Table(
             ("function", "calls", "failed", "one takes", "working", "sent", "slowest"),
-            [_of_function(each) for each in functions],
+            [_of_function(*each) for each in functions],
             "functions",
         ),
         Table(
             ("function", "worker", "working", "waiting"),
-            [row for each in functions[:_MAX_SPLIT] for row in _by_worker(each)],
+            [row for each in functions[:_MAX_SPLIT] for row in _by_worker(*each)],
             "workers, while calls of the function ran",
         ),
         Table(
@@ -71,7 +73,7 @@ def _tables(insights: Insights) -> list[Table]:
                     each.failed,
                     shown_us(each.took_s),
                     _percent(each.working_share),
-                    f"{_item(each.slowest_item, each.slowest_count)}: {shown_us(each.slowest_s)}",
+                    _slowest_item(each),
                 )
                 for each in insights.maps
             ],
@@ -80,9 +82,26 @@ def _tables(insights: Insights) -> list[Table]:
     ]
 
 
-def _of_function(each: FunctionInsight) -> tuple[Any, ...]:
+def _with_labels(functions: Sequence[FunctionInsight]) -> list[tuple[str, FunctionInsight]]:
+    """Return functions with their names; where several have one, with what tells them apart."""
+    names = Counter(each.name for each in functions)
+    others: Counter[str] = Counter()  # those of a name that are not registered
+    labelled = []
+    for each in functions:
+        label = each.name
+        if names[label] > 1:
+            if each.revision:
+                label += f" (revision {each.revision})"
+            else:
+                others[each.name] += 1
+                label += f" (not registered, {others[each.name]})"
+        labelled.append((label, each))
+    return labelled
+
+
+def _of_function(label: str, each: FunctionInsight) -> tuple[Any, ...]:
     return (
-        each.name,
+        label,
         each.calls,
         each.failed,
         "" if each.mean_s is None else shown_us(each.mean_s),
@@ -96,12 +115,12 @@ def _slow(each: SlowCall) -> str:
     return f"{each}: {shown_us(each.ran_s)}"
 
 
-def _by_worker(each: FunctionInsight) -> list[tuple[Any, ...]]:
+def _by_worker(label: str, each: FunctionInsight) -> list[tuple[Any, ...]]:
     rows = []
     for worker in each.workers:
         share = each.working_share(worker)
         rest = None if share is None else 1 - share
-        rows.append((each.name, worker, _percent(share), _percent(rest)))
+        rows.append((label, worker, _percent(share), _percent(rest)))
     return rows
 
 
@@ -109,5 +128,9 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{round(100 * share)} %"
 
 
-def _item(first: int, count: int) -> str:
-    return f"item {first}" if count == 1 else f"items {first} to {first + count - 1}"
+def _slowest_item(each: MapInsight) -> str:
+    if not each.slowest_s:  # all of them were too quick to be measured one by one
+        return ""
+    first, last = each.slowest_item, each.slowest_item + each.slowest_count - 1
+    items = f"item {first}" if first == last else f"items {first} to {last}"
+    return f"{items}: {shown_us(each.slowest_s)}"

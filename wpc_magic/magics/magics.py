@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import magics_class
 from traitlets import All, Bool, Bunch, observe
 
+from wpc_magic.notebook.cell_places import with_cell_numbers
 from wpc_magic.pool.checks import shown
 
 from .base import with_those_of_its_bases
@@ -18,6 +19,7 @@ from .call_magics import CallMagics
 from .cell_numbers import as_in_editor
 from .debugging import how_it_ended, lines_for_debugger, post_mortem
 from .event_log import event_log_command
+from .messages import PlainText
 from .options import (
     ENGINE_OPTIONS,
     QUEUE_TIMEOUT,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from wpc_magic.dashboard.table import Table
     from wpc_magic.pool.core.insights import Insights
 
-    from .messages import Message, PlainText
+    from .messages import Message
     from .resources import ResourceCommands
     from .setup import SetupCommands
 
@@ -302,6 +304,7 @@ class WpcMagics(CallMagics, SharedMagics, UploadMagics):
 
     @magic(
         Option("--force", "Overwrite a file that is something else."),
+        Option("--large", "Also write down constants and shared arrays of more than 1 MB."),
         Option(
             "--stubs", "Also write pipeline.pyi: the types of the functions, for type checkers and editors."
         ),
@@ -316,7 +319,7 @@ class WpcMagics(CallMagics, SharedMagics, UploadMagics):
 
         A file whose name ends in .pyi gets the types only, and that of a notebook's own ``wpc``.
         """
-        return self.session.export(line.file, line.force, line.stubs)
+        return self.session.export(line.file, line.force, line.stubs, line.large)
 
     @magic(words=Positional("file", "A file that %wpc_export has written.", "one"))
     def wpc_load(self, line: Namespace) -> Message:
@@ -358,7 +361,7 @@ class WpcMagics(CallMagics, SharedMagics, UploadMagics):
     @magic(words=Positional("id", "The worker; without it, all.", number=True, completes="worker"))
     def wpc_stack(self, line: Namespace) -> PlainText:
         """Show where each worker is in the functions that it runs, also while it is busy."""
-        return self.session.stack(line.id)
+        return PlainText(with_cell_numbers(self.session.stack(line.id), self.shell))
 
     @magic(
         Option("-n --count", "How many, the latest; 20 without it.", "number"),

@@ -11,7 +11,7 @@ import re
 import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from wpc_magic.pool.engines.choice import ENGINES
 from wpc_magic.pool.options import PoolOptions, did_you_mean
@@ -378,11 +378,13 @@ def pool_options() -> list[Option]:
         text = " ".join(entry["text"].split())
         help_texts.update({name.strip(): text for name in entry["names"].split(",")})
     fields = {field.name: field.default for field in dataclasses.fields(PoolOptions)}
+    kinds = get_type_hints(PoolOptions)
     return [
         Option(
             "--" + name.replace("_", "-"),
             f"{help_texts.get(name, '')} Default: {default}.".strip(),
             "literal",
+            get_args(kinds[name]) if get_origin(kinds[name]) is Literal else (),
         )
         for name, default in fields.items()
     ]

@@ -24,7 +24,9 @@ _FIRST_LINES = {
 }
 
 
-def write_module(pool: WorkerProcedureCall, file: str, overwrite: bool, stubs: bool = False) -> str:
+def write_module(
+    pool: WorkerProcedureCall, file: str, overwrite: bool, stubs: bool = False, large: bool = False
+) -> str:
     """Write the definitions to a file, or their types, or both; return what was written.
 
     A stub that was written here, and lies beside the module, is written anew: it would tell what was.
@@ -39,6 +41,8 @@ def write_module(pool: WorkerProcedureCall, file: str, overwrite: bool, stubs: b
         Whether the file may be one that this has not written.
     stubs : bool
         Whether a module gets a stub beside it.
+    large : bool
+        Whether values of more than 1 MB are written down, too.
 
     Raises
     ------
@@ -52,7 +56,7 @@ def write_module(pool: WorkerProcedureCall, file: str, overwrite: bool, stubs: b
         size = _write({file: pool.export_stub(None)}, overwrite)
         functions = plural(len(pool.get_remote_functions()), "function")
         return f"the types of {functions} written to {file} ({size:,} bytes)"
-    texts, stub = {file: pool.export(path.stem)}, f"{file}i"
+    texts, stub = {file: pool.export(path.stem, large=large)}, f"{file}i"
     if stubs or _is_own(Path(stub).expanduser()):
         texts[stub] = pool.export_stub(path.stem)
     size = _write(texts, overwrite)

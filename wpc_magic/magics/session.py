@@ -227,9 +227,9 @@ class Session(WorkerCommands):
         if name not in known:
             raise UsageMistake(f"no {what} {name!r} is registered.{did_you_mean(name, known)}")
 
-    def export(self, file: str, overwrite: bool, stubs: bool = False) -> Message:
+    def export(self, file: str, overwrite: bool, stubs: bool = False, large: bool = False) -> Message:
         """Write all definitions as a Python module, or their types."""
-        return Message(write_module(self.pool, file, overwrite, stubs))
+        return Message(write_module(self.pool, file, overwrite, stubs, large))
 
     def load(self, file: str) -> Message:
         """Define what such a module has."""

@@ -150,7 +150,8 @@ def _verdict(name: str, call: CallTime, here_s: float | None, why: str, sent: in
     if sent > 1 << 20:
         said += f"; {size_text(sent)} is sent"
     if call.queue_s is not None and call.queue_s > max(0.01, 0.5 * total_s):
-        said += "; it mostly waits for a worker"
+        is_large = sent > 1 << 20
+        said += f"; it mostly waits for a worker{', or is on the way there' * is_large}"
     elif overhead_s > call.run_s:
         said += "; sending costs more than the work: use wpc.map or %wpc_map for many"
     else:

@@ -59,7 +59,7 @@ class Progress:
         self._lock = threading.RLock()
         self._waits: dict[Any, _Wait] = {}  # those that are shown, by what is waited for
         self._all_shown: list[Shown] = []  # of cells with such waits, and of the last one
-        self._left_early: list[WaitEvent] = []  # whose calls have not all ended
+        self._left_early: list[Any] = []  # whose calls have not all ended
         self._awaits: dict[Any, list[_Await]] = {}  # by event loop
 
     # -- called by the pool, where it waits -------------------------------------------------------------
@@ -85,8 +85,10 @@ class Progress:
         """Show how the wait for a call, or for several, has ended; a map has other calls."""
         if not self._waits or getattr(waiting, "part_of", None) is not None:
             return
-        if isinstance(waiting, WaitEvent) and not waiting.is_over():
-            self._left_early.append(waiting)  # `as_completed` may wait for the others
+        is_over = waiting.is_over() if isinstance(waiting, WaitEvent) else waiting.ended
+        if not is_over and waiting in self._waits:
+            # `as_completed` may wait for the others; and what is interrupted is cancelled when its cell ends.
+            self._left_early.append(waiting)
         else:
             self._end(waiting)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wpc_magic.pool.errors import WpcError
 from wpc_magic.pool.futures import CallFuture, leave_alone
 
+from .cell_places import with_cell_numbers
 from .frames import module_of, shown_frames, strip_own_frames
 
 if TYPE_CHECKING:
@@ -104,10 +105,12 @@ class TracebackFilter:
         shown = shown_frames(tb, parameters)
         chain = _chain(error)
         if (shown is None and not chain) or (isinstance(error, KeyboardInterrupt) and _only_waits(shown)):
-            text = str(error)
+            text = with_cell_numbers(str(error), self._shell)
             return [f"{kind.__name__}: {text}" if text else kind.__name__]
         with _shown(chain, parameters):
             lines = self._original(kind, error, shown, *rest, **options)
+        if isinstance(error, WpcError):  # it may tell where a worker was
+            lines = [with_cell_numbers(line, self._shell) for line in lines]
         return lines
 
 

@@ -282,7 +282,7 @@ class WorkerProcedureCall(
         with self._driver.reading() as core:
             return core.snapshot(self.name, time.monotonic(), self._driver.facts(measure))
 
-    def export(self, module: str = "pipeline") -> str:
+    def export(self, module: str = "pipeline", *, large: bool = False) -> str:
         """Return the definitions, and the options of the pool, as the text of a Python module.
 
         Its ``build_pool(**options)`` returns the same pool, without a notebook; its ``define(pool)`` adds the
@@ -292,11 +292,14 @@ class WorkerProcedureCall(
         ----------
         module : str
             The name that the module will have; only the example in its docstring uses it.
+        large : bool
+            Whether constants and shared arrays of more than 1 MB are written down, too, which makes a module
+            that is slow to write, read and load.
 
         Raises
         ------
         DefinitionError
-            If a constant holds an object that a module cannot write down.
+            If a constant holds an object that a module cannot write down, or is large.
 
         Examples
         --------
@@ -308,6 +311,7 @@ class WorkerProcedureCall(
         ['SEED']
         """
         check_name(module, "module's name")
+        check_flag("large", large)
 
         def value_of(record: Any) -> Any:
             if record.kind is Kind.SHARED:
@@ -322,7 +326,7 @@ class WorkerProcedureCall(
             for field in dataclasses.fields(self.options)
             if (value := getattr(self.options, field.name)) != field.default
         }
-        return module_text(self._records(), value_of, changed, module, self.current_seed)
+        return module_text(self._records(), value_of, changed, module, self.current_seed, large)
 
     def export_stub(self, module: str | None = "pipeline") -> str:
         """Return the types of the functions, as the text of a stub: for type checkers and editors.

@@ -49,6 +49,7 @@ def _unpickled(text):
     return pickle.loads(zlib.decompress(base64.b85decode(text)))
 """
 _WIDTH = 100
+_LARGE = 1 << 20
 
 
 def module_text(
@@ -57,6 +58,7 @@ def module_text(
     pool_options: Mapping[str, Any],
     module: str = "pipeline",
     seed: int | None = None,
+    large: bool = False,
 ) -> str:
     """Return the text of a module that defines the same.
 
@@ -74,13 +76,17 @@ def module_text(
         The name of the module, for the example in its docstring.
     seed : int, optional
         The seed of the pool.
+    large : bool
+        Whether a value may have more than 1 MB.
 
     Raises
     ------
     DefinitionError
-        If a value cannot be written down.
+        If a value cannot be written down, or is large.
     """
     every = sorted(records, key=lambda record: record.name)
+    for record in [] if large else every:
+        _check_size(record)
     statements = [_setup(record) for record in every if record.kind is Kind.SETUP]
     statements += [_dependency(record) for record in every if record.kind is Kind.DEPENDENCY]
     statements += [
@@ -105,6 +111,21 @@ def module_text(
         pool_options=f"{{{given}**options}}" if given else "options",
     )
     return head + _indented(body) + "\n" + (_UNPICKLE if is_pickled else "")
+
+
+def _check_size(record: Record) -> None:
+    """Refuse a value that makes a module slow to write, read and load."""
+    size = record.about.nbytes if record.kind is Kind.CONSTANT or _is_array(record) else 0
+    if size > _LARGE:
+        raise DefinitionError(
+            f"{record.name} has {size / (1 << 20):,.1f} MB, too much for a module. Let a cell load it "
+            f"from a file, {record.name} = ... at its top level; or write it all the same: large=True, "
+            "%wpc_export --large"
+        )
+
+
+def _is_array(record: Record) -> bool:
+    return record.kind is Kind.SHARED and bool(record.about.kind == "array")
 
 
 _IMPORT = "from wpc_magic.pool import WorkerProcedureCall\n"

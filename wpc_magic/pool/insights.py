@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .core.calls import Call
+from .core.history import shortened
 from .core.insights import Insights, MapInsight
 from .core.runs import runs_of
 from .functions import Functions
@@ -65,6 +67,12 @@ class Measured(Functions):
             found = [core.state.running(slot.incarnation) for slot in core.state.slots.values()]
         since = [since for seq, since in found if seq == future.call.seq and after_s <= since <= before_s]
         return since[0] if len(since) == 1 else None
+
+    def note_error(self, call: Call, error: BaseException) -> None:
+        """Record what an item of a map has failed with, given its chunk: the core knows only how many."""
+        with self._driver.reading() as core:
+            state = core.state
+            state.call_counts.of_call(call, state.registry).last_error = shortened(error)
 
     def note_map(self, seen: MapInsight) -> None:
         """Record how a map has run."""

@@ -197,9 +197,13 @@ class PoolOptions(_Options):
     max_restarts_per_worker : int
         How many deaths in a row a slot may have, while it starts or is idle, before it is `failed`. A death
         while a call runs is that call's, and does not count.
-    restart_base_delay_ms, restart_max_delay_ms, restart_jitter_ms : int
-        The delay before restart k is ``min(base * 2**(k - 1), max)`` plus a random part up to the jitter,
-        and never more than the maximum. After a death while a call ran, the first restart comes at once.
+    restart_base_delay_ms : int
+        The delay before the first restart; before restart k it is ``min(base * 2**(k - 1), max)`` plus a
+        random part, and never more than the maximum. After a death while a call ran, the first comes at once.
+    restart_max_delay_ms : int
+        The longest delay before a restart.
+    restart_jitter_ms : int
+        How large the random part of that delay may be.
     restart_stable_after_ms : int
         A worker that has been ready for this long, or has ended a call well, has its earlier deaths
         forgotten.
@@ -224,14 +228,14 @@ class PoolOptions(_Options):
     max_pending_calls_per_worker : int or None
         With a number, at most that many calls times the workers may be pending (queued and running).
     saturation : {"error", "wait"}
-        Whether a call beyond that limit is refused, or waits for room.
+        Whether a call beyond `max_pending_calls_per_worker` is refused, or waits for room.
     heartbeat_interval_ms : int
         How often each worker is pinged; a quarter as often while no worker runs anything.
     unresponsive_after_ms : int
         A worker silent for this long is `degraded` until it answers.
     threads_per_worker : int or None
-        What BLAS and OpenMP libraries in a worker may use. None: the usable cores (by affinity, and the
-        quota of the control groups) divided by the workers.
+        How many threads BLAS, OpenMP, Numba, Polars and DuckDB may use in a worker. None: the usable cores
+        (by affinity, and the quota of the control groups) divided by the workers.
     host_resources : mapping or None
         What each machine offers to calls that ask for `resources`: ``{"GPU": 2}``, or as text ``"GPU=2"``.
         None: on a Dask cluster what each Dask worker offers, and here nothing.
@@ -250,7 +254,7 @@ class PoolOptions(_Options):
         MiB; the rest is sent through a socket. None: a quarter of the memory that this process may use: the
         machine's, or what its control groups allow.
     blocks_in : {"memory", "file"}
-        Whether that memory is anonymous memory (Linux), or an unlinked temporary file as on other systems.
+        Whether shared memory is anonymous memory (Linux), or an unlinked temporary file as on other systems.
     keep_failed_arguments_mb : int
         How large the arguments of a failed call may be, in MiB, to be kept for `replay` and ``%wpc_debug``;
         those of the last 16 are. 0: none.

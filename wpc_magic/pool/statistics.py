@@ -29,6 +29,10 @@ class FunctionStatistics:
         retried, more than once.
     calls, items : int
         How many of `outcomes` are single calls, and items of maps.
+    sums_s : tuple of float
+        How long the runs of each of the `buckets` took together, in seconds.
+    last_error : str
+        What its last call or item that failed has ended with, in one line, shortened; empty: none has failed.
     """
 
     name: str
@@ -36,6 +40,8 @@ class FunctionStatistics:
     buckets: tuple[int, ...]
     calls: int = 0
     items: int = 0
+    sums_s: tuple[float, ...] = ()
+    last_error: str = ""
 
     @property
     def failed(self) -> int:
@@ -96,6 +102,8 @@ class Statistics:
                     tuple(each.histogram.buckets if any(each.histogram.buckets) else ()),
                     each.tally.calls,
                     each.tally.items,
+                    tuple(ns / 1e9 for ns in each.histogram.sums_ns) if any(each.histogram.buckets) else (),
+                    each.last_error,
                 )
                 for name, each in totals.items()
             ),

@@ -101,6 +101,7 @@ class Row {
     if (changed("state")) setData(this.node, "state", row.state);
     setData(this.node, "busy", String(row.call !== null));
     if (changed("pid")) setText(this.cells.pid, row.pid === null ? "" : String(row.pid));
+    if (this.details && row.state === "ready" && (changed("pid") || changed("state"))) this.details.look(); // another process
     if (changed("call") || changed("waits")) {
       const text = row.call ?? (row.waits ? `Waits: ${row.waits}` : "");
       setText(this.cells.call, text);
@@ -187,6 +188,7 @@ class Row {
     };
     const again = button("Look again", `the stack of worker ${this.id}`, look);
     this.details = { node: wideRow("wpc-details", createNode("div", "wpc-details-bar", {}, createNode("span", "wpc-label", {}, `What worker ${this.id} does now`), again), text, rest) };
+    this.details.look = look;
     this.nodes().at(-2).after(this.details.node);
     look();
   }

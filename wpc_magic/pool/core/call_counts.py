@@ -44,7 +44,7 @@ class CallCounts:
     Examples
     --------
     >>> counts = CallCounts()
-    >>> counts.ended(Call(1, "f", b""), None)
+    >>> counts.ended(Call(1, "f", b""), None, Registry())
     'cancelled'
     >>> counts.totals()["f"].tally.by_outcome()
     {'cancelled': 1}
@@ -84,13 +84,13 @@ class CallCounts:
         for tally in (stats.tally, slot.tally):
             tally.add(items, "done" if ok else "failed", min(failed, items))
 
-    def ended(self, call: Call, error: BaseException | None) -> Outcome:
+    def ended(self, call: Call, error: BaseException | None, registry: Registry) -> Outcome:
         """Count a call that ends without an answer, and return how; None: it is cancelled."""
         outcome = outcome_of(error)
         slot = slot_of(call)
         if slot is not None:
             slot.tally.add(call.items, outcome)
-        self.of_name(call.name).tally.add(call.items, outcome)
+        self.of_call(call, registry).tally.add(call.items, outcome)
         if error is None:
             self.cancelled_by_origin.add(call.origin)
         return outcome
@@ -107,7 +107,7 @@ class CallCounts:
         return self._former[record.key]
 
     def of_name(self, name: str) -> FunctionStats:
-        """Return the statistics of calls that no worker has answered, and of versions long gone."""
+        """Return the statistics of what is defined no more, such as versions long gone."""
         name = self._known(shown_name(name))
         found = self._by_name.get(name)
         if found is None:
@@ -163,7 +163,8 @@ class CallCounts:
         return name
 
     def _all(self) -> list[FunctionStats]:
-        every = (*self.stats.values(), *self._former.values(), *self._by_name.values())
+        # The latest last: the last error of a name is its own.
+        every = (*self._by_name.values(), *self._former.values(), *self.stats.values())
         return list({id(each): each for each in every}.values())  # functions of one code may share one
 
 

@@ -62,9 +62,9 @@ class FunctionInsight:
     name : str
         The function.
     calls : int
-        How many calls workers have run; the items of a map that are sent together are one.
+        How many calls have ended; the items of a map that are sent together are one.
     failed : int
-        How many calls, and items of maps, have failed.
+        How many calls, and items of maps, have failed, in whatever way.
     quick_calls : int
         How many single calls took less than about 65 µs.
     mean_s : float or None
@@ -87,6 +87,8 @@ class FunctionInsight:
         Whether it is an ``async def``: its calls run side by side, and also work while they wait.
     items : int
         How many items of maps have ended.
+    revision : int
+        How many times its name has been defined; 0: it is not registered.
     """
 
     name: str
@@ -103,6 +105,7 @@ class FunctionInsight:
     growth_bytes: int | None = None
     is_async: bool = False
     items: int = 0
+    revision: int = 1
 
     def working_share(self, worker_id: int) -> float | None:
         """Return the share of its active time in which a worker ran it, from 0 to 1; None: not known."""

@@ -130,7 +130,7 @@ class Measures:
         kept = {call.id: call for _, call, _ in measured.slowest}
         return FunctionInsight(
             name=shown_name(record.name),
-            calls=stats.histogram.count,
+            calls=max(stats.histogram.count, stats.tally.calls),  # that of a lost worker has no run time
             items=stats.tally.items,
             failed=stats.tally.failed,
             quick_calls=sum(stats.histogram.buckets[:_QUICK]),
@@ -152,6 +152,7 @@ class Measures:
             ),
             growth_bytes=max(growths, default=None),
             is_async=record.is_async,
+            revision=record.revision,
         )
 
 

@@ -245,7 +245,7 @@ class State:
         self.effects.append(FinishWithStack(slot.id, slot.incarnation, call, error))
 
     def _end(self, call: Call, error: BaseException | None) -> None:
-        outcome = self.call_counts.ended(call, error)
+        outcome = self.call_counts.ended(call, error, self.registry)
         self.note(call, outcome, shortened(error))
         call.ended = True
         call.slot = None

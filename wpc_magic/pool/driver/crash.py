@@ -46,7 +46,9 @@ def crash_of(link: Link, exitcode: int | None, oom_kills: OomKills) -> Crash:
     """
     name = _signal_name(exitcode)
     memory = max(link.process.peak_bytes, link.process.page.words[PEAK]) or None
-    if link.process.lost:
+    if link.malformed:
+        reason = f"was killed, since it had sent malformed data: {link.malformed}"
+    elif link.process.lost:
         reason = link.process.lost
     elif name:
         reason = f"was killed by {name}"
@@ -54,7 +56,7 @@ def crash_of(link: Link, exitcode: int | None, oom_kills: OomKills) -> Crash:
         reason = f"exited with code {exitcode}"
     else:
         reason = "exited, its code is unknown (this program ignores SIGCHLD, or waits for every child)"
-    if name == "SIGKILL" and not link.process.lost:
+    if name == "SIGKILL" and not link.process.lost and not link.malformed:
         happened_recently = link.process.oom_killed
         if not link.process.host:
             happened_recently = oom_kills.happened_recently()

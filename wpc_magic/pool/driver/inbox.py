@@ -296,6 +296,7 @@ class Inbox:
     def _malformed(self, link: Link, what: str) -> None:
         """Kill a worker that sends malformed data, and read nothing more from it."""
         link.call.eof = link.control.eof = True
+        link.malformed = what
         self._core.state.emit(link.slot.id, "malformed_worker_message", "error", details={"reason": what})
         self.disconnect(link)
 

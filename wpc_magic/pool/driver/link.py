@@ -63,6 +63,8 @@ class Link:
         Whether nobody polls the call channel for a moment, since the next waiter is likely to come.
     touched, touched_at_check : int
         How often a waiter has used the channel: in total, and up to the last check by the driver's thread.
+    malformed : str
+        What of its data was malformed, for which it was killed; empty: nothing.
     torn : int
         How many times in a row a torn frame was found on the control channel.
     awaited : dict
@@ -97,6 +99,7 @@ class Link:
         self.polled = self.parked = False
         self.call_mask = self.control_mask = 0
         self.touched = self.touched_at_check = self.torn = 0
+        self.malformed = ""
         self.awaited: dict[int, Frame] = {}
         self.lost = self.dead = False
         self.spinning = Spinning(look_ns)

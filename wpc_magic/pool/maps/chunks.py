@@ -289,6 +289,8 @@ class Chunks:
             self._delivered.add(first, values, errors)
         if not self._keeps_going:
             return self._until_error(values, errors)
+        if isinstance(chunk, CallFuture):
+            self._pool.note_error(chunk.call, errors[max(errors)])
         if self._failure is None:
             self.fill()
         if self._on_error == "skip":

@@ -115,6 +115,9 @@ class ChunkRunner(Protocol):
     def failed_item(self, chunk: Any, item: int) -> FailedCall:
         """Return what is known of an item that has failed, given its chunk and its place there."""
 
+    def note_error(self, call: Any, error: BaseException) -> None:
+        """Record what an item has failed with, given its chunk: the core knows only how many have."""
+
     def give_up(self, futures: list[CallFuture]) -> None:
         """Request the cancellation of calls, without waiting for anything."""
 
