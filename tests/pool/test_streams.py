@@ -227,7 +227,9 @@ def until_paused(pool: WorkerProcedureCall, stream: ResultStream) -> None:
 
 
 def until_idle(pool: WorkerProcedureCall) -> None:
-    assert pool._driver.condition.wait_for(lambda: not pool._driver.core.dispatcher.in_flight, PATIENCE_S)
+    assert pool._driver.condition.wait_for(
+        lambda: not pool._driver.core.dispatcher.in_flight.count, PATIENCE_S
+    )
 
 
 # -- taking ---------------------------------------------------------------------------------------------

@@ -239,7 +239,9 @@ class WorkerProcedureCall(
         Includes calls whose future has ended but whose work in the worker has not.
         """
         with self._driver.reading() as core:
-            return [call.correlation_id for call in core.dispatcher.sent_calls() if call.origin == origin]
+            return [
+                call.correlation_id for call in core.dispatcher.in_flight.calls() if call.origin == origin
+            ]
 
     def running_calls(self) -> list[RunningCall]:
         """Return the calls that workers have begun, and that have not ended, for the dashboard."""

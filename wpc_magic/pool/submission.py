@@ -359,7 +359,7 @@ class Submission(Workers, CachedCalls, FunctionCalls, DependentCalls, Functions)
             # Copied: the call may be sent later, or again, and the caller may change an array meanwhile.
             store, dispatcher = driver.memory.store, driver.core.dispatcher
             # No other call has the same array where there is no other call.
-            is_alone = not (store.keeps_contents or dispatcher.in_flight or dispatcher.queued.count)
+            is_alone = not (store.keeps_contents or dispatcher.in_flight.count or dispatcher.queued.count)
             place = store.put if is_alone else store.place
             block = place(buffers)
             copies = () if block is not None else [memoryview(bytes(buffer)) for buffer in buffers]

@@ -207,4 +207,4 @@ def test_every_call_ends_when_the_pool_stops():
     assert all(isinstance(world.ended[call.id], PoolStoppedError) for call in calls)
     world.run()
     assert world.all_stopped
-    assert world.core.dispatcher.in_flight == world.core.dispatcher.queued.count == 0
+    assert world.core.dispatcher.in_flight.count == world.core.dispatcher.queued.count == 0

@@ -194,7 +194,7 @@ class Core:
             ),
             queued=self.dispatcher.queued.count,
             dependent=len(self.dispatcher.queued.dependents.calls),
-            in_flight=self.dispatcher.in_flight,
+            in_flight=self.dispatcher.in_flight.count,
             done=tally.done,
             failed=tally.failed,
             calls=tally.calls,
@@ -285,7 +285,9 @@ class Core:
         assert not any(call.ended for call in waiting), "1: a call that has ended is queued"
         assert all(call.slot is slot for slot in slots for call in slot.sent.values() if not call.ended), "1"
         assert count == len(waiting), f"2: {count} queued, not {len(waiting)}"
-        assert dispatcher.in_flight == len(held), f"2: {dispatcher.in_flight} in flight, not {len(held)}"
+        assert dispatcher.in_flight.count == len(held), (
+            f"2: {dispatcher.in_flight.count} in flight, not {len(held)}"
+        )
         assert all(slot.pid is not None for slot in slots if slot.sent), "3: calls without a process"
         for slot in dispatcher.offered():
             assert state.is_serving(slot), f"4: {slot} is offered, and does not serve"

@@ -78,7 +78,7 @@ class Deaths:
         """Handle the exit of a slot's process, or its failure to start; see `Supervisor.died`."""
         state = self._state
         begun = state.running(slot.incarnation)[0] if slot.pid is not None else 0
-        calls = self._dispatcher.take_calls(slot)
+        calls = self._dispatcher.in_flight.take(slot)
         had_begun = [call for call in calls if call.began_s or call.seq <= begun]
         why = slot.replace_reason
         leaving = state.phase == "stopping" or slot.retired

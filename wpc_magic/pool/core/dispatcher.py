@@ -9,8 +9,8 @@ from .call_queue import CallQueue
 from .calls import NO_OPTIONS, Call, queued_at
 from .cancellation import Cancellation
 from .dependent_calls import DependentCall
+from .in_flight import InFlight
 from .lifecycle import LOST
-from .loads import Loads
 from .placement import Placement
 from .queued_calls import QueuedCalls
 from .registry import Kind, Record
@@ -41,8 +41,8 @@ class Dispatcher:
     ----------
     queued : QueuedCalls
         The calls that have not been sent to a worker.
-    in_flight : int
-        Calls that have been sent to a worker and not answered.
+    in_flight : InFlight
+        The calls that have been sent to a worker and not answered.
     tainted : callable
         See `Cancellation.tainted`.
     update_load, offered : callable
@@ -61,31 +61,26 @@ class Dispatcher:
         wake: Callable[[], None],
     ) -> None:
         self._state = state
-        self._on_call_limit = call_limit_reached
         self._wake = wake
         self.queued = queued = QueuedCalls(state, self._queue_released, self._queue_dependent)
         self._demands = demands = queued.demands
-        self._placement = placement = Placement(state, demands, self._use)
-        self._loads = placement.loads  # saves a lookup for every call
+        self.in_flight = in_flight = InFlight(state, call_limit_reached)
+        self._send = in_flight.send  # saves a lookup for every call, as some of the next ones do
+        self._placement = placement = Placement(state, demands, in_flight)
         self.update_load = placement.update_load
         self.offered = placement.offered
         self.is_awaited = queued.is_awaited
-        self._queue = queued.shared  # saves a lookup for every call, as the next ones do
+        self._queue = queued.shared
         self._limits = queued.limits
         self._held = queued.limits.held
-        self._admission = admission = Admission(state, lambda: queued.count + self.in_flight, demands)
+        self._admission = admission = Admission(state, lambda: queued.count + in_flight.count, demands)
         self.check, self.has_room, self.room = admission.check, admission.has_room, admission.room
         self._cancellation = Cancellation(state, self.update_load, replace)
         self.tainted = self._cancellation.tainted
         self._timeouts = Timeouts(
-            state, self._cancellation.stop, self._end_queued, lambda: bool(queued.count or self.in_flight)
+            state, self._cancellation.stop, self._end_queued, lambda: bool(queued.count or in_flight.count)
         )
         self._stealing = WorkStealing(state, placement.is_idle, self.update_load)
-        self.in_flight = 0
-        self._prefetching = 0  # slots where calls may wait behind another
-
-    def _use(self, loads: Loads[Slot]) -> None:
-        self._loads = loads
 
     # -- a call is submitted ----------------------------------------------------------------------------
 
@@ -117,12 +112,12 @@ class Dispatcher:
                 if not call.items
                 else self._placement.prefetch_depth(quick, call)
             )
-            slot = None if self._queue else self._placement.next_slot(depth, self.in_flight)
+            slot = None if self._queue else self._placement.next_slot(depth)
             if slot is not None:
                 self._send(slot, call, quick, depth)
                 return
             # A worker will have room. Where calls are queued, this was found out for the first of them.
-            if self.in_flight and (self._queue or state.usable()):
+            if self.in_flight.count and (self._queue or state.usable()):
                 self.queued.count += 1
                 if self._queue.append(call):
                     self._dispatch(self._queue, None, now)
@@ -141,7 +136,7 @@ class Dispatcher:
             self.queued.count += 1
         else:
             queue, _ = self.queued.queue_of(call)
-            slot = None if queue else self._placement.choose(record, call, pinned, self.in_flight)
+            slot = None if queue else self._placement.choose(record, call, pinned)
             if slot is not None:
                 self._send(slot, call, record, self._placement.prefetch_depth(record, call))
                 self._timeouts.start_call_timeout(call, record, slot, now)
@@ -158,34 +153,6 @@ class Dispatcher:
             self._dispatch(queue, pinned, now)
         if self._state.resting:
             self._wake()
-
-    def _send(self, slot: Slot, call: Call, record: Record, depth: int) -> None:
-        state = self._state
-        call.record = record
-        call.slot = slot
-        call.epoch = slot.epoch = state.registry.epoch
-        call.seq = seq = slot.next_seq
-        slot.next_seq = seq + 1
-        slot.sent[seq] = call
-        self._placement.latest = slot
-        self.in_flight += 1
-        if record.is_async:
-            slot.depth = 0
-        else:
-            slot.depth = depth
-            slot.sync_count += 1
-            if depth == 1:
-                slot.full = True
-        if not slot.has_prefetched and slot.sync_count and len(slot.sent) > 1:
-            slot.has_prefetched = True
-            self._prefetching += 1
-        if slot.full:  # it was open until now
-            self._loads.drop(slot)
-        else:
-            self._loads.put(slot, slot.sync_count)
-        state.sends.append((slot, call))
-        if seq == slot.call_limit:
-            self._on_call_limit(slot)
 
     # -- a worker answers -------------------------------------------------------------------------------
 
@@ -230,14 +197,15 @@ class Dispatcher:
             stats = state.call_counts.of_record(record, state.registry)
         if stats.add(ran_ns, call.items):
             state.history.sent(call.id, state.measures.add(slot, call, record, ran_ns, now))
-        self.in_flight -= 1  # `_release`, inlined: this runs for every call
+        in_flight = self.in_flight
+        in_flight.count -= 1  # `InFlight.release`, inlined: this runs for every call
         if not record.is_async:
             slot.sync_count -= 1
             # What was sent behind it can only be quick: a slow call is sent to an idle worker.
             slot.full = False
         if slot.has_prefetched and (not slot.sync_count or len(slot.sent) < 2):
             slot.has_prefetched = False
-            self._prefetching -= 1
+            in_flight.prefetching -= 1
         if slot.cancelling:
             slot.cancelling.discard(seq)
         pending = not call.ended
@@ -255,7 +223,7 @@ class Dispatcher:
                 else:
                     info = None if raised is None else raised.info
                     state.answered(slot, call, stats, ran_ns, now, ok, info, failed)
-        loads = self._loads
+        loads = in_flight.loads
         if slot in loads.of:  # so it is open
             loads.put(slot, slot.sync_count)
         else:
@@ -264,7 +232,7 @@ class Dispatcher:
             self._queue_freed(now)
         if self._demands.queues:
             self._dispatch_demands(now)
-        if (slot.pinned or self._queue or self._prefetching) and not self._has_prefetched_enough(slot):
+        if (slot.pinned or self._queue or in_flight.prefetching) and not self._has_prefetched_enough(slot):
             self._refill(slot, now)
         return call if pending else None
 
@@ -273,17 +241,6 @@ class Dispatcher:
         # By the depth of the last call that was sent there: to ask for the next one's takes longer.
         held = slot.sync_count
         return held > 1 and 2 * held > slot.depth and bool(self._queue) and not slot.pinned
-
-    def _release(self, slot: Slot, record: Record) -> None:
-        """Update a slot's counts after one call was removed from `sent`."""
-        self.in_flight -= 1
-        if not record.is_async:
-            slot.sync_count -= 1
-            if not slot.sync_count:
-                slot.full = False  # also if all that it held was revoked before it began
-        if slot.has_prefetched and (not slot.sync_count or len(slot.sent) < 2):
-            slot.has_prefetched = False
-            self._prefetching -= 1
 
     def began(self, slot: Slot, seq: int, since_s: float, now: float) -> None:
         """Record when a coroutine began: the status page has room for one call only."""
@@ -314,7 +271,7 @@ class Dispatcher:
             self._dispatch_demands(now)
         if self._queue:
             self._dispatch(self._queue, None, now)
-        if self._prefetching and not slot.sync_count:
+        if self.in_flight.prefetching and not slot.sync_count:
             self._stealing.schedule_check(now)
 
     def dispatch(self, now: float) -> None:
@@ -367,7 +324,7 @@ class Dispatcher:
             if record.at_most is not None and self._limits.holds(record, call):
                 queue.popleft()
                 continue
-            slot = self._placement.choose(record, call, pinned, self.in_flight)
+            slot = self._placement.choose(record, call, pinned)
             if slot is None:
                 if pinned is None and self._state.resting:
                     self._wake()
@@ -395,7 +352,7 @@ class Dispatcher:
                 depth = placement.prefetch_depth(record, call)
             else:
                 depth = stats.prefetch_depth
-            slot = placement.next_slot(depth, self.in_flight)
+            slot = placement.next_slot(depth)
             if slot is None:
                 if state.resting:
                     self._wake()
@@ -435,7 +392,7 @@ class Dispatcher:
             call = slot.sent.pop(seq, None)
             slot.cancelling.discard(seq)
             if call is not None and call.record is not None:
-                self._release(slot, call.record)
+                self.in_flight.release(slot, call.record)
                 back.append(call)
         self.requeue(back, now)
         self.refill(slot, now)
@@ -488,37 +445,17 @@ class Dispatcher:
     def cancel_all(self, which: Callable[[Call], bool], now: float) -> int:
         """Cancel every call for which `which` is true; return how many."""
         # The last first: so none is sent just because the one before it was cancelled.
-        calls = [*reversed(list(self.queued)), *self.sent_calls()]
+        calls = [*reversed(list(self.queued)), *self.in_flight.calls()]
         return sum([self.cancel(call, now) for call in calls if which(call)])
-
-    def sent_calls(self) -> list[Call]:
-        """Return the calls that workers hold, including ended ones whose work still goes on."""
-        return [call for slot in self._state.processes() for call in slot.sent.values()]
 
     def _end_queued(self, call: Call, error: Exception | None, now: float) -> None:
         """End a queued call: it leaves the queue, and what waited behind it may fit where it did not."""
         if self.queued.end(call, error):
             self._dispatch_all(now)
 
-    # -- a worker is lost, or the pool stops ------------------------------------------------------------
-
-    def take_calls(self, slot: Slot) -> list[Call]:
-        """Remove all calls from a slot whose process has exited or will not answer; return them in order."""
-        calls = list(slot.sent.values())
-        # Its last answer may just have made room for calls that have not been written to it yet.
-        self._state.sends = [send for send in self._state.sends if send[0] is not slot]
-        self.in_flight -= len(calls)
-        self._prefetching -= slot.has_prefetched
-        slot.sent.clear()
-        slot.cancelling.clear()
-        slot.sync_count = 0
-        slot.has_prefetched = slot.full = False
-        self._loads.drop(slot)
-        return calls
-
     def reset(self) -> None:
         """Start over after the pool has stopped."""
-        self._placement.latest = None
+        self.in_flight.latest = None
         self.queued.clear()
         self._stealing.reset()
         self._timeouts.reset()
@@ -541,7 +478,7 @@ class Dispatcher:
                     return call
                 if record.at_most is not None and self._limits.room(record.name, record.at_most) <= 0:
                     continue
-                free = self._placement.choose(record, call, slot, self.in_flight)
+                free = self._placement.choose(record, call, slot)
                 if (
                     free is not None
                     and self._placement.fits(free, record, call)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from .calls import Call
 from .demands import Demands
+from .in_flight import InFlight
 from .lifecycle import SlotState
-from .loads import CoroutineLoads, Loads
+from .loads import CoroutineLoads
 from .prefetch import ASYNC_DEPTH, prefetch_depth
 from .registry import Record
 from .slots import Slot
@@ -25,25 +24,16 @@ class Placement:
         The shared state of the core.
     demands : Demands
         What machines offer.
-    use : callable
-        Given `loads` when they become others.
-
-    Attributes
-    ----------
-    loads : Loads
-        The open slots that are not full, by how many synchronous calls they hold.
-    latest : Slot or None
-        The slot that the latest call was sent to.
+    in_flight : InFlight
+        The calls that slots hold, and the loads of slots, which are kept here.
     """
 
-    def __init__(self, state: State, demands: Demands, use: Callable[[Loads[Slot]], object]) -> None:
+    def __init__(self, state: State, demands: Demands, in_flight: InFlight) -> None:
         self._state = state
         self._demands = demands
-        self._use = use
-        self.loads: Loads[Slot] = Loads()
-        self.latest: Slot | None = None
+        self._in_flight = in_flight
 
-    def choose(self, record: Record, call: Call, pinned: Slot | None, in_flight: int) -> Slot | None:
+    def choose(self, record: Record, call: Call, pinned: Slot | None) -> Slot | None:
         """Return the slot that a call can be sent to now, or None.
 
         Parameters
@@ -54,8 +44,6 @@ class Placement:
             The call.
         pinned : Slot or None
             The only slot that may run it, if there is only one.
-        in_flight : int
-            How many calls all slots hold.
         """
         if call.options.resources:
             slots = self._state.slots.values() if pinned is None else (pinned,)
@@ -64,27 +52,28 @@ class Placement:
         if pinned is not None:
             return pinned if self.fits(pinned, record, call) else None
         if record.is_async:
-            return self._least_crowded(in_flight)
-        return self.next_slot(self.prefetch_depth(record, call), in_flight)
+            return self._least_crowded()
+        return self.next_slot(self.prefetch_depth(record, call))
 
-    def next_slot(self, depth: int, in_flight: int) -> Slot | None:
+    def next_slot(self, depth: int) -> Slot | None:
         """Return the slot with the fewest calls below `depth`; among equals, the least recently used.
 
         But if no call is in flight, calls are made one after another: then it is the slot that ran the latest
         one, because its memory is still in the processor's cache.
         """
-        latest = self.latest
-        if not in_flight and latest is not None and latest in self.loads.of:
+        in_flight = self._in_flight
+        latest = in_flight.latest
+        if not in_flight.count and latest is not None and latest in in_flight.loads.of:
             return latest
-        return self.loads.least_loaded(depth)
+        return in_flight.loads.least_loaded(depth)
 
-    def _least_crowded(self, in_flight: int) -> Slot | None:
+    def _least_crowded(self) -> Slot | None:
         """Return the slot for a coroutine: it shares a worker with others, so all calls there count."""
-        loads, latest = self.loads, self.latest
+        in_flight = self._in_flight
+        loads, latest = in_flight.loads, in_flight.latest
         if not isinstance(loads, CoroutineLoads):
-            self.loads = loads = CoroutineLoads(loads, lambda slot: len(slot.sent))
-            self._use(loads)
-        if not in_flight and latest is not None and latest in loads.of:
+            in_flight.loads = loads = CoroutineLoads(loads, lambda slot: len(slot.sent))
+        if not in_flight.count and latest is not None and latest in loads.of:
             return latest
         return loads.least_crowded(ASYNC_DEPTH)
 
@@ -125,10 +114,10 @@ class Placement:
     def update_load(self, slot: Slot) -> None:
         """Enter how many calls a slot holds, or remove the slot if none may be sent to it."""
         if slot.full or not self._is_open(slot):
-            self.loads.drop(slot)
+            self._in_flight.loads.drop(slot)
         else:
-            self.loads.put(slot, slot.sync_count)
+            self._in_flight.loads.put(slot, slot.sync_count)
 
     def offered(self) -> list[Slot]:
         """Return the slots that calls may be sent to."""
-        return self.loads.slots()
+        return self._in_flight.loads.slots()

@@ -88,7 +88,7 @@ class Supervisor:
         self.recycling.check(now)
         self.idle_scaling.check(now)
         self.spares.check(now)
-        self._state.timers.drop_ended(self.dispatcher.queued.count + self.dispatcher.in_flight)
+        self._state.timers.drop_ended(self.dispatcher.queued.count + self.dispatcher.in_flight.count)
 
     def _add_slot(self) -> None:
         slot = Slot(max(self._state.slots, default=0) + 1)
@@ -108,7 +108,7 @@ class Supervisor:
         self.spares.clear("the pool was stopped")
         state.resting.clear()
         for slot in state.processes():
-            for call in self.dispatcher.take_calls(slot):
+            for call in self.dispatcher.in_flight.take(slot):
                 if not call.ended:
                     why = f"{call} had not ended on worker {slot.id} when the pool was stopped"
                     state.finish(call, PoolStoppedError(why))

@@ -270,7 +270,9 @@ class Driver:
         state.draining = True
         dispatcher = self.core.dispatcher
         # Who drains may be the one for whom a stream waits.
-        return not dispatcher.queued.count and dispatcher.in_flight <= paused_streams(dispatcher.sent_calls())
+        return not dispatcher.queued.count and dispatcher.in_flight.count <= paused_streams(
+            dispatcher.in_flight.calls()
+        )
 
     def after_fork(self) -> None:
         """Close everything in a fork of the process that made the pool: nothing of it acts there any more.
@@ -419,7 +421,7 @@ class Driver:
     def cancel_all(self, which: Callable[[Call], bool]) -> int:
         """Cancel the calls for which `which` is true; return how many."""
         with self.reading() as core:
-            calls = [*core.dispatcher.queued, *core.dispatcher.sent_calls()]
+            calls = [*core.dispatcher.queued, *core.dispatcher.in_flight.calls()]
         chosen = {id(call) for call in calls if which(call)}  # without the lock: it may run a user's code
         with self.locked_core() as (core, now):
             return core.dispatcher.cancel_all(lambda call: id(call) in chosen, now)

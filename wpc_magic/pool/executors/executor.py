@@ -251,7 +251,7 @@ class PoolExecutor(concurrent.futures.Executor):
         """Cancel what is queued, but as many calls as the workers are about to take."""
         with self._pool._driver.locked_core() as (core, now):
             sent = sum(
-                getattr(call.future, "executor", None) is self for call in core.dispatcher.sent_calls()
+                getattr(call.future, "executor", None) is self for call in core.dispatcher.in_flight.calls()
             )
             queued = [
                 call
