@@ -138,6 +138,7 @@ def test_a_large_value_is_refused_with_what_to_do_and_written_if_asked_for(
     with pytest.raises(DefinitionError, match=r"LARGE has 2\.3 MB, .*large=True"):
         pool.export()
     assert "LARGE" in pool.export(large=True)
+    pool.undefine_worker_constant(name="LARGE")
 
 
 def test_the_module_runs_as_its_docstring_says(pool: WorkerProcedureCall, tmp_path: Path) -> None:
