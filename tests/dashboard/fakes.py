@@ -130,7 +130,7 @@ class FakePool:
 
     def change_worker(self, worker_id: int, **fields: Any) -> None:
         workers = (
-            dataclasses.replace(worker, **fields) if worker.worker_id == worker_id else worker
+            worker._replace(**fields) if worker.worker_id == worker_id else worker
             for worker in self.current.workers
         )
         self.change(workers=tuple(workers))

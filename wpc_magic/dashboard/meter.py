@@ -56,6 +56,8 @@ class Meter:
 
     def __init__(self) -> None:
         self._gauges: dict[int, _Gauge] = {}
+        self._processes: list[tuple[int, int | None]] = []
+        self._readings: Mapping[int, Reading] = {}
         self._shown_at: float | None = None
 
     def is_due(self, now: float) -> bool:
@@ -75,6 +77,10 @@ class Meter:
             Whether it has readings of its own, and not those of the last one.
         """
         due = self.is_due(now)
+        processes = [(worker.worker_id, worker.pid) for worker in snapshot.workers]
+        if not due and not is_measured and processes == self._processes:
+            return self._readings
+        self._processes = processes
         if due:
             self._shown_at = now
         gauges = {}
@@ -82,7 +88,8 @@ class Meter:
             if worker.pid is not None:
                 gauges[worker.worker_id] = self._gauge_of(worker, worker.pid, now, due, is_measured)
         self._gauges = gauges
-        return {worker_id: gauge.shown for worker_id, gauge in gauges.items()}
+        self._readings = {worker_id: gauge.shown for worker_id, gauge in gauges.items()}
+        return self._readings
 
     def _gauge_of(self, worker: WorkerSnapshot, pid: int, now: float, due: bool, is_measured: bool) -> _Gauge:
         gauge = self._gauges.get(worker.worker_id)

@@ -208,24 +208,27 @@ def _worker_row(worker: WorkerSnapshot, before: WorkerRow | None, reading: Readi
     stays = worker.pid is None and not worker.waits_for  # its next process is most likely there, too
     since = None if worker.running_s is None else now - worker.running_s
     back_at = None if worker.restart_in_s is None else now + worker.restart_in_s
-    return WorkerRow(
-        id=worker.worker_id,
-        state=worker.health_state,
-        pid=worker.pid,
-        call=worker.current_call,
-        since=_stabilized(before["since"] if before is not None and same_call else None, since),
-        back_at=_stabilized(before["back_at"] if before is not None and same_process else None, back_at),
-        waiting=worker.waiting,
-        done=worker.done,
-        failed=worker.failed,
-        restarts=worker.restarts,
-        memory=reading.memory,
-        cpu=reading.cpu,
-        waits=worker.waits_for,
-        host=worker.host or (before["host"] if before is not None and stays else ""),
-        call_ids=list(worker.call_ids) if (worker.running_s or 0.0) >= _STOPPABLE_S else [],
-        leaving=_leaving_rows(worker.leaving, before["leaving"] if before is not None else [], now),
-    )
+    # As a literal: there is a row for each worker, several times a second.
+    return {
+        "id": worker.worker_id,
+        "state": worker.health_state,
+        "pid": worker.pid,
+        "call": worker.current_call,
+        "since": _stabilized(before["since"] if before is not None and same_call else None, since),
+        "back_at": _stabilized(before["back_at"] if before is not None and same_process else None, back_at),
+        "waiting": worker.waiting,
+        "done": worker.done,
+        "failed": worker.failed,
+        "restarts": worker.restarts,
+        "memory": reading.memory,
+        "cpu": reading.cpu,
+        "waits": worker.waits_for,
+        "host": worker.host or (before["host"] if before is not None and stays else ""),
+        "call_ids": list(worker.call_ids) if (worker.running_s or 0.0) >= _STOPPABLE_S else [],
+        "leaving": _leaving_rows(worker.leaving, before["leaving"] if before is not None else [], now)
+        if worker.leaving
+        else [],
+    }
 
 
 def _leaving_rows(
@@ -334,15 +337,16 @@ def diff(last: Frame, frame: Frame) -> Patch | None:
         patch["workers"] = workers
     if before:
         patch["removed"] = list(before)
-    newest = last["events"][-1]["n"] if last["events"] else 0
-    if events := [row for row in frame["events"] if row["n"] > newest]:
-        patch["events"] = events
+    if frame["events"] is not last["events"]:
+        newest = last["events"][-1]["n"] if last["events"] else 0
+        if events := [row for row in frame["events"] if row["n"] > newest]:
+            patch["events"] = events
     return patch or None
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    missing = object()
-    return {key: value for key, value in now.items() if before.get(key, missing) != value}
+    """Return the fields that differ; all rows of a kind have the same fields."""
+    return {key: value for key, value in now.items() if before[key] != value} if before else dict(now)
 
 
 def apply(last: Frame, patch: Patch) -> Frame:

@@ -36,7 +36,7 @@ class Dashboard(anywidget.AnyWidget):
 
     Notes
     -----
-    Only the feed's own thread writes `patch`, so that frames are sent while a cell runs. A page applies
+    Only the feed's own thread sends patches, so that frames are sent while a cell runs. A page applies
     patches to its copy of `frame`; a page that opens later receives the full `frame` of that time. `close`
     removes the views, the thread and the pool's listener.
     """
@@ -57,7 +57,7 @@ class Dashboard(anywidget.AnyWidget):
         def show(message: dict[str, Any]) -> None:
             widget = me()
             if widget is not None:
-                widget.patch = message
+                widget._send_patch(message)
 
         def on_poll(last: bool) -> None:
             widget = me()
@@ -121,6 +121,14 @@ class Dashboard(anywidget.AnyWidget):
             self._feed.wake()
         elif request := read_request(content):
             self._feed.submit(request)
+
+    def _send_patch(self, message: dict[str, Any]) -> None:
+        """Send a patch to all pages, as if it were the new value of the trait.
+
+        A trait would be compared, searched for binary data and kept, which takes as long as to send it. And a
+        page that opens later has no use for the last patch: `frame` has it.
+        """
+        self._send({"method": "update", "state": {"patch": message}, "buffer_paths": []})
 
     def _state(self) -> dict[str, Any]:
         frame, seq, notice = self._feed.latest

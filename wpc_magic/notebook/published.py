@@ -156,7 +156,7 @@ class PublishedPool:
 
 def _steady(snapshot: Any) -> Any:
     """Return a snapshot without processor times: these change always, and the file says what happens."""
-    workers = tuple(dataclasses.replace(each, cpu_percent=None) for each in snapshot.workers)
+    workers = tuple(each._replace(cpu_percent=None) for each in snapshot.workers)
     return dataclasses.replace(snapshot, workers=workers)
 
 

@@ -10,14 +10,14 @@ __all__ = ["frame_of", "with_times"]
 
 
 def frame_of(rows: Iterable[Any], kind: type) -> Any:
-    """Return a DataFrame with a row for each of some dataclass instances, and a column for each field.
+    """Return a DataFrame with a row for each of some instances, and a column for each field.
 
     Parameters
     ----------
     rows : iterable
         The instances.
     kind : type
-        Their class, for the columns if there are none.
+        Their class, a dataclass or a named tuple, for the columns if there are none.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def frame_of(rows: Iterable[Any], kind: type) -> Any:
         import pandas as pd
     except ImportError:
         raise ImportError("to_pandas needs pandas. Type: pip install pandas", name="pandas") from None
-    columns = [field.name for field in dataclasses.fields(kind)]
+    columns = [*getattr(kind, "_fields", ())] or [field.name for field in dataclasses.fields(kind)]
     return pd.DataFrame([[getattr(row, name) for name in columns] for row in rows], columns=columns)
 
 

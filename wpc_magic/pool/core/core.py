@@ -184,7 +184,7 @@ class Core:
             What the operating system reports, by slot number.
         """
         state, registry = self.state, self.state.registry
-        tally = state.call_counts.total()
+        tally, kinds = state.call_counts.total(), registry.kinds()
         return PoolSnapshot(
             name=name,
             state=state.phase,
@@ -200,29 +200,37 @@ class Core:
             calls=tally.calls,
             items=tally.items,
             cancelled=tally.cancelled,
-            functions=len(registry.of_kind(Kind.FUNCTION)),
-            dependencies=len(registry.of_kind(Kind.DEPENDENCY)),
-            constants=len(registry.of_kind(Kind.CONSTANT)),
-            setup=len(registry.of_kind(Kind.SETUP)),
+            functions=kinds.count(Kind.FUNCTION),
+            dependencies=kinds.count(Kind.DEPENDENCY),
+            constants=kinds.count(Kind.CONSTANT),
+            setup=kinds.count(Kind.SETUP),
             resources=len(registry.resources),
-            shared=len(registry.of_kind(Kind.SHARED)),
+            shared=kinds.count(Kind.SHARED),
             spare_workers=sum(bool(slot.ready_since) for slot in state.spares.values()),
             epoch=registry.epoch,
             events=state.events.total,
         )
 
     def _worker(self, slot: Slot, now: float, facts: ProcessFacts) -> WorkerSnapshot:
-        slots = self._processes_of(slot)
-        begun = [self._begun(each) for each in slots]
-        current, running_s = _shown(begun[0], now)
-        tally = slot.tally if len(slots) == 1 else sum_of(each.tally for each in slots)
+        # A dashboard asks for this of each worker, several times a second.
+        begun = self._begun(slot)
+        current, running_s = _shown(begun, now)
+        tally, waiting = slot.tally, len(slot.sent) - len(begun) + len(slot.pinned)
+        leaving: list[LeavingProcess] = []
+        if self.state.leaving:
+            olds = self._processes_of(slot)[1:]
+            tally = sum_of([tally, *(old.tally for old in olds)])
+            for old in olds:
+                its = self._begun(old)
+                waiting += len(old.sent) - len(its)
+                leaving.append(LeavingProcess(old.incarnation, old.pid, *_shown(its, now), _ids(its)))
         return WorkerSnapshot(
             worker_id=slot.id,
             health_state=slot.state.value,
             pid=slot.pid,
             current_call=current,
             running_s=running_s,
-            waiting=sum(len(each.sent) for each in slots) - sum(map(len, begun)) + len(slot.pinned),
+            waiting=waiting,
             done=tally.done,
             failed=tally.failed,
             cancelled=tally.cancelled,
@@ -232,11 +240,8 @@ class Core:
             host=slot.host,
             waits_for=slot.waits_for,
             restart_in_s=max(0.0, slot.restart_at - now) if slot.restart_at else None,
-            call_ids=_ids(begun[0]),
-            leaving=tuple(
-                LeavingProcess(old.incarnation, old.pid, *_shown(its, now), call_ids=_ids(its))
-                for old, its in zip(slots[1:], begun[1:], strict=True)
-            ),
+            call_ids=_ids(begun),
+            leaving=tuple(leaving),
         )
 
     def _begun(self, slot: Slot) -> _Begun:
@@ -379,4 +384,4 @@ def _shown(begun: _Begun, now: float) -> tuple[str | None, float | None]:
 
 
 def _ids(begun: _Begun) -> tuple[str, ...]:
-    return tuple(call.correlation_id for call, _ in begun)
+    return tuple([call.correlation_id for call, _ in begun])

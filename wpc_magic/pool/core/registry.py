@@ -164,6 +164,10 @@ class Registry:
         found = (r for r in self.records.values() if r.kind is kind and not r.name.startswith(PRIVATE))
         return sorted(found, key=lambda record: record.name)
 
+    def kinds(self) -> list[Kind]:
+        """Return the kind of each record, without private ones."""
+        return [record.kind for record in self.records.values() if not record.name.startswith(PRIVATE)]
+
     def propose(self, records: Iterable[Record] = (), removed: Iterable[str] = ()) -> Change:
         """Return a change of the current epoch; nothing takes effect yet.
 

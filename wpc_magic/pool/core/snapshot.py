@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..frames import frame_of
 
@@ -288,8 +288,7 @@ class WorkerHealth:
     restart_attempt: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LeavingProcess:
+class LeavingProcess(NamedTuple):
     """A process that another one has replaced, and that finishes its calls.
 
     Parameters
@@ -313,8 +312,7 @@ class LeavingProcess:
     call_ids: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class WorkerSnapshot:
+class WorkerSnapshot(NamedTuple):
     """One worker at one point in time.
 
     Parameters
@@ -446,4 +444,9 @@ class PoolSnapshot:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot as JSON-serializable data."""
-        return dataclasses.asdict(self)
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**plain, "workers": tuple(_plain(worker) for worker in self.workers)}
+
+
+def _plain(worker: WorkerSnapshot) -> dict[str, Any]:
+    return {**worker._asdict(), "leaving": tuple(process._asdict() for process in worker.leaving)}
