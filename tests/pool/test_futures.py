@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import concurrent.futures._base as futures_of_python
+import contextvars
 import gc
 import pickle
 import queue
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.pool.conftest import HELD, PATIENCE_S, learn
-from wpc_magic.pool import CallFuture, WorkerProcedureCall
+from wpc_magic.pool import CallFuture, WorkerProcedureCall, future_callbacks
 
 FUNCTIONS = """
 def double(x):
@@ -409,6 +410,54 @@ def test_callbacks_are_called_in_their_order_and_one_that_raises_harms_no_other(
     visit.let_go()
     assert [told.get(timeout=60), told.get(timeout=60)] == [1, 2]
     assert "exception calling callback" in caplog.text
+
+
+def test_a_callback_that_is_added_while_the_call_ends_is_called_here(
+    pool: WorkerProcedureCall, door: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    future = pool.call.held(door.path)
+    visit = door.wait()
+
+    def ends_meanwhile() -> contextvars.Context:  # after it has been found pending
+        visit.let_go()
+        future.result()
+        return contextvars.copy_context()
+
+    monkeypatch.setattr(future_callbacks, "copy_context", ends_meanwhile)
+    future.add_done_callback(lambda each: told.append((each, threading.current_thread())))
+    assert told == [(future, threading.current_thread())]
+
+
+def test_a_callback_that_two_threads_find_is_called_once(pool: WorkerProcedureCall, door: Any) -> None:
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    future = pool.call.held(door.path)
+    visit = door.wait()
+
+    class Callbacks(list[Any]):
+        def append(self, callback: Any) -> None:
+            super().append(callback)
+            visit.let_go()
+            future.result()
+
+    future.__dict__["_callbacks"] = Callbacks()
+    future.add_done_callback(told.put)
+    assert told.get(timeout=60) is future
+    pool.call.double(1).add_done_callback(told.put)  # after what else the thread has to call
+    assert told.get(timeout=60) is not future
+
+
+def test_a_callback_that_was_removed_is_not_called(pool: WorkerProcedureCall, door: Any) -> None:
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    future = pool.call.held(door.path)
+    visit = door.wait()
+    for each in (told.put, print, told.put):
+        future.add_done_callback(each)
+    assert [future.remove_done_callback(told.put) for _ in range(2)] == [2, 0]
+    assert future.remove_done_callback(print) == 1
+    future.add_done_callback(lambda _: told.put("last"))
+    visit.let_go()
+    assert told.get(timeout=60) == "last"
 
 
 def test_a_callback_may_call_and_wait(pool: WorkerProcedureCall) -> None:

@@ -9,6 +9,7 @@ from contextvars import copy_context
 from typing import Any
 
 from .checks import check_callable
+from .future_driver import FutureDriver
 from .interrupts.locks import SignalSafeEvent
 from .value_type import Value
 
@@ -27,6 +28,8 @@ class CallbackFuture(Future[Value]):  # type: ignore[type-var]  # covariant: onl
     """
 
     loops: Any = ()
+    _callbacks: Any = ()
+    _driver: FutureDriver
 
     @property
     def ended(self) -> bool:
@@ -49,11 +52,24 @@ class CallbackFuture(Future[Value]):  # type: ignore[type-var]  # covariant: onl
         if getattr(fn, "__module__", None) == "asyncio.tasks":
             self._add_loop_callback(fn)
             return
-        with self._condition:
-            if not self.ended:
-                self.__dict__.setdefault("_callbacks", []).append((fn, copy_context()))
-                return
-        _call(fn, self)
+        if not self.ended and self._keep(_Callback(fn)):
+            self._driver.ensure_read(self)
+        else:
+            _call(fn, self)
+
+    def _keep(self, callback: _Callback) -> bool:
+        """Keep a callback for the thread of the pool; return False if it is to be called here."""
+        self.__dict__.setdefault("_callbacks", []).append(callback)
+        # Looked at after that: whoever ends it looks at the callbacks when it has ended.
+        return not (self.ended and self._take(callback))
+
+    def _take(self, callback: _Callback) -> bool:
+        """Take a callback out; return whether nobody else has. It is called by the one who has."""
+        try:
+            self._callbacks.remove(callback)
+        except ValueError:
+            return False
+        return True
 
     def _add_loop_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         import asyncio
@@ -84,12 +100,8 @@ class CallbackFuture(Future[Value]):  # type: ignore[type-var]  # covariant: onl
                 self._remove_loop_callback(waiter)
                 waiter.cancel()  # the loop need not read the worker's channel for it any more
                 count += 1
-        callbacks: list[Any] = self.__dict__.get("_callbacks", [])
-        if callbacks:
-            with self._condition:
-                before = len(callbacks)
-                callbacks[:] = [each for each in callbacks if each[0] != fn]
-                count += before - len(callbacks)
+        for callback in list(self._callbacks):
+            count += callback.fn == fn and self._take(callback)
         return count
 
     def when_ended(self, callback: Callable[[Any], object]) -> None:
@@ -98,24 +110,41 @@ class CallbackFuture(Future[Value]):  # type: ignore[type-var]  # covariant: onl
         It must neither block nor run user code: the driver's lock is held.
         """
         with self._condition:
-            if not self.ended:
+            is_kept = not self.ended
+            if is_kept:
                 self._waiters.append(_CallbackWaiter(callback))  # type: ignore[arg-type]
-                return
-        callback(self)
+        if is_kept:  # not before: it takes the driver's lock, and whoever has that may wait for this one
+            self._driver.ensure_read(self)
+        else:
+            callback(self)
 
     @property
     def has_callbacks(self) -> bool:
         """Whether anything is to be called when it ends, or an event loop waits."""
-        own = self.__dict__
-        return bool(self.loops or own.get("_callbacks") or own.get("_loop_callbacks"))
+        return bool(self.loops or self._callbacks or self.__dict__.get("_loop_callbacks"))
 
     def _run_callbacks(self) -> None:
-        for fn, context in self.__dict__.pop("_callbacks", ()):
+        callbacks = self._callbacks
+        while callbacks:
             try:
-                context.run(_call, fn, self)
+                callback = callbacks.pop(0)
+            except IndexError:  # another thread has taken the last one out
+                return
+            try:
+                callback.context.run(_call, callback.fn, self)
             except BaseException as error:  # it ends no thread, and the others are called all the same
                 with suppress(BaseException):  # nor does a handler of the log
                     _report(self, error)
+
+
+class _Callback:
+    """A callback, and the context variables that it is called in; equal to itself only."""
+
+    __slots__ = ("context", "fn")
+
+    def __init__(self, fn: Callable[[Future[Any]], object]) -> None:
+        self.fn = fn
+        self.context = copy_context()
 
 
 class _CallbackWaiter:

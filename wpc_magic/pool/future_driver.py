@@ -41,8 +41,17 @@ class FutureDriver(Protocol):
     def wait(self, future: Any, timeout: float | None) -> None:
         """Return when the future has ended, or the timeout has expired."""
 
+    def wait_for_event(self, event: Any, timeout: float | None) -> bool:
+        """Wait until a `WaitEvent` is set, or the timeout has expired; return whether it is set."""
+
     def ensure_polled(self) -> None:
         """Ensure that answers are read although no thread is in `wait`."""
+
+    def ensure_read(self, future: Any) -> None:
+        """Ensure that the answer to a call is read although no thread is in `wait` for it."""
+
+    def poll_reserved(self, future: Any) -> None:
+        """Do what `ensure_read` does, under the driver's lock."""
 
     def cancel(self, future: Any) -> bool:
         """Cancel the call, and its work."""

@@ -188,8 +188,8 @@ class CallFuture(CallbackFuture[Value]):
                         waiter.add_exception(self)
                     else:
                         waiter.add_result(self)
-            if self.__dict__.get("_callbacks"):  # to add one makes a condition first
-                self._driver.call_soon(self._run_callbacks)
+        if self._callbacks:  # looked at after it has ended, as whoever adds one looks at that after it has
+            self._driver.call_soon(self._run_callbacks)
         for wake in self.wakers:
             wake()
         for loop, waiter in self.loops:
@@ -223,8 +223,8 @@ class CallFuture(CallbackFuture[Value]):
 
     @property
     def is_awaited(self) -> bool:
-        """Whether a thread or an event loop waits for it, or a condition exists."""
-        return bool(self.wakers or self.loops or "_made_condition" in self.__dict__)
+        """Whether a thread or an event loop waits for it, or it has callbacks or a condition."""
+        return bool(self.wakers or self.loops or self._callbacks or "_made_condition" in self.__dict__)
 
     @property
     def _state(self) -> str:  # type: ignore[override]  # ``concurrent.futures.wait`` reads it
@@ -236,7 +236,6 @@ class CallFuture(CallbackFuture[Value]):
     def _condition(self) -> threading.Condition:  # type: ignore[override]
         condition: Any = self.__dict__.get("_made_condition")
         if condition is None:
-            self._driver.ensure_polled()
             condition = self.__dict__.setdefault("_made_condition", _condition())
         if condition is _ENDED:
             # A caller acquires it by one access and releases it by another, so both must return the same one.
@@ -376,7 +375,8 @@ class CallFuture(CallbackFuture[Value]):
 
     def receive_with(self, receive: Receive) -> None:
         """Call `receive` with what the call ends with; see `pass_on`. Under the driver's lock."""
-        _ = self._condition  # from now on, its answer is read although nobody waits for it
+        _ = self._condition  # from now on, its channel is not reserved for who waits for it
+        self._driver.poll_reserved(self)
         self.receivers = (*self.receivers, receive)
 
     def known_value(self) -> tuple[bool, Any]:

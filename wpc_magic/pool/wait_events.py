@@ -24,6 +24,8 @@ class Waiters(list[Any]):
             waiter.event = WaitEvent(self._driver)
         if isinstance(waiter.event, WaitEvent):
             waiter.event.futures.append(self._future)
+            if waiter.event.driver is not self._driver:  # the thread that waits cannot read its answers
+                self._driver.ensure_polled()
         super().append(waiter)
 
 
@@ -34,12 +36,24 @@ class WaitEvent(SignalSafeEvent):
     ----------
     futures : list of weakref
         The futures.
+    driver : FutureDriver
+        That of the pool whose answers the waiting thread may read itself.
+    links : list or None
+        Where it does so; opaque here.
     """
+
+    call = None  # it reads a channel for more than one, unlike a future
+    wakers = ()  # it is woken by itself
 
     def __init__(self, driver: FutureDriver) -> None:
         super().__init__()
         self.futures: list[ref[Any]] = []
-        self._driver = driver
+        self.driver = driver
+        self.links: Any = None
+
+    def is_of(self, future: Any) -> bool:
+        """Whether a future is of the pool whose answers the waiting thread may read."""
+        return future._driver is self.driver
 
     def is_over(self) -> bool:
         """Whether all of the futures have ended."""
@@ -47,17 +61,21 @@ class WaitEvent(SignalSafeEvent):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set, at most for the timeout in seconds; return whether it is set."""
-        observer = self._driver.observer
+        wait, observer = self.driver.wait_for_event, self.driver.observer
         if observer is None:
-            return super().wait(timeout)
+            return wait(self, timeout)
         left = float("inf") if timeout is None else timeout
         try:
             while not self.is_set():
                 pause = observer.pause_s(self)
-                if super().wait(min(left, pause)) or left <= pause:
+                if wait(self, min(left, pause)) or left <= pause:
                     break
                 left -= pause
                 observer.look(self)
         finally:
             observer.left(self)
         return self.is_set()
+
+    def wait_for_set(self, timeout: float | None) -> bool:
+        """Wait as `wait` does, while other threads read the answers."""
+        return super().wait(timeout)

@@ -103,7 +103,8 @@ class Driver:
             self.core, self.condition, self.memory, self.locked_core, self.reading, self.output.finish
         )
         self.wait: Callable[[CallFuture, float | None], None] = parts.waiters.wait
-        self.wait_in_loop = parts.waiters.wait_in_loop
+        self.wait_for_event, self.wait_in_loop = parts.event_waits.wait, parts.waiters.wait_in_loop
+        self.ensure_read, self.poll_reserved = parts.waiters.ensure_read, parts.waiters.poll_reserved
         self.is_shown = parts.waiters.is_shown
         self.call_soon = parts.callbacks.post
         self.drop: Callable[[Any], object] = self._thread.given_up.append

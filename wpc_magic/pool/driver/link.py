@@ -48,8 +48,8 @@ class Link:
         Its channels.
     sender, receiver : Sender, Receiver
         Shared memory, to the worker and from it.
-    owner : CallFuture or None
-        The future of the thread that reads the call channel now.
+    owner : CallFuture, WaitEvent or None
+        What the thread waits for that reads the call channel now.
     reserved : dict
         The future, if any, whose submitter is expected to wait here soon. It is popped in one atomic step: if
         the submitter pops it, it may wait; if another thread does, it may not.
@@ -93,7 +93,7 @@ class Link:
         self.sender = _sender(process)
         self.receiver = UnsharedReceiver(process.adopt) if blocks is None else Receiver(blocks)
         self.control = _channel(process.control)
-        self.owner: CallFuture | None = None
+        self.owner: Any = None
         self.reserved: dict[CallFuture, CallFuture] = {}
         self.loops: dict[Any, int] = {}
         self.polled = self.parked = False
@@ -110,8 +110,12 @@ class Link:
         self._decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in range(2)]
         self.call_fd = self.call.fileno()
         self.poll_set = select.poll()
-        self.poll_set.register(self.call_fd, select.POLLIN)
-        self.poll_set.register(self._wake_in, select.POLLIN)
+        self.register(self.poll_set)
+
+    def register(self, poll_set: Any) -> None:
+        """Add to a set of descriptors what is read when an answer arrives, or `wake` was called."""
+        poll_set.register(self.call_fd, select.POLLIN)
+        poll_set.register(self._wake_in, select.POLLIN)
 
     def reserve(self, future: CallFuture) -> None:
         """Let the submitter of a call wait here without the lock. Call this under the driver's lock."""

@@ -22,6 +22,7 @@ from .callbacks import Callbacks
 from .cell_loads import CellLoads
 from .condition import PoolCondition
 from .effect_runner import EffectRunner
+from .event_waits import EventWaits
 from .failures import Failures
 from .inbox import Inbox
 from .link import Link
@@ -76,8 +77,8 @@ class Parts:
         Performs what the core decides.
     passing : ValuePassing
         Passes values to the calls that wait for them.
-    condition, waiters : PoolCondition, Waiters
-        Threads and event loops that wait for the pool, or for a call.
+    condition, waiters, event_waits : PoolCondition, Waiters, EventWaits
+        Threads and event loops that wait for the pool, for a call, or for several.
     stacks : StackRequests
         Stacks that were requested of workers.
     memory : Memory
@@ -152,6 +153,9 @@ class Parts:
         self.condition = PoolCondition(self.lock, self.effects.apply)
         self.waiters = Waiters(
             self.lock, self.links, self.poller, self.inbox, self.output, self.effects.apply
+        )
+        self.event_waits = EventWaits(
+            self.waiters, self.links, self.poller, self.inbox, self.output, self.effects.apply
         )
 
     def environment(self) -> WorkerEnvironment:

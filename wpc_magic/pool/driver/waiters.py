@@ -106,7 +106,7 @@ class Waiters:
         ensure_stack_room()
         if pause_s is not None:
             until = _earlier(deadline, pause_s)
-        if link is None or not self._wait_reserved(future, link, deadline, until):
+        if link is None or not self.wait_reserved(future, link, deadline, until):
             self._wait_in_turn(future, deadline, until)
 
     def _wait_in_turn(self, future: CallFuture, deadline: float | None, until: float | None) -> None:
@@ -133,7 +133,7 @@ class Waiters:
                     in_time = self._read(future, link, until, interrupts)
                 finally:
                     with self.lock:
-                        self._release(link, future)
+                        self.release(link, future)
                 if self._output.waiting:
                     if deadline is None:
                         self._output.deliver_here(interrupts)
@@ -170,10 +170,17 @@ class Waiters:
             self._output.finish(deadline)
         return has_ended
 
-    def _wait_reserved(
-        self, future: CallFuture, link: Link, deadline: float | None, until: float | None
+    def wait_reserved(
+        self,
+        future: CallFuture,
+        link: Link,
+        deadline: float | None,
+        until: float | None,
+        awake: Callable[[], object] | None = None,
     ) -> bool:
         """Wait for a channel that was reserved when the call was submitted; return whether the wait is over.
+
+        `awake` is called before anything is read.
 
         Everything between the sending of a call and this `poll` delays every call, so there is next to
         nothing: no channel is claimed, and no signal handler is swapped, since an interrupt cannot leave
@@ -199,15 +206,17 @@ class Waiters:
         except BaseException:
             with lock:
                 link.reserved.pop(future, None)
-                self._release(link, future)
+                self.release(link, future)
             raise
         try:
             try:
+                if awake is not None:
+                    awake()
                 if ready:
                     self._read_once(future, link, ready)
                 # Not later: another thread, which reads next, may end it while its first output is shown.
                 is_over = future.ended or (not ready and time_left(until) == 0)
-                self._release(link, future)
+                self.release(link, future)
             except BaseException as error:
                 lock.tear(error)
                 raise
@@ -247,7 +256,8 @@ class Waiters:
         future.add_waker(link.wake)
         return link
 
-    def _release(self, link: Link, future: CallFuture) -> None:
+    def release(self, link: Link, future: Any) -> None:
+        """Let others read a channel that was read for a future, or a `WaitEvent`. Under the lock."""
         if link.owner is not future:  # the reservation was cancelled
             return
         link.owner = None
@@ -279,6 +289,28 @@ class Waiters:
             moved = future.call.slot is not link.slot or lock.torn is not None
             if future.ended or link.dead or self._output.waiting or moved:
                 return True
+
+    # -- nobody waits -----------------------------------------------------------------------------------
+
+    def ensure_read(self, future: CallFuture) -> None:
+        """Ensure that the answer to a call is read although nobody waits for it in `wait`.
+
+        Only a channel that is reserved for the submitter of the call is read by nobody else.
+        """
+        if future.reserved_at is None:
+            return
+        try:
+            with self.lock:
+                self.poll_reserved(future)
+        except StepInProgressError:  # in a finalizer
+            self._poller.reclaim_all_soon()
+
+    def poll_reserved(self, future: CallFuture) -> None:
+        """Do what `ensure_read` does. Under the lock."""
+        link = future.reserved_at
+        if link is not None and future in link.reserved:
+            link.cancel_reservation()
+            self._poller.reclaim(link)
 
     # -- event loops ------------------------------------------------------------------------------------
 

@@ -118,11 +118,19 @@ class SignalSafeEvent:
         """Wait until it is set, at most for the timeout in seconds; return whether it is set."""
         waiter = allocate_lock()
         waiter.acquire()
-        self._waiters.append(waiter)
+        self.add(waiter)
         if self._flag or acquire(waiter, -1 if timeout is None else max(0.0, timeout)):
             return True
+        self.remove(waiter)
+        return self._flag
+
+    def add(self, waiter: Any) -> None:
+        """Release a lock, or what has a `release` as well, when it is set; look at `is_set` after this."""
+        self._waiters.append(waiter)
+
+    def remove(self, waiter: Any) -> None:
+        """Undo `add`, if it has not been set since."""
         try:
             self._waiters.remove(waiter)
-        except ValueError:  # it was set just now
+        except ValueError:
             pass
-        return self._flag
