@@ -14,7 +14,6 @@ from tests.browser.bare import ACCESSIBILITY, EVIL, FAILED_CALL, Show, let_run, 
 from tests.browser.lab import TIMEOUT_S, until
 from tests.dashboard.fakes import FakePool
 from tests.dashboard.test_details import ended
-from wpc_magic.pool.core.events import ErrorInfo
 from wpc_magic.pool.core.snapshot import FunctionInfo
 from wpc_magic.pool.core.stats import FunctionStats
 from wpc_magic.pool.driver.sampling import StackSample
@@ -39,10 +38,9 @@ def test_the_slow_function_is_on_top_and_shows_its_source_and_its_calls(show: Sh
             calls=2,
             items=10,
             sums_s=(0.0,) * 31 + (19.3,),
+            last_error=f"KeyError: {EVIL}",
         ),
     ]
-    error = ErrorInfo("KeyError", EVIL)
-    pool.emit("call_execution_failed", 1, "warn", error=error, details={"function": "fit"})
     page = show(pool)
     page.tab("Functions")
     assert page.sent("watch")[-1]["panel"] == "Functions"

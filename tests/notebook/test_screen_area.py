@@ -16,7 +16,7 @@ EL, ED = "\x1b[K", "\x1b[J"  # clears the rest of the line, the rest of the scre
 
 @pytest.fixture(autouse=True)
 def _size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((20, 6)))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((20, 6)))
 
 
 def test_lines_rewrite_themselves_and_the_last_ones_stay() -> None:
