@@ -224,7 +224,9 @@ class CallFuture(CallbackFuture[Value]):
     @property
     def is_awaited(self) -> bool:
         """Whether a thread or an event loop waits for it, or it has callbacks or a condition."""
-        return bool(self.wakers or self.loops or self._callbacks or "_made_condition" in self.__dict__)
+        if self.wakers or self.loops or self._callbacks:
+            return True
+        return "_made_condition" in self.__dict__
 
     @property
     def _state(self) -> str:  # type: ignore[override]  # ``concurrent.futures.wait`` reads it

@@ -67,6 +67,7 @@ class Dispatcher:
         self.in_flight = in_flight = InFlight(state, call_limit_reached)
         self._send = in_flight.send  # saves a lookup for every call, as some of the next ones do
         self._placement = placement = Placement(state, demands, in_flight)
+        self._next_slot = placement.next_slot
         self.update_load = placement.update_load
         self.offered = placement.offered
         self.is_awaited = queued.is_awaited
@@ -112,7 +113,7 @@ class Dispatcher:
                 if not call.items
                 else self._placement.prefetch_depth(quick, call)
             )
-            slot = None if self._queue else self._placement.next_slot(depth)
+            slot = None if self._queue else self._next_slot(depth)
             if slot is not None:
                 self._send(slot, call, quick, depth)
                 return
@@ -190,8 +191,7 @@ class Dispatcher:
             self._report_unknown(slot, f"an answer to call {seq}")
             return None
         state = self._state
-        record = call.record
-        assert record is not None
+        record: Record = call.record  # type: ignore[assignment]  # it was sent
         stats = state.stats.get(record.key)
         if stats is None:
             stats = state.call_counts.of_record(record, state.registry)

@@ -64,7 +64,8 @@ class InFlight:
         call.epoch = slot.epoch = state.registry.epoch
         call.seq = seq = slot.next_seq
         slot.next_seq = seq + 1
-        slot.sent[seq] = call
+        sent = slot.sent
+        sent[seq] = call
         self.latest = slot
         self.count += 1
         if record.is_async:
@@ -74,7 +75,7 @@ class InFlight:
             slot.sync_count += 1
             if depth == 1:
                 slot.full = True
-        if not slot.has_prefetched and slot.sync_count and len(slot.sent) > 1:
+        if len(sent) > 1 and slot.sync_count and not slot.has_prefetched:
             slot.has_prefetched = True
             self.prefetching += 1
         if slot.full:  # it was open until now

@@ -39,7 +39,8 @@ class Loads(Generic[_Worker]):
 
     def put(self, slot: _Worker, load: int) -> None:
         """Add a slot, or update its load."""
-        of, buckets = self.of, self._buckets
+        of = self.of
+        buckets = self._buckets
         old = of.get(slot)
         if old is not None:
             del buckets[old][slot]

@@ -116,10 +116,13 @@ class FunctionStats:
 
         Return whether it took so long, about 1 ms, that more may be recorded of it.
         """
-        exponent = ran_ns.bit_length()  # `Histogram.add`, inlined: this runs for every call
-        index, histogram = exponent if exponent < _BUCKETS else -1, self.histogram
-        histogram.buckets[index] += 1
-        histogram.sums_ns[index] += ran_ns
+        exponent = ran_ns.bit_length()
+        histogram = self.histogram
+        try:  # `Histogram.add`, inlined: this runs for every call
+            histogram.buckets[exponent] += 1
+            histogram.sums_ns[exponent] += ran_ns
+        except IndexError:  # some days
+            histogram.add(ran_ns)
         each = ran_ns / 1e9
         if items:
             each /= items

@@ -46,7 +46,8 @@ def crash_of(link: Link, exitcode: int | None, oom_kills: OomKills) -> Crash:
     """
     name = _signal_name(exitcode)
     memory = max(link.process.peak_bytes, link.process.page.words[PEAK]) or None
-    if link.malformed:
+    was_refused = bool(link.malformed) and (exitcode is None or name == "SIGKILL")  # else it ended by itself
+    if was_refused:
         reason = f"was killed, since it had sent malformed data: {link.malformed}"
     elif link.process.lost:
         reason = link.process.lost
@@ -56,7 +57,7 @@ def crash_of(link: Link, exitcode: int | None, oom_kills: OomKills) -> Crash:
         reason = f"exited with code {exitcode}"
     else:
         reason = "exited, its code is unknown (this program ignores SIGCHLD, or waits for every child)"
-    if name == "SIGKILL" and not link.process.lost and not link.malformed:
+    if name == "SIGKILL" and not link.process.lost and not was_refused:
         happened_recently = link.process.oom_killed
         if not link.process.host:
             happened_recently = oom_kills.happened_recently()
