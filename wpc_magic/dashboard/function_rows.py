@@ -20,9 +20,8 @@ class FunctionRow(TypedDict):
     items: int
     failed: int
     cancelled: int
-    p50: (
-        float | None
-    )  # how long workers have run it: the mean of a bucket, whose ends are a factor of 2 apart
+    # How long workers have run it: the mean of a bucket, whose ends are a factor of 2 apart.
+    p50: float | None
     p95: float | None
     p99: float | None
     share: float  # of the time that workers have run functions, from 0 to 1
