@@ -238,7 +238,9 @@ def test_an_interrupt_leaves_the_wait_and_no_channel_claimed(pool: WorkerProcedu
     visit = door.wait()
 
     def interrupt() -> None:
-        while not any(link.owner for link in pool._driver.parts.links.values()):
+        links = pool._driver.parts.links.values()
+        # Until it waits, and has the channel that its call has reserved for it, if it still has.
+        while not future._waiters or any(future in link.reserved for link in links):
             pass
         signal.raise_signal(signal.SIGINT)
 
