@@ -479,12 +479,14 @@ def test_a_map_that_is_closed_begins_nothing_more(
 
     def cancel_and_see_it_stopped(future: CallFuture) -> bool:
         is_cancelled = cancel(future)
-        assert condition.wait_for(lambda: not any(call.ended for call in dispatcher.sent_calls()), PATIENCE_S)
+        assert condition.wait_for(
+            lambda: not any(call.ended for call in dispatcher.in_flight.calls()), PATIENCE_S
+        )
         return is_cancelled
 
     results = pool.map("begins", range(5), chunk_size=1, folder=str(folder), begun=begun.path)
     begun.wait()
     monkeypatch.setattr(CallFuture, "cancel", cancel_and_see_it_stopped)
     results.close()
-    assert dispatcher.in_flight == 0
+    assert dispatcher.in_flight.count == 0
     assert [path.name for path in folder.glob("item-*")] == ["item-0"]
