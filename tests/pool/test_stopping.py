@@ -117,7 +117,7 @@ def test_the_interrupt_of_another_call_does_not_reach_one_that_cleans_up(
     begun.wait_for(1)
     other.cancel()
     driver = stopping._driver
-    assert driver.condition.wait_for(lambda: not driver.core.dispatcher.in_flight, PATIENCE_S)
+    assert driver.condition.wait_for(lambda: not driver.core.dispatcher.in_flight.count, PATIENCE_S)
     assert logged(stopping) == ["cleaned up"] * 2
     assert stopping.call.pid().result() == before
 

@@ -44,7 +44,7 @@ class CallCounts:
     Examples
     --------
     >>> counts = CallCounts()
-    >>> counts.ended(Call(1, "f", b""), None, Registry())
+    >>> counts.ended(Call(1, "f", b""), None, Registry(load_again=list))
     'cancelled'
     >>> counts.totals()["f"].tally.by_outcome()
     {'cancelled': 1}

@@ -28,7 +28,7 @@ class Histogram:
     >>> for ms in range(1, 101):
     ...     histogram.add(ms * 1_000_000)
     >>> histogram.quantile_s(0.5)
-    0.05
+    0.0505
     """
 
     __slots__ = ("buckets", "sums_ns")

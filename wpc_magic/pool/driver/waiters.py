@@ -180,7 +180,7 @@ class Waiters:
     ) -> bool:
         """Wait for a channel that was reserved when the call was submitted; return whether the wait is over.
 
-        `awake` is called before anything is read.
+        `awake`, of who wants no value, is called before anything is read.
 
         Everything between the sending of a call and this `poll` delays every call, so there is next to
         nothing: no channel is claimed, and no signal handler is swapped, since an interrupt cannot leave
@@ -229,7 +229,10 @@ class Waiters:
         finally:
             output = self._output
             if output.waiting or output.deliverer:
-                output.finish(deadline)  # its output is shown before its value is returned
+                if awake is None:
+                    output.finish(deadline)  # its output is shown before its value is returned
+                else:  # no value is
+                    output.deliver_soon()
         return is_over
 
     def _read_once(self, future: CallFuture, link: Link, ready: list[tuple[int, int]]) -> None:
