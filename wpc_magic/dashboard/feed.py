@@ -7,7 +7,7 @@
                         └── acked ──> "wpc-dashboard" <──────────────────────────┘
                                          │ at most ten a second, four while calls are short; none while
                                          │ nothing changes, or no page looks
-                                         └── show(message) ──> the widget's trait ──> page
+                                         └── show(message) ──> the widget ──> page
 
 The thread exits when the pool has stopped and no request is pending; an event, or a click, starts it again.
 So a stopped pool leaves no thread, and a restart of the pool is noticed.

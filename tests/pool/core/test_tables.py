@@ -18,6 +18,7 @@ from wpc_magic.pool.core.prefetch import ASYNC_DEPTH, prefetch_depth
 from wpc_magic.pool.core.registry import Change, Kind, Record, Registry
 from wpc_magic.pool.core.rollout import Rollout
 from wpc_magic.pool.core.stats import FunctionStats, Histogram
+from wpc_magic.pool.core.tally import Tally
 from wpc_magic.pool.core.timers import Timers
 from wpc_magic.pool.errors import OptionError
 from wpc_magic.pool.options import PoolOptions
@@ -545,3 +546,17 @@ def test_the_timers_of_calls_that_have_ended_do_not_accumulate():
     assert len(timers.due) < 2_500
     timers.run(3600.0)
     assert {"other", *range(0, 100_000, 10_000)} <= set(seen)
+
+
+# -- tallies ----------------------------------------------------------------------------------------------
+
+
+def test_a_tally_that_includes_another_adds_all_that_it_has_counted():
+    one, other = Tally(), Tally()
+    for number, name in enumerate(Tally.__slots__, 1):
+        setattr(other, name, number)
+    for _ in range(2):
+        one.include(other)
+    assert [getattr(one, name) for name in Tally.__slots__] == [
+        2 * number for number, _ in enumerate(Tally.__slots__, 1)
+    ]

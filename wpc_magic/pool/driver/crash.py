@@ -46,8 +46,9 @@ def crash_of(link: Link, exitcode: int | None, oom_kills: OomKills) -> Crash:
     """
     name = _signal_name(exitcode)
     memory = max(link.process.peak_bytes, link.process.page.words[PEAK]) or None
-    was_refused = bool(link.malformed) and (exitcode is None or name == "SIGKILL")  # else it ended by itself
-    if was_refused:
+    # Else it has ended by itself, after what it had sent.
+    was_malformed = bool(link.malformed) and (exitcode is None or name == "SIGKILL")
+    if was_malformed:
         reason = f"was killed, since it had sent malformed data: {link.malformed}"
     elif link.process.lost:
         reason = link.process.lost
@@ -57,7 +58,7 @@ def crash_of(link: Link, exitcode: int | None, oom_kills: OomKills) -> Crash:
         reason = f"exited with code {exitcode}"
     else:
         reason = "exited, its code is unknown (this program ignores SIGCHLD, or waits for every child)"
-    if name == "SIGKILL" and not link.process.lost and not was_refused:
+    if name == "SIGKILL" and not link.process.lost and not was_malformed:
         happened_recently = link.process.oom_killed
         if not link.process.host:
             happened_recently = oom_kills.happened_recently()

@@ -202,8 +202,8 @@ class DriverThread:
             self._abandoned = False
             self._core.supervisor.stop(now)
         self._core.tick(now)
-        while self.given_up:
-            self._core.dispatcher.cancel(self.given_up.popleft().call, now)
+        while self.given_up:  # the last first, as in `Dispatcher.cancel_all`
+            self._core.dispatcher.cancel(self.given_up.pop().call, now)
         self._effects.apply()
         state = self._core.state
         if state.options.start_method == "template" and state.registry.epoch != self._prepared_epoch:

@@ -260,7 +260,7 @@ class Waiters:
         return link
 
     def release(self, link: Link, future: Any) -> None:
-        """Let others read a channel that was read for a future, or a `WaitEvent`. Under the lock."""
+        """Let others read a channel whose owner is a future, or a `WaitEvent`. Under the lock."""
         if link.owner is not future:  # the reservation was cancelled
             return
         link.owner = None
