@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 
 def load_ipython_extension(ip: InteractiveShell) -> None:

@@ -114,7 +114,7 @@ def test_a_start_that_fails_for_want_of_descriptors_gives_back_what_it_took(make
 def test_a_process_for_which_the_last_descriptors_are_missing_is_ended_and_started_again(
     make_pool: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started, real = [], link_module._waker
+    started, real = [], link_module.open_waker
 
     def waker() -> tuple[int, int]:
         (child,) = children()
@@ -123,7 +123,7 @@ def test_a_process_for_which_the_last_descriptors_are_missing_is_ended_and_start
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return real()
 
-    monkeypatch.setattr(link_module, "_waker", waker)
+    monkeypatch.setattr(link_module, "open_waker", waker)
     pool = make_pool(1, SIZE)
     assert pool.call.size(b"...").result() == 3
     first, second = started

@@ -393,6 +393,47 @@ def test_a_sink_may_wait_for_the_loop_that_awaits_the_call(make_pool: Any, how: 
     assert shown[0] == "a\n", "before the value"
 
 
+@pytest.mark.parametrize("how", ["await", "wait", "gather", "map", "unordered", "stream"])
+def test_a_sink_may_wait_for_the_loop_that_comes_when_the_call_has_ended(make_pool: Any, how: str) -> None:
+    # the worker's answer is read, then: await says ... runs `show` ... has the value
+    pool = make_pool(1, SAYS + "\ndef says_each(value):\n    print(value)\n    yield value\n")
+    shown: list[str] = []
+
+    async def show(text: str) -> None:
+        shown.append(text)
+
+    def wait_for(call: Any) -> Any:
+        while not call.ended:  # in the loop, which shows nothing meanwhile
+            pass
+        return call
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        pool.output_sink = lambda output: asyncio.run_coroutine_threadsafe(show(output.text), loop).result(
+            PATIENCE_S
+        )
+        match how:
+            case "await":
+                return await wait_for(pool.call.says("a"))
+            case "wait":
+                done, _ = await asyncio.wait([wait_for(pool.call.says("a"))])
+                return done.pop().result()
+            case "gather":
+                return (await asyncio.gather(wait_for(pool.call.says("a")), pool.call.says("a")))[0]
+            case "stream":
+                stream = pool.call.says_each("a")
+                wait_for(stream._items.future)
+                return await anext(stream)
+            case _:
+                results = pool.call.says.map(["a"], ordered=how == "map")
+                (chunk,) = results._chunks._sent
+                wait_for(chunk)
+                return await anext(results)
+
+    assert asyncio.run(asyncio.wait_for(main(), PATIENCE_S)) == "a"
+    assert shown[0] == "a\n", "before the value"
+
+
 def test_a_loop_goes_on_while_a_sink_blocks(make_pool: Any, gate: threading.Event, door: Any) -> None:
     source = "def says_later(door, value):\n    held(door)\n    print(value)\n    return value\n"
     pool = make_pool(1, source, stop_timeout_ms=300)

@@ -37,7 +37,7 @@ class CallbackFuture(Future[Value]):  # type: ignore[type-var]  # covariant: onl
         raise NotImplementedError
 
     def wait_in(self, loop: Any) -> Any:
-        """Return an asyncio future that ends with this one, or None if it has ended."""
+        """Return an asyncio future that ends with this one, or None if it has ended and is shown."""
         raise NotImplementedError
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:

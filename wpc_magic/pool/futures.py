@@ -387,26 +387,28 @@ class CallFuture(CallbackFuture[Value]):
         return outcome if outcome is not None and outcome[0] else (False, None)
 
     def wait_in(self, loop: Any) -> Any:
-        """Return an asyncio future that ends with this one, or None if it has ended.
+        """Return an asyncio future that ends with this one, or None if it has ended, and its output is shown.
 
         Parameters
         ----------
         loop : asyncio.AbstractEventLoop
-            The loop that the future belongs to.
+            The loop that the future belongs to, in which this is called.
         """
         if self.ended:
-            return None
+            waiter = loop.create_future()
+            return None if self._driver.is_shown(self, loop, waiter) else waiter
         self._driver.check()
         return self._driver.wait_in_loop(self, loop)
 
     def __await__(self) -> Generator[Any, None, Value]:
         __tracebackhide__ = True
-        if self.ended:
-            return self.result()
         import asyncio
 
-        self._driver.check()
-        waiter = self._driver.wait_in_loop(self, asyncio.get_running_loop())
+        # One that has ended may be awaited in the loop of another library, too.
+        loop = asyncio._get_running_loop() if self.ended else asyncio.get_running_loop()
+        waiter = None if loop is None else self.wait_in(loop)
+        if waiter is None:
+            return self.result()
         try:
             try:
                 yield from waiter

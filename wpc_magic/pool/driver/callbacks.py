@@ -12,9 +12,33 @@ from collections.abc import Callable
 
 from ..interrupts.locks import SignalSafeEvent
 
-__all__ = ["Callbacks"]
+__all__ = ["Callbacks", "Posted"]
 
 _IDLE_S = 1.0
+
+
+class Posted:
+    """What a thread of callbacks waits for while it has nothing to do."""
+
+    def __init__(self) -> None:
+        self._posted = SignalSafeEvent()
+
+    def wake(self) -> None:
+        """Wake the thread; if it does not wait, it will not do so next."""
+        self._posted.set()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for `wake`, at most for the timeout in seconds; return whether it was called."""
+        woken = self._posted.wait(timeout)
+        self._posted.clear()
+        return woken
+
+    def close(self) -> None:
+        """Free what it holds: the thread is about to exit."""
+
+    def after_fork(self) -> None:
+        """Make it anew, in a fork: nobody waits there."""
+        self._posted = SignalSafeEvent()
 
 
 class Callbacks:
@@ -29,9 +53,22 @@ class Callbacks:
     limit : int, optional
         How many calls may wait while a function blocks; later ones are left out, and logged as a number. By
         default there is no limit, and none is left out.
+    posted : Posted, optional
+        What the thread waits for.
+
+    Attributes
+    ----------
+    count : int
+        How often something was posted.
     """
 
-    def __init__(self, name: str, ended: Callable[[], object], limit: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        ended: Callable[[], object],
+        limit: int | None = None,
+        posted: Posted | None = None,
+    ) -> None:
         self._name = name
         self._ended = ended
         self._limit = limit
@@ -39,7 +76,8 @@ class Callbacks:
         self._left_out = 0
         # Held briefly, and never while a callback runs; reentrant for finalizers, which may post as well.
         self._lock = threading.RLock()
-        self._posted = SignalSafeEvent()
+        self._posted = posted or Posted()
+        self.count = 0
         self._thread: threading.Thread | None = None
         self._closing = False
 
@@ -56,6 +94,7 @@ class Callbacks:
                 self._left_out += 1
                 return False
             self._calls.append((function, args))
+            self.count += 1
             if self._thread is None:
                 self._closing = False
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -64,7 +103,7 @@ class Callbacks:
                 except RuntimeError:  # no more threads; or the interpreter is shutting down
                     self._thread = None
                     return False
-        self._posted.set()
+            self._posted.wake()  # under the lock: it may be closed as soon as the thread has nothing to do
         return True
 
     @property
@@ -76,11 +115,13 @@ class Callbacks:
     def close(self) -> None:
         """Let the thread exit after the pending calls, without waiting; the next `post` starts a new one."""
         self._closing = True
-        self._posted.set()
+        with self._lock:
+            self._posted.wake()
 
     def forget(self) -> None:
         """Drop everything, after a fork: the thread does not exist in the child."""
-        self.__init__(self._name, self._ended, self._limit)  # type: ignore[misc]
+        self._posted.after_fork()
+        self.__init__(self._name, self._ended, self._limit, self._posted)  # type: ignore[misc]
 
     def _run(self) -> None:
         while True:
@@ -94,11 +135,12 @@ class Callbacks:
                 del function, args
                 if self._left_out:
                     self._report_left_out()
-            posted = self._posted.wait(0 if self._closing else _IDLE_S)
-            self._posted.clear()
+            if self._posted.wait(0 if self._closing else _IDLE_S):
+                continue
             with self._lock:
-                if not self._calls and (self._closing or not posted):
+                if not self._calls:
                     self._thread = None
+                    self._posted.close()
                     break
         self._ended()
 

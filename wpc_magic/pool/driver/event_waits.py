@@ -129,7 +129,7 @@ class EventWaits:
         for link in event.links:
             if link.dead or link.lost or len(link.slot.sent) != 1:
                 continue
-            link.cancel_reservation()
+            link.vacate()
             if link.owner is None:
                 link.owner = event
                 self._poller.hand_over(link)

@@ -6,7 +6,7 @@ import codecs
 import os
 import select
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.core import ProcessFacts
 from ..core.slots import Slot
@@ -19,11 +19,23 @@ from ..wire.far_sender import FarSender
 from ..wire.unshared import UnsharedReceiver, UnsharedSender
 from .held_functions import HeldFunctions
 from .output import RecentOutput
+from .waker import open_waker
 
 if TYPE_CHECKING:
     from ..futures import CallFuture
 
-__all__ = ["Link"]
+__all__ = ["ChannelReader", "Link"]
+
+
+class ChannelReader(Protocol):
+    """Who reads a call channel, and gives it to whoever wants it; see `CallbackReader`."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is its thread."""
+
+    def give_up(self, link: Link) -> None:
+        """Let go of a channel. Under the driver's lock."""
 
 
 class Link:
@@ -48,8 +60,12 @@ class Link:
         Its channels.
     sender, receiver : Sender, Receiver
         Shared memory, to the worker and from it.
-    owner : CallFuture, WaitEvent or None
+    owner : CallFuture, WaitEvent, ChannelReader or None
         What the thread waits for that reads the call channel now.
+    reader : ChannelReader or None
+        The owner, if it is one that gives the channel to whoever wants it.
+    lone_callbacks : int
+        How often in a row the driver's thread has read the answer to an only call, and a callback waited.
     reserved : dict
         The future, if any, whose submitter is expected to wait here soon. It is popped in one atomic step: if
         the submitter pops it, it may wait; if another thread does, it may not.
@@ -84,7 +100,7 @@ class Link:
     """
 
     def __init__(self, process: Process, slot: Slot, look_ns: int = 0) -> None:
-        self._wake_in, self._wake_out = _waker()  # first, since it may fail
+        self._wake_in, self._wake_out = open_waker()  # first, since it may fail
         self.process = process
         self.slot = slot
         self.incarnation = slot.incarnation
@@ -94,6 +110,8 @@ class Link:
         self.receiver = UnsharedReceiver(process.adopt) if blocks is None else Receiver(blocks)
         self.control = _channel(process.control)
         self.owner: Any = None
+        self.reader: ChannelReader | None = None
+        self.lone_callbacks = 0
         self.reserved: dict[CallFuture, CallFuture] = {}
         self.loops: dict[Any, int] = {}
         self.polled = self.parked = False
@@ -124,11 +142,13 @@ class Link:
         future.reserved_at = self
         self.reserved[future] = future
 
-    def cancel_reservation(self) -> None:
-        """Cancel the reservation, if any. Under the driver's lock."""
+    def vacate(self) -> None:
+        """Cancel the reservation, if any, and take the channel from the reader. Under the driver's lock."""
         try:
             future, _ = self.reserved.popitem()
         except KeyError:
+            if self.reader is not None:
+                self.reader.give_up(self)
             return
         future.reserved_at = None
         future.remove_waker(self.wake)
@@ -197,14 +217,3 @@ def _sender(process: Process) -> Sender:
     if process.blocks is not None:
         return Sender(process.blocks)
     return UnsharedSender() if process.lend is None else FarSender(process.lend)
-
-
-def _waker() -> tuple[int, int]:
-    """Return two file descriptors: what is written to the second can be read from the first."""
-    if hasattr(os, "eventfd"):
-        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        return fd, fd
-    ends = os.pipe()
-    for fd in ends:
-        os.set_blocking(fd, False)
-    return ends

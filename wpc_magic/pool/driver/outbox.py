@@ -73,13 +73,18 @@ class Outbox:
         if link.dead:
             return
         if link.reserved:
-            link.cancel_reservation()  # with two calls, the channel must be polled
+            link.vacate()  # with two calls, the channel must be polled
         if not link.call.send(pieces):
             self._poller.call(link, link.polled)
         if link.spinning.look_ns:  # then the worker may look for it, too; after the call, which is there then
             link.words[SENT] = link.slot.next_seq - 1
         if link.polled or link.owner is not None or link.loops:
-            return
+            if link.reader is None or not link.parked:
+                return
+            is_awaited = len(link.slot.sent) > 1 or self._core.dispatcher.is_awaited(link.slot)
+            if link.reader.is_here and not is_awaited:
+                return  # a callback makes the next call
+            link.vacate()  # the thread that reads it calls a callback, which may take long
         # Most likely the submitter will wait for the call here. Otherwise the channel must be polled now.
         awaited = self._core.dispatcher.is_awaited(link.slot)  # by queued calls
         if submitted is None or len(link.slot.sent) > 1 or awaited or submitted.is_awaited:

@@ -18,6 +18,7 @@ from ..machine import memory_left
 from ..options import PoolOptions
 from .arguments import arguments_of
 from .arrivals import Arrivals
+from .callback_reader import CallbackReader
 from .callbacks import Callbacks
 from .cell_loads import CellLoads
 from .condition import PoolCondition
@@ -77,8 +78,8 @@ class Parts:
         Performs what the core decides.
     passing : ValuePassing
         Passes values to the calls that wait for them.
-    condition, waiters, event_waits : PoolCondition, Waiters, EventWaits
-        Threads and event loops that wait for the pool, for a call, or for several.
+    condition, waiters, event_waits, callback_reader : PoolCondition, Waiters, EventWaits, CallbackReader
+        Threads and event loops that wait for the pool, for a call, or for several, and that of the callbacks.
     stacks : StackRequests
         Stacks that were requested of workers.
     memory : Memory
@@ -134,7 +135,6 @@ class Parts:
         self.memory = Memory()
         self.oom_kills = OomKills([])
         self.have_two_cores = False
-        self.callbacks = Callbacks("wpc-callbacks", self._notify)
         self.listener_thread = Callbacks("wpc-listeners", self._notify, _MAX_NOTIFICATIONS)
         self.output_thread = Callbacks("wpc-texts", self._notify)
         self.output = OutputQueue(self.output_thread.post)
@@ -147,13 +147,22 @@ class Parts:
             self.core, self.poller, arrivals, self.stacks.answered, self.stacks.described, self.failures
         )
         self.effects = EffectRunner(self)
+        self.waiters = Waiters(
+            self.lock, self.links, self.poller, self.inbox, self.output, self.effects.apply
+        )
+        self.callback_reader = CallbackReader(
+            self.waiters,
+            self.poller,
+            self.inbox,
+            self.output,
+            self.effects.apply,
+            self.core.dispatcher.is_awaited,
+        )
+        self.callbacks = Callbacks("wpc-callbacks", self._notify, posted=self.callback_reader)
         self.passing = ValuePassing(
             self.lock, self.core, self.memory, self.unsettled, self.effects.apply, self.callbacks.post
         )
         self.condition = PoolCondition(self.lock, self.effects.apply)
-        self.waiters = Waiters(
-            self.lock, self.links, self.poller, self.inbox, self.output, self.effects.apply
-        )
         self.event_waits = EventWaits(
             self.waiters, self.links, self.poller, self.inbox, self.output, self.effects.apply
         )
@@ -176,7 +185,7 @@ class Parts:
         self.stacks.lost(link)
         self.poller.remove(link)
         self.links.pop(link.incarnation, None)
-        link.cancel_reservation()
+        link.vacate()
         if link.owner is not None:
             link.wake()
         self.waiters.close(link)

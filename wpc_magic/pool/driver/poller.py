@@ -46,6 +46,7 @@ class Poller:
         self._wake_in = self._wake_out = -1
         self._parked: set[Link] = set()
         self._reclaiming = False  # whether `reclaim_parked` is called periodically
+        self._parked_again = False  # whether any was parked since the last time that it was
         self._reclaim_all = False
         self.wakes_at = 0.0
 
@@ -206,7 +207,7 @@ class Poller:
             self.call(link, False)
         if link.parked:
             return
-        link.parked = True
+        link.parked = self._parked_again = True
         self._parked.add(link)
         if not self._reclaiming:
             self._reclaiming = True
@@ -230,9 +231,10 @@ class Poller:
         """Reclaim parked channels that no waiter has used; return when to check again, in seconds."""
         for link in list(self._parked):
             if self._reclaim_all or link.touched == link.touched_at_check:
-                link.cancel_reservation()
+                link.vacate()
                 self.reclaim(link)
             link.touched_at_check = link.touched
-        self._reclaim_all = False
-        self._reclaiming = bool(self._parked)
-        return PARKED_S if self._parked else None
+        # Once more after the last was parked: those for the time of a callback are not when this is called.
+        self._reclaiming = bool(self._parked) or self._parked_again
+        self._reclaim_all = self._parked_again = False
+        return PARKED_S if self._reclaiming else None

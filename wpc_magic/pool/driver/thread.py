@@ -342,7 +342,10 @@ class DriverThread:
             if link.call.outbox and link.call.flush():
                 self._poller.call(link, link.polled)
             if link.polled:
+                posted, was_lone = parts.callbacks.count, len(link.slot.sent) == 1
                 parts.inbox.read_call(link)
+                if parts.callbacks.count != posted:
+                    parts.callback_reader.offer(link, was_lone and not link.slot.sent)
             self._effects.apply()
         self._deliver_output()
 

@@ -251,7 +251,7 @@ class Waiters:
         link = self._links.get(slot.incarnation) if slot is not None else None
         if link is None or link.dead or self.lock.torn is not None:
             return None
-        link.cancel_reservation()
+        link.vacate()
         if link.owner is not None:
             return None
         link.owner = future
@@ -312,7 +312,7 @@ class Waiters:
         """Do what `ensure_read` does. Under the lock."""
         link = future.reserved_at
         if link is not None and future in link.reserved:
-            link.cancel_reservation()
+            link.vacate()
             self._poller.reclaim(link)
 
     # -- event loops ------------------------------------------------------------------------------------
@@ -321,26 +321,31 @@ class Waiters:
         """Return an asyncio future that ends with this one; the loop reads the worker's channel meanwhile."""
         waiter = loop.create_future()
         with self.lock:
-            if future.ended:
-                waiter.set_result(None)
-                return waiter
-            # Drop those that have stopped waiting: a caller may wait repeatedly, each time with a timeout.
-            future.loops = [*(each for each in future.loops if not each[1].done()), (loop, waiter)]
-            slot = future.call.slot
-            link = self._links.get(slot.incarnation) if slot is not None else None
-            if link is None or link.dead or link.lost or not hasattr(loop, "add_reader"):
-                self._poller.reclaim_all_soon()
-            else:
-                link.cancel_reservation()
-                if not link.loops.get(loop):
-                    loop.add_reader(link.call_fd, self._on_readable, link)
-                link.loops[loop] = link.loops.get(loop, 0) + 1
-                self._poller.hand_over(link)
-                self._poller.park(link)  # in case the loop is blocked
-                waiter.add_done_callback(lambda _: self._leave_loop(link, loop))
-        if self.observer is not None:
+            has_ended = future.ended
+            if not has_ended:
+                self._read_in_loop(future, loop, waiter)
+        if has_ended and self.is_shown(future, loop, waiter):
+            waiter.set_result(None)
+        elif not has_ended and self.observer is not None:
             self.observer.awaited(future, loop, waiter)
         return waiter
+
+    def _read_in_loop(self, future: CallFuture, loop: Any, waiter: Any) -> None:
+        """Have a loop read the channel of a call until that has ended, or `waiter` has. Under the lock."""
+        # Drop those that have stopped waiting: a caller may wait repeatedly, each time with a timeout.
+        future.loops = [*(each for each in future.loops if not each[1].done()), (loop, waiter)]
+        slot = future.call.slot
+        link = self._links.get(slot.incarnation) if slot is not None else None
+        if link is None or link.dead or link.lost or not hasattr(loop, "add_reader"):
+            self._poller.reclaim_all_soon()
+        else:
+            link.vacate()
+            if not link.loops.get(loop):
+                loop.add_reader(link.call_fd, self._on_readable, link)
+            link.loops[loop] = link.loops.get(loop, 0) + 1
+            self._poller.hand_over(link)
+            self._poller.park(link)  # in case the loop is blocked
+            waiter.add_done_callback(lambda _: self._leave_loop(link, loop))
 
     def _on_readable(self, link: Link) -> None:
         with HeldInterrupts() as interrupts:
@@ -362,6 +367,8 @@ class Waiters:
         if not (output.waiting or output.deliverer):
             future.is_shown = True
             return True
+        if not output.deliver_soon():
+            return True  # there is no thread for it: whoever takes the value delivers it
 
         def end() -> None:
             future.is_shown = True

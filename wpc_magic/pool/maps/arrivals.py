@@ -51,7 +51,7 @@ class Arrivals:
             except queue.Empty:
                 await self._any_ended(loop)
                 continue
-            waiter = self._waiters.pop(chunk, None)
+            waiter = self._waiters.pop(chunk, None) or chunk.wait_in(loop)
             if waiter is not None:
                 await waiter  # what the chunk has printed is shown first
             return chunk
