@@ -360,3 +360,26 @@ def test_in_a_fork_it_is_forgotten(one: WorkerProcedureCall) -> None:
         os._exit(0 if is_forgotten else 1)
     assert os.waitpid(pid, 0)[1] == 0
     assert call_back(one, 4).result() == 8
+
+
+def test_what_fails_there_ends_the_pool_and_callbacks_are_still_called(
+    one: WorkerProcedureCall, blocked_call: Any, monkeypatch: pytest.MonkeyPatch, logged: Any
+) -> None:
+    future, visit, told = blocked_call
+
+    def fails(link: Link) -> bool:
+        raise ZeroDivisionError("no such luck")
+
+    thread = one._driver.parts.callbacks._thread
+    assert thread is not None
+    monkeypatch.setattr(one._driver.parts.callback_reader, "_read_call", fails)
+    monkeypatch.setattr(callbacks, "_IDLE_S", 0)  # after this it has nothing to wait for
+    visit.let_go()
+    assert told.get(timeout=PATIENCE_S) is future
+    assert "the pool wpc has failed, and was ended: ZeroDivisionError: no such luck" in str(
+        future.exception()
+    )
+    one.stop_workers()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert logged().levelname == "CRITICAL"

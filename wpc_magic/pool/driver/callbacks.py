@@ -135,7 +135,7 @@ class Callbacks:
                 del function, args
                 if self._left_out:
                     self._report_left_out()
-            if self._posted.wait(0 if self._closing else _IDLE_S):
+            if self._wait():
                 continue
             with self._lock:
                 if not self._calls:
@@ -143,6 +143,13 @@ class Callbacks:
                     self._posted.close()
                     break
         self._ended()
+
+    def _wait(self) -> bool:
+        """Wait for a call; return False if this thread has nothing more to do."""
+        try:
+            return self._posted.wait(0 if self._closing else _IDLE_S)
+        except BaseException:  # a step of the pool has failed: its own thread says so, and ends the calls
+            return True
 
     def _report_left_out(self) -> None:
         with self._lock:
