@@ -8,7 +8,7 @@ import os
 import queue
 import signal
 import threading
-from concurrent.futures import as_completed, wait
+from concurrent.futures import CancelledError, as_completed, wait
 from typing import Any
 
 import pytest
@@ -350,6 +350,64 @@ def test_calls_side_by_side_are_left_to_the_pools_own_thread(make_pool: Any) -> 
         for _ in range(100):
             told.get(timeout=PATIENCE_S)
     assert not any(link.reader for link in links_of(pool))
+
+
+class PollThatTimesOut:
+    """A set of descriptors of which none is ready in time."""
+
+    def __init__(self) -> None:
+        self.begun, self.is_over = threading.Event(), threading.Event()
+
+    def poll(self, timeout_ms: float) -> list[tuple[int, int]]:
+        self.begun.set()
+        assert self.is_over.wait(PATIENCE_S)
+        return []
+
+
+def test_a_callback_that_is_posted_as_the_time_is_over_leaves_the_channels_to_others(
+    calm: None, one: WorkerProcedureCall
+) -> None:
+    parts, poll_set = one._driver.parts, PollThatTimesOut()
+    (link,) = links_of(one)
+    with parts.lock:
+        parts.callback_reader._poll_set = poll_set
+    parts.callbacks.post(lambda: None)
+    assert poll_set.begun.wait(PATIENCE_S)
+    told: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    parts.callbacks.post(lambda: told.put(link.parked))
+    poll_set.is_over.set()
+    assert told.get(timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize("which", ["callbacks", "listener_thread", "output_thread", "output"])
+def test_a_finalizer_that_interrupts_who_posts_does_not_wait_for_the_pool(
+    make_pool: Any, door: Any, which: str
+) -> None:
+    pool = make_pool(1, FUNCTIONS)
+    call = pool.call.held(door.path)
+    door.wait()
+    parts = pool._driver.parts
+    is_held, may_go = threading.Event(), threading.Event()
+
+    def holds() -> None:
+        with parts.lock:
+            is_held.set()
+            assert may_go.wait(PATIENCE_S)
+
+    def interrupts() -> None:
+        with getattr(parts, which)._lock:  # a collection runs here
+            call.cancel()
+        may_go.set()
+
+    threads = [threading.Thread(target=target, daemon=True) for target in (holds, interrupts)]
+    threads[0].start()
+    assert is_held.wait(PATIENCE_S)
+    threads[1].start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+    with pytest.raises(CancelledError):
+        call.result()
 
 
 def test_in_a_fork_it_is_forgotten(one: WorkerProcedureCall) -> None:

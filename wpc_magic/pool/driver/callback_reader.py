@@ -145,14 +145,18 @@ class CallbackReader(Posted):
         """
         self._thread = get_ident()
         self._waits = True
-        # Only this thread closes the descriptor.
-        woken = super().wait(timeout) if self._wake_in < 0 else self._wait_at_channels(timeout)
-        if woken:
+        try:
+            # Only this thread closes the descriptor. After a failure nothing is read any more.
+            if self._wake_in < 0 or self._lock.torn is not None:
+                woken = super().wait(timeout)
+            else:
+                woken = self._wait_at_channels(timeout)
+            if not woken and self._lock.torn is None:
+                with self._lock:
+                    self._waits = False  # here, so that no channel is offered after this
+                    self._release_all()
+        finally:
             self._waits = False
-        else:
-            with self._lock:
-                self._waits = False
-                self._release_all()
         return woken
 
     def _wait_at_channels(self, timeout: float) -> bool:
@@ -169,7 +173,7 @@ class CallbackReader(Posted):
         ready = poll_set.poll(0 if self._posted.is_set() else timeout * 1000)
         is_posted = self._posted.is_set()
         self._posted.clear()
-        if ready:
+        if ready or is_posted:  # in either case the channels are parked while callbacks are called
             with self._lock:
                 self._reads = True
                 try:

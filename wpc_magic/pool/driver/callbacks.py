@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from ..interrupts.locks import SignalSafeEvent
+from ..interrupts.locks import SignalSafeEvent, SignalSafeLock
 
 __all__ = ["Callbacks", "Posted"]
 
@@ -74,8 +74,9 @@ class Callbacks:
         self._limit = limit
         self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._left_out = 0
-        # Held briefly, and never while a callback runs; reentrant for finalizers, which may post as well.
-        self._lock = threading.RLock()
+        # Held briefly, and never while a callback runs; reentrant for finalizers, which may post as well. One
+        # that interrupts its owner does not wait for the driver's lock, whose owner may wait for this one.
+        self._lock = SignalSafeLock()
         self._posted = posted or Posted()
         self.count = 0
         self._thread: threading.Thread | None = None
@@ -139,8 +140,10 @@ class Callbacks:
                 continue
             with self._lock:
                 if not self._calls:
-                    self._thread = None
                     self._posted.close()
+                    if self._calls:  # a finalizer has posted
+                        continue
+                    self._thread = None
                     break
         self._ended()
 

@@ -7,7 +7,6 @@ import logging
 import math
 import select
 import sys
-import threading
 from _thread import allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from operator import length_hint
 from typing import Any, NamedTuple
 
 from ..interrupts.hold import HeldInterrupts, acquire, is_of_handler, poll
+from ..interrupts.locks import SignalSafeLock
 from .condition import time_left
 
 __all__ = [
@@ -216,8 +216,9 @@ class OutputQueue:
         """Drop everything, in a fork: the parent process delivers it."""
         self.waiting: deque[Output | _Gap] = deque()
         self.deliverer = 0
-        # Held briefly, and never while the sink runs; reentrant for finalizers, which may print.
-        self._lock = threading.RLock()
+        # Held briefly, and never while the sink runs; reentrant for finalizers, which may print; as that of
+        # `Callbacks`.
+        self._lock = SignalSafeLock()
         self._waiters: list[Any] = []  # locks, each released when a text has been delivered
         self._posted = False  # whether the output thread has been told
         self._added = self._done = 0  # texts
