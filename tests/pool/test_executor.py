@@ -23,6 +23,8 @@ from tests.pool.conftest import HELD, PATIENCE_S, ROOT
 from wpc_magic.pool import CallFuture, WorkerProcedureCall, WpcExecutor
 from wpc_magic.pool.errors import CallTimeoutError, WorkerCrashedError
 
+VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
 
 @pytest.fixture(scope="module")
 def executor():
@@ -549,8 +551,7 @@ def test_tqdm_maps_with_it():
 
 def suite() -> Path | None:
     """Return a folder with the tests of executors of this version of Python; None: there is none."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for folder in (Path(sysconfig.get_path("stdlib")), Path("/usr/lib") / version):
+    for folder in (Path(sysconfig.get_path("stdlib")), Path("/usr/lib") / VERSION):
         if list((folder / "test").glob("test_concurrent_futures*")):
             return folder
     return None
@@ -577,9 +578,8 @@ KNOWN = {
 def test_the_tests_of_cpython_pass(tier, tmp_path):
     folder = suite()
     if folder is None:
-        pytest.skip(
-            "no test suite of Python is here; Debian has it in libpython3.11-testsuite: make testsuite"
-        )
+        package = f"lib{VERSION}-testsuite"
+        pytest.skip(f"no test suite of Python is here; Debian may have it in {package}: make testsuite")
     # Alone on the path: what is beside it is another version of the standard library.
     (tmp_path / "test").symlink_to(folder / "test")
     ended = subprocess.run(

@@ -14,7 +14,7 @@
     │   │                               │  definitions, pings, kills│    │                           │
     │   ├─── call channel ──────────────┴───────────────────────────┼──> │ main thread: reads, runs, │
     │   │                                                           │    │ answers                   │
-    │ Waiters <── a waiter reads it itself ──── else the Poller <───┼─── │                           │
+    │ read by Waiters, EventWaits, CallbackReader, or the Poller <──┼─── │                           │
     │                                          control channel <────┼──> │ control thread: pings,    │
     └──────────────────────┘    └───────────────────────────────────┘    │ revokes, stops, stacks    │
                                                                          └───────────────────────────┘
