@@ -15,6 +15,8 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from joblib.parallel import (
@@ -226,8 +228,7 @@ class _Run:
         """Send a batch; return its future."""
         items = getattr(func, "items", None)
         if type(items) is list:
-            kept = self.kept
-            func.items = [_with_kept(kept, *item) for item in items]
+            func.items = _with_kept(self.kept, items)
         gate = self._gate
         future = gate.submit(self._send, func, items) if gate is not None else self._send(func, items)
         self.pending.add(future)
@@ -285,12 +286,17 @@ def _preparation(limit: int | None, initializer: Any, arguments: Any) -> tuple[A
     return limit, hashlib.sha256(payload).hexdigest(), payload
 
 
-def _with_kept(kept: KeptArrays, function: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
-    if args:
-        args = tuple([kept.add(value) for value in args])
-    if kwargs:
-        kwargs = {name: kept.add(value) for name, value in kwargs.items()}
-    return function, args, kwargs
+def _with_kept(kept: KeptArrays, items: list[Any]) -> list[Any]:
+    """Return the tasks of a batch with what is to be sent in place of their arrays."""
+    # Most batches are of many small tasks, whose arguments are numbers and texts.
+    args = chain.from_iterable(map(itemgetter(1), items))
+    kwargs = chain.from_iterable([each.values() for each in map(itemgetter(2), items) if each])
+    if not kept.is_to_see(chain(args, kwargs)):
+        return items
+    return [
+        (function, tuple(map(kept.add, args)), {name: kept.add(value) for name, value in kwargs.items()})
+        for function, args, kwargs in items
+    ]
 
 
 def _as_pickling_error(error: Exception) -> Exception:

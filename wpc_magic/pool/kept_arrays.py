@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import sys
+from collections.abc import Iterable
 from pickle import PickleBuffer
 from typing import Any
 
@@ -33,6 +34,13 @@ class KeptArrays:
     def __init__(self, driver: Driver) -> None:
         self._store = driver.memory.store
         self._kept: dict[int, tuple[object, Placed | None]] = {}  # by id: the array, and where it lies
+
+    def is_to_see(self, values: Iterable[object]) -> bool:
+        """Return whether any of the values may be, or have, an array; those of plain types are not added."""
+        numpy: Any = sys.modules.get("numpy")
+        if numpy is None:
+            return False
+        return any(kind in _CONTAINERS or issubclass(kind, numpy.ndarray) for kind in set(map(type, values)))
 
     def add(self, value: Any) -> Any:
         """Keep an array, or those in a list, tuple or dict, if they are large; return what is to be sent.
