@@ -64,6 +64,8 @@ def main() -> int:
 def _measured(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the hosts are stopped
     processes.adopt_orphans()
+    # With it, each process that is started would compile what it imports, as no user's does.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     settings = QUICK if arguments.quick else FULL
     about = {
         "when": datetime.date.today().isoformat(),
