@@ -15,8 +15,10 @@ import pytest
 
 from tests.pool.conftest import PATIENCE_S
 from wpc_magic.pool import WorkerProcedureCall
-from wpc_magic.pool.driver import callback_reader, callbacks, poller
+from wpc_magic.pool.driver import callback_reader, callbacks
+from wpc_magic.pool.driver import thread as driver_thread
 from wpc_magic.pool.driver.link import Link
+from wpc_magic.pool.driver.poller import Poller
 from wpc_magic.pool.errors import WorkerLostError
 from wpc_magic.pool.futures import CallFuture
 
@@ -49,9 +51,10 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def calm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that is not scheduled for a while neither loses its channels nor exits."""
+    """No thread reads for another that is not scheduled for a while, nor does that exit."""
+    monkeypatch.setattr(driver_thread, "_PAUSE_S", PATIENCE_S)
     monkeypatch.setattr(callbacks, "_IDLE_S", PATIENCE_S)
-    monkeypatch.setattr(poller, "PARKED_S", PATIENCE_S)
+    monkeypatch.setattr(Poller, "reclaim_parked", lambda _: None)
 
 
 @pytest.fixture
