@@ -291,7 +291,7 @@ def _with_kept(kept: KeptArrays, items: list[Any]) -> list[Any]:
     # Most batches are of many small tasks, whose arguments are numbers and texts.
     args = chain.from_iterable(map(itemgetter(1), items))
     kwargs = chain.from_iterable([each.values() for each in map(itemgetter(2), items) if each])
-    if not kept.is_to_see(chain(args, kwargs)):
+    if not kept.may_have_arrays(chain(args, kwargs)):
         return items
     return [
         (function, tuple(map(kept.add, args)), {name: kept.add(value) for name, value in kwargs.items()})

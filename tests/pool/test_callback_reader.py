@@ -91,13 +91,20 @@ def make_lone_calls(pool: WorkerProcedureCall, worker_id: int = 1) -> None:
         call_back(pool, 1, worker_id=worker_id)
 
 
+def add_in_time(pool: WorkerProcedureCall, door: Any, callback: Any) -> None:
+    """Make a call that returns 1, and ends after its callback was added."""
+    call = pool.call.held(door.path, 1)
+    visit = door.wait()
+    call.add_done_callback(callback)
+    visit.let_go()
+
+
 class Blocked:
     """The thread of the callbacks, which one of them blocks."""
 
-    def __init__(self, pool: WorkerProcedureCall) -> None:
+    def __init__(self, pool: WorkerProcedureCall, door: Any) -> None:
         self._blocks, self._let_go = threading.Event(), threading.Event()
-        self.call = pool.call.double(21)
-        self.call.add_done_callback(self._callback)
+        add_in_time(pool, door, self._callback)
         assert self._blocks.wait(PATIENCE_S)
 
     def _callback(self, _: object) -> None:
@@ -227,14 +234,14 @@ def test_whoever_wants_the_channel_gets_it(one: WorkerProcedureCall, way: Any) -
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_callback_that_blocks_holds_up_no_call(one: WorkerProcedureCall, way: Any) -> None:
-    with Blocked(one):
+def test_a_callback_that_blocks_holds_up_no_call(one: WorkerProcedureCall, door: Any, way: Any) -> None:
+    with Blocked(one, door):
         assert way(one) == 8
         assert way(one) == 8
     assert call_back(one, 3).result() == 6
 
 
-def test_the_call_of_a_callback_that_blocks_ends_as_well(one: WorkerProcedureCall) -> None:
+def test_the_call_of_a_callback_that_blocks_ends_as_well(one: WorkerProcedureCall, door: Any) -> None:
     made: queue.SimpleQueue[Any] = queue.SimpleQueue()
     let_go = threading.Event()
 
@@ -242,7 +249,7 @@ def test_the_call_of_a_callback_that_blocks_ends_as_well(one: WorkerProcedureCal
         made.put(one.call.double(5))
         assert let_go.wait(PATIENCE_S)
 
-    one.call.double(1).add_done_callback(makes_a_call_and_blocks)
+    add_in_time(one, door, makes_a_call_and_blocks)
     call = made.get(timeout=PATIENCE_S)
     while not call.done():
         pass
@@ -250,10 +257,10 @@ def test_the_call_of_a_callback_that_blocks_ends_as_well(one: WorkerProcedureCal
     let_go.set()
 
 
-def test_the_call_of_a_callback_may_be_waited_for_there(one: WorkerProcedureCall) -> None:
+def test_the_call_of_a_callback_may_be_waited_for_there(one: WorkerProcedureCall, door: Any) -> None:
     told: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    one.call.double(1).add_done_callback(lambda each: told.put(one.call.double(each.result()).result()))
-    assert told.get(timeout=PATIENCE_S) == 4
+    add_in_time(one, door, lambda each: told.put(one.call.double(each.result()).result()))
+    assert told.get(timeout=PATIENCE_S) == 2
 
 
 def test_a_thread_that_waits_for_the_same_call_reads_it(blocked_call: Any, readers: list[str]) -> None:
@@ -344,13 +351,17 @@ def test_without_a_descriptor_left_the_pools_own_thread_reads(
     assert "wpc-callbacks" not in readers
 
 
-def test_calls_side_by_side_are_left_to_the_pools_own_thread(make_pool: Any) -> None:
+def test_calls_side_by_side_are_left_to_the_pools_own_thread(make_pool: Any, door: Any) -> None:
     pool = make_pool(1, FUNCTIONS)
-    for _ in range(20):
+    for _ in range(40):
         told: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(100):
+        first = pool.call.held(door.path)
+        visit = door.wait()  # the others come beside it
+        first.add_done_callback(told.put)
+        for _ in range(10):
             pool.call.double(1).add_done_callback(told.put)
-        for _ in range(100):
+        visit.let_go()
+        for _ in range(11):
             told.get(timeout=PATIENCE_S)
     assert not any(link.reader for link in links_of(pool))
 

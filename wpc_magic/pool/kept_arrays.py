@@ -35,8 +35,8 @@ class KeptArrays:
         self._store = driver.memory.store
         self._kept: dict[int, tuple[object, Placed | None]] = {}  # by id: the array, and where it lies
 
-    def is_to_see(self, values: Iterable[object]) -> bool:
-        """Return whether any of the values may be, or have, an array; those of plain types are not added."""
+    def may_have_arrays(self, values: Iterable[object]) -> bool:
+        """Return whether any of the values may be, or have, an array, so that it is to be added."""
         numpy: Any = sys.modules.get("numpy")
         if numpy is None:
             return False

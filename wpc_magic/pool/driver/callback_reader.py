@@ -91,11 +91,6 @@ class CallbackReader(Posted):
         self._thread = 0
         self._reads = False  # whether the thread handles what it has read; it looks for callbacks after that
 
-    @property
-    def is_here(self) -> bool:
-        """Whether this is the thread that reads."""
-        return self._thread == get_ident()
-
     # -- the driver's thread, and others, under the driver's lock ------------------------------------------
 
     def offer(self, link: Link, was_lone: bool) -> None:
@@ -120,18 +115,29 @@ class CallbackReader(Posted):
         self._poll_set = None
         self.wake()
 
+    def keeps(self, link: Link) -> bool:
+        """Return whether it will read what a worker answers that was just sent a call.
+
+        Not while a callback is called, which may take long; but if that makes the call, it is about to end.
+        """
+        return not link.parked or (self._thread == get_ident() and self._is_lone(link, False))
+
     def give_up(self, link: Link) -> None:
         """Let go of a channel: whoever calls this has it read. What is ready on it may still wake us once."""
+        self._remove(link)
+        link.owner = None
+
+    def _remove(self, link: Link) -> None:
         self._links.remove(link)
         self._poll_set = None
-        link.owner = link.reader = None
+        link.reader = None
 
     # -- the thread of the callbacks -------------------------------------------------------------------------
 
     def wake(self) -> None:
         """Wake the thread, unless it is this one, which looks for callbacks next."""
         # Whoever has set it has written, too.
-        if self._posted.is_set() or (self._reads and self.is_here):
+        if self._posted.is_set() or (self._reads and self._thread == get_ident()):
             return
         super().wake()
         if self._wake_out >= 0:
@@ -208,9 +214,7 @@ class CallbackReader(Posted):
         return not self._is_awaited(link.slot)
 
     def _let_go(self, link: Link) -> None:
-        self._links.remove(link)
-        self._poll_set = None
-        link.reader = None
+        self._remove(link)
         self._release(link, self)
 
     def _release_all(self) -> None:

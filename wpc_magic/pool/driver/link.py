@@ -30,9 +30,8 @@ __all__ = ["ChannelReader", "Link"]
 class ChannelReader(Protocol):
     """Who reads a call channel, and gives it to whoever wants it; see `CallbackReader`."""
 
-    @property
-    def is_here(self) -> bool:
-        """Whether this is its thread."""
+    def keeps(self, link: Link) -> bool:
+        """Return whether it reads the answer to a call that was just sent. Under the driver's lock."""
 
     def give_up(self, link: Link) -> None:
         """Let go of a channel. Under the driver's lock."""

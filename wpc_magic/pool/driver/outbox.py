@@ -79,12 +79,9 @@ class Outbox:
         if link.spinning.look_ns:  # then the worker may look for it, too; after the call, which is there then
             link.words[SENT] = link.slot.next_seq - 1
         if link.polled or link.owner is not None or link.loops:
-            if link.reader is None or not link.parked:
+            if link.reader is None or link.reader.keeps(link):
                 return
-            is_awaited = len(link.slot.sent) > 1 or self._core.dispatcher.is_awaited(link.slot)
-            if link.reader.is_here and not is_awaited:
-                return  # a callback makes the next call
-            link.vacate()  # the thread that reads it calls a callback, which may take long
+            link.vacate()
         # Most likely the submitter will wait for the call here. Otherwise the channel must be polled now.
         awaited = self._core.dispatcher.is_awaited(link.slot)  # by queued calls
         if submitted is None or len(link.slot.sent) > 1 or awaited or submitted.is_awaited:
